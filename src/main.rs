@@ -1,0 +1,2 @@
+//! imds-exporter
+fn main() {}
