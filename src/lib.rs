@@ -1,6 +1,14 @@
 //! Prometheus exporter for EC2 role credentials.
 
+pub mod client;
 pub mod clock;
+pub mod imds;
 pub mod model;
+pub mod outage;
+pub mod pace;
+pub mod pulse;
+pub mod recent;
 #[cfg(feature = "simulator")]
 pub mod simulator;
+pub mod source;
+pub mod state;

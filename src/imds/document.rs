@@ -1,0 +1,297 @@
+//! The documents: what they must hold, and nothing of what they hold beyond two instants.
+//!
+//! A secret is looked at for its presence and dropped at once; no field of any type has room for it. Errors are
+//! kinds only: `serde_json`'s own error texts quote the offending value.
+
+use std::fmt;
+
+use jiff::Timestamp;
+use serde::Deserialize;
+use serde::de::{Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+
+use crate::model::Kind;
+
+/// What is kept of a credential document.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Document {
+    /// `LastUpdated`; emulators leave it out.
+    pub last_updated: Option<Timestamp>,
+    /// `Expiration`.
+    pub expiration: Timestamp,
+}
+
+/// Checks a credential document. A missing `Code` counts as `Success`, as the SDKs have it.
+///
+/// # Errors
+/// The kind of what is wrong with it.
+pub fn parse(body: &[u8]) -> Result<Document, Kind> {
+    let fields: Fields = serde_json::from_slice(body).map_err(|_| Kind::MalformedDocument)?;
+    match &fields.code {
+        None => {}
+        Some(Text::Some(code)) => match code.as_str() {
+            "Success" => {}
+            "AssumeRoleUnauthorizedAccess" => return Err(Kind::AssumeRoleDenied),
+            "InstanceProfileNotFound" => return Err(Kind::ProfileNotFound),
+            _ => return Err(Kind::Refused),
+        },
+        Some(Text::Unusable) => return Err(Kind::IncompleteDocument),
+    }
+    let secrets = [fields.access_key_id, fields.secret_access_key, fields.token];
+    if secrets.iter().any(|presence| *presence != Some(Presence(true))) {
+        return Err(Kind::IncompleteDocument);
+    }
+    let instant = |text: Text| match text {
+        Text::Some(text) => text.parse::<Timestamp>().map_err(|_| Kind::InvalidTimestamp),
+        Text::Unusable => Err(Kind::IncompleteDocument),
+    };
+    Ok(Document {
+        expiration: fields.expiration.map_or(Err(Kind::IncompleteDocument), instant)?,
+        last_updated: fields.last_updated.map(instant).transpose()?,
+    })
+}
+
+/// Why there is no role although there is an instance profile.
+#[must_use]
+pub fn parse_profile_info(body: &[u8]) -> Kind {
+    match serde_json::from_slice::<Fields>(body) {
+        Ok(Fields { code: Some(Text::Some(code)), .. }) if code == "InstanceProfileNotFound" => Kind::ProfileNotFound,
+        Ok(_) => Kind::ProfileWithoutRole,
+        Err(_) => Kind::MalformedDocument,
+    }
+}
+
+/// The fields that count, of the last occurrence each, as every SDK's parser has it.
+#[derive(Default)]
+struct Fields {
+    code: Option<Text>,
+    last_updated: Option<Text>,
+    expiration: Option<Text>,
+    access_key_id: Option<Presence>,
+    secret_access_key: Option<Presence>,
+    token: Option<Presence>,
+}
+
+impl<'de> Deserialize<'de> for Fields {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Object;
+
+        impl<'de> Visitor<'de> for Object {
+            type Value = Fields;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Fields, A::Error> {
+                let mut fields = Fields::default();
+                while let Some(name) = map.next_key::<Name>()? {
+                    match name {
+                        Name::Code => fields.code = Some(map.next_value()?),
+                        Name::LastUpdated => fields.last_updated = Some(map.next_value()?),
+                        Name::Expiration => fields.expiration = Some(map.next_value()?),
+                        Name::AccessKeyId => fields.access_key_id = Some(map.next_value()?),
+                        Name::SecretAccessKey => fields.secret_access_key = Some(map.next_value()?),
+                        Name::Token => fields.token = Some(map.next_value()?),
+                        Name::Other => {
+                            map.next_value::<IgnoredAny>()?;
+                        }
+                    }
+                }
+                Ok(fields)
+            }
+        }
+
+        deserializer.deserialize_map(Object)
+    }
+}
+
+#[derive(Deserialize)]
+enum Name {
+    Code,
+    LastUpdated,
+    Expiration,
+    AccessKeyId,
+    SecretAccessKey,
+    Token,
+    #[serde(other)]
+    Other,
+}
+
+/// A field that is no secret: its text, or that it is empty, null or of another type.
+enum Text {
+    Some(String),
+    Unusable,
+}
+
+impl From<&str> for Text {
+    fn from(text: &str) -> Self {
+        if text.is_empty() { Self::Unusable } else { Self::Some(text.to_owned()) }
+    }
+}
+
+impl From<Unusable> for Text {
+    fn from(_: Unusable) -> Self {
+        Self::Unusable
+    }
+}
+
+/// A secret field: whether it is a string that is not empty.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Presence(bool);
+
+impl From<&str> for Presence {
+    fn from(text: &str) -> Self {
+        Self(!text.is_empty())
+    }
+}
+
+impl From<Unusable> for Presence {
+    fn from(_: Unusable) -> Self {
+        Self(false)
+    }
+}
+
+/// Null, a number, a list, an object.
+struct Unusable;
+
+/// Takes any JSON value; the content of strings goes through `From<&str>`, everything else is [`Unusable`].
+struct AnyValue<T>(std::marker::PhantomData<T>);
+
+impl<'de, T: for<'a> From<&'a str> + From<Unusable>> Visitor<'de> for AnyValue<T> {
+    type Value = T;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a value")
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<T, E> {
+        Ok(T::from(text))
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<T, E> {
+        Ok(T::from(Unusable))
+    }
+
+    fn visit_i64<E>(self, _: i64) -> Result<T, E> {
+        Ok(T::from(Unusable))
+    }
+
+    fn visit_u64<E>(self, _: u64) -> Result<T, E> {
+        Ok(T::from(Unusable))
+    }
+
+    fn visit_f64<E>(self, _: f64) -> Result<T, E> {
+        Ok(T::from(Unusable))
+    }
+
+    fn visit_unit<E>(self) -> Result<T, E> {
+        Ok(T::from(Unusable))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<T, A::Error> {
+        while seq.next_element::<IgnoredAny>()?.is_some() {}
+        Ok(T::from(Unusable))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<T, A::Error> {
+        while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+        Ok(T::from(Unusable))
+    }
+}
+
+impl<'de> Deserialize<'de> for Text {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(AnyValue(std::marker::PhantomData))
+    }
+}
+
+impl<'de> Deserialize<'de> for Presence {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(AnyValue(std::marker::PhantomData))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GOOD: &str = r#"{"Code":"Success","LastUpdated":"2026-01-01T00:00:00Z","Type":"AWS-HMAC",
+        "AccessKeyId":"ASIA","SecretAccessKey":"s","Token":"t","Expiration":"2026-01-01T06:30:00Z"}"#;
+
+    fn kind(document: &str) -> Kind {
+        parse(document.as_bytes()).expect_err("a wrong document")
+    }
+
+    fn with(field: &str, value: &str) -> String {
+        let mut object: serde_json::Map<String, serde_json::Value> = serde_json::from_str(GOOD).expect("JSON");
+        object.insert(field.to_owned(), serde_json::from_str(value).expect("JSON"));
+        serde_json::to_string(&object).expect("JSON")
+    }
+
+    #[test]
+    fn a_good_document_gives_its_two_instants() {
+        let document = parse(GOOD.as_bytes()).expect("a good document");
+        assert_eq!(document.expiration, "2026-01-01T06:30:00Z".parse().expect("an instant"));
+        assert_eq!(document.last_updated, Some("2026-01-01T00:00:00Z".parse().expect("an instant")));
+    }
+
+    #[test]
+    fn emulators_may_leave_out_what_no_sdk_needs() {
+        let moto =
+            r#"{"AccessKeyId":"a","SecretAccessKey":"s","Token":"t","Expiration":"2026-01-01T06:30:00.123456Z"}"#;
+        assert_eq!(parse(moto.as_bytes()).expect("a good document").last_updated, None);
+    }
+
+    #[test]
+    fn each_wrong_field_is_told() {
+        for field in ["AccessKeyId", "SecretAccessKey", "Token", "Expiration", "LastUpdated", "Code"] {
+            for value in ["\"\"", "null", "1", "-1.5", "true", "[\"x\"]", "{\"x\":{\"y\":[1]}}"] {
+                assert_eq!(kind(&with(field, value)), Kind::IncompleteDocument, "{field} {value}");
+            }
+        }
+        for field in ["AccessKeyId", "SecretAccessKey", "Token", "Expiration"] {
+            assert_eq!(kind(&GOOD.replace(field, "Other")), Kind::IncompleteDocument, "{field}");
+        }
+        for field in ["Expiration", "LastUpdated"] {
+            for value in ["\"soon\"", "\"2026-01-01\"", "\"2026-13-01T00:00:00Z\"", "\"1767225600\""] {
+                assert_eq!(kind(&with(field, value)), Kind::InvalidTimestamp, "{field} {value}");
+            }
+        }
+    }
+
+    #[test]
+    fn codes_are_told_apart() {
+        for (code, expected) in [
+            ("AssumeRoleUnauthorizedAccess", Kind::AssumeRoleDenied),
+            ("InstanceProfileNotFound", Kind::ProfileNotFound),
+            ("Failed", Kind::Refused),
+        ] {
+            assert_eq!(kind(&format!("{{\"Code\":\"{code}\"}}")), expected);
+        }
+    }
+
+    #[test]
+    fn what_is_no_object_is_malformed() {
+        let deep = "[".repeat(100_000);
+        for body in
+            ["", "null", "[]", "1", "\"x\"", "<html>", &GOOD[..GOOD.len() - 1], &deep, &format!("{{\"x\":{deep}")]
+        {
+            assert_eq!(kind(body), Kind::MalformedDocument);
+        }
+        assert_eq!(parse(b"{\"Token\":\"\xff\"}").expect_err("not UTF-8"), Kind::MalformedDocument);
+    }
+
+    #[test]
+    fn the_last_of_two_fields_holds() {
+        let twice = GOOD.replacen('{', "{\"Code\":\"Failed\",\"Token\":null,", 1);
+        assert!(parse(twice.as_bytes()).is_ok());
+    }
+
+    #[test]
+    fn profile_info_tells_why_there_is_no_role() {
+        assert_eq!(parse_profile_info(b"{\"Code\":\"InstanceProfileNotFound\"}"), Kind::ProfileNotFound);
+        assert_eq!(parse_profile_info(b"{\"Code\":\"Success\",\"Message\":\"\"}"), Kind::ProfileWithoutRole);
+        assert_eq!(parse_profile_info(b"{}"), Kind::ProfileWithoutRole);
+        assert_eq!(parse_profile_info(b"<html>"), Kind::MalformedDocument);
+    }
+}
