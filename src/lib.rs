@@ -2,10 +2,16 @@
 
 pub mod client;
 pub mod clock;
+pub mod config;
 pub mod imds;
+pub mod journal;
+pub mod log;
+pub mod metrics;
 pub mod model;
 pub mod outage;
 pub mod pace;
+pub mod poller;
+pub mod process;
 pub mod pulse;
 pub mod recent;
 #[cfg(feature = "simulator")]

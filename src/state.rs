@@ -3,6 +3,7 @@
 //! Owns the transitions. Pure: it is told the time. Must not know thresholds, metrics, the wire or a clock.
 
 use std::num::NonZeroU32;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
@@ -240,5 +241,35 @@ impl State {
             self.client_usable(sdk, Created::Now, at) == Some(true)
                 && self.client_usable(sdk, Created::AtStart, at) == Some(false)
         })
+    }
+}
+
+/// A finished poll: what came of it, and what it changed.
+#[derive(Clone, Debug)]
+pub struct Report {
+    /// When it ended.
+    pub at: Timestamp,
+    /// How long it took.
+    pub duration: Duration,
+    /// What came of it.
+    pub resolution: Resolution,
+    /// What it changed.
+    pub change: Change,
+}
+
+/// The state, shared between the poll loop, which writes, and those who show it.
+#[derive(Clone, Debug)]
+pub struct Shared(Arc<Mutex<State>>);
+
+impl Shared {
+    /// Shares a state.
+    #[must_use]
+    pub fn new(state: State) -> Self {
+        Self(Arc::new(Mutex::new(state)))
+    }
+
+    /// The state, for a moment: never held across an await.
+    pub fn lock(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -1,0 +1,28 @@
+//! Variables with the exporter's prefix that it does not know: typing errors, or Kubernetes' own.
+
+use super::VARIABLES;
+
+const PREFIX: &str = "IMDS_EXPORTER_";
+
+/// The mistake that an unknown variable is, if it is one.
+pub(super) fn mistake(name: &str) -> Option<String> {
+    let upper = name.to_ascii_uppercase();
+    let rest = upper.strip_prefix(PREFIX)?;
+    if of_a_kubernetes_service(rest) {
+        return None;
+    }
+    let nearest = VARIABLES.iter().min_by_key(|known| strsim::damerau_levenshtein(known.name, &upper))?;
+    Some(format!("{name}: is not known; did you mean {}?", nearest.name))
+}
+
+/// Kubernetes puts these into every pod of a namespace with a Service whose name begins with `imds-exporter`.
+fn of_a_kubernetes_service(rest: &str) -> bool {
+    let ends = |end: &str| rest == end || rest.ends_with(&format!("_{end}"));
+    let holds = |part: &str| rest.starts_with(part) || rest.contains(&format!("_{part}"));
+    let port_of_protocol = rest.split("PORT_").skip(1).any(|after| {
+        let mut words = after.split('_');
+        let number = words.next().is_some_and(|word| !word.is_empty() && word.bytes().all(|c| c.is_ascii_digit()));
+        number && words.next().is_some_and(|word| ["TCP", "UDP", "SCTP"].contains(&word))
+    });
+    ends("SERVICE_HOST") || holds("SERVICE_PORT") || ends("PORT") || port_of_protocol
+}
