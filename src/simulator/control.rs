@@ -106,8 +106,7 @@ impl Control {
 
     fn state(&self) -> Answer {
         let imds = &self.plant.imds;
-        let state =
-            json!({ "settings": imds.settings(), "credential": imds.credential(), "counts": imds.counts() });
+        let state = json!({ "settings": imds.settings(), "credential": imds.credential(), "counts": imds.counts() });
         let mut answer = Answer::text(200, format!("{state:#}\n"));
         answer.headers = vec![("Content-Type", "application/json".to_owned())];
         answer

@@ -88,10 +88,9 @@ impl Document {
                 "AssumeRoleUnauthorizedAccess",
                 &format!("EC2 cannot assume the role {}.  Please see documentation on IAM troubleshooting.", self.role),
             )),
-            (Kind::ProfileNotFound, Some(Variant::Document)) => listing(&self.refusal(
-                "InstanceProfileNotFound",
-                "The instance profile of this instance does not exist.",
-            )),
+            (Kind::ProfileNotFound, Some(Variant::Document)) => listing(
+                &self.refusal("InstanceProfileNotFound", "The instance profile of this instance does not exist."),
+            ),
             // botocore takes such a document for good, so all its fields are there.
             (Kind::Refused, _) => listing(&self.with(Field::Code, Some(json!("Failed")))),
             (Kind::MalformedDocument, Some(variant)) => self.malformed(variant),
@@ -148,7 +147,8 @@ impl Document {
 
     fn with(&self, field: Field, value: Option<Value>) -> Vec<(&'static str, Value)> {
         let fields = self.fields().into_iter();
-        let changed = fields.map(|(name, right)| (name, if name == field.label() { value.clone() } else { Some(right) }));
+        let changed =
+            fields.map(|(name, right)| (name, if name == field.label() { value.clone() } else { Some(right) }));
         changed.filter_map(|(name, value)| Some((name, value?))).collect()
     }
 

@@ -42,9 +42,14 @@ pub(super) struct Gate {
 enum Socket {
     Serving(Acceptor),
     /// Bound, so that nobody takes the port, but not listening.
-    Reserved { _socket: TcpSocket },
+    Reserved {
+        _socket: TcpSocket,
+    },
     /// Listening with a full queue, from which nothing is ever accepted.
-    Full { _listener: TcpListener, _fillers: Vec<TcpStream> },
+    Full {
+        _listener: TcpListener,
+        _fillers: Vec<TcpStream>,
+    },
     /// A change was interrupted.
     Closed,
 }
