@@ -5,7 +5,7 @@
 //!
 //! | module | owns |
 //! | --- | --- |
-//! | `fault`, `change`, `scenario` | what the simulator can be told |
+//! | `fault`, `variant`, `change`, `scenario` | what the simulator can be told |
 //! | `spelling`, `scenario_error`, `words` | how that is written, and what is wrong with it |
 //! | `settings`, `counts` | what it does at present, and how often it was asked |
 //! | `imds`, `endpoint`, `document`, `tokens` | the rules of IMDS |
@@ -37,6 +37,7 @@ mod strike;
 #[cfg(test)]
 mod tests;
 mod tokens;
+mod variant;
 mod words;
 
 use std::io;
@@ -51,12 +52,13 @@ use plant::Plant;
 pub use change::{Change, Content, Health, Rotation, TokenPolicy};
 pub use counts::Counts;
 pub use document::{CREDENTIAL_TOKEN_PREFIX, KEY_ID_PREFIX, SECRET_KEY_PREFIX};
-pub use fault::{Fault, FaultError, Field, Variant, is_client_side, steps, variants};
+pub use fault::{Fault, FaultError, is_client_side, steps, variants};
 pub use plant::ApplyError;
 pub use scenario::{Scenario, Step};
 pub use scenario_error::ScenarioError;
 pub use settings::Settings;
 pub use tokens::SESSION_TOKEN_PREFIX;
+pub use variant::{Field, Variant};
 
 use crate::clock::Clock;
 use crate::model::Credential;

@@ -8,8 +8,9 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
 use super::change::Rotation;
-use super::fault::{Fault, Field, Variant};
+use super::fault::Fault;
 use super::settings::Settings;
+use super::variant::{Field, Variant};
 use crate::model::{Credential, Kind, RoleName};
 
 /// Every made-up access key id begins so.
@@ -92,23 +93,23 @@ impl Document {
                 &self.refusal("InstanceProfileNotFound", "The instance profile of this instance does not exist."),
             ),
             // botocore takes such a document for good, so all its fields are there.
-            (Kind::Refused, _) => listing(&self.with(Field::Code, Some(json!("Failed")))),
+            (Kind::Refused, _) => listing(&self.with(Field::Code, Some(&json!("Failed")))),
             (Kind::MalformedDocument, Some(variant)) => self.malformed(variant),
             (Kind::IncompleteDocument, variant) => {
                 let field = fault.field().unwrap_or(Field::SecretAccessKey);
-                let value = match variant {
+                let wrong = match variant {
                     Some(Variant::Empty) => Some(json!("")),
                     Some(Variant::Null) => Some(Value::Null),
                     Some(Variant::Number) => Some(json!(42)),
                     Some(Variant::Object) => Some(json!({ "Nested" : "value" })),
                     _ => None,
                 };
-                listing(&self.with(field, value))
+                listing(&self.with(field, wrong.as_ref()))
             }
             (Kind::InvalidTimestamp, Some(Variant::LastUpdated)) => {
-                listing(&self.with(Field::LastUpdated, Some(json!("a while ago"))))
+                listing(&self.with(Field::LastUpdated, Some(&json!("a while ago"))))
             }
-            (Kind::InvalidTimestamp, _) => listing(&self.with(Field::Expiration, Some(json!("in six hours")))),
+            (Kind::InvalidTimestamp, _) => listing(&self.with(Field::Expiration, Some(&json!("in six hours")))),
             _ => listing(&self.fields()),
         }
     }
@@ -145,10 +146,10 @@ impl Document {
         ]
     }
 
-    fn with(&self, field: Field, value: Option<Value>) -> Vec<(&'static str, Value)> {
+    fn with(&self, field: Field, value: Option<&Value>) -> Vec<(&'static str, Value)> {
         let fields = self.fields().into_iter();
         let changed =
-            fields.map(|(name, right)| (name, if name == field.label() { value.clone() } else { Some(right) }));
+            fields.map(|(name, right)| (name, if name == field.label() { value.cloned() } else { Some(right) }));
         changed.filter_map(|(name, value)| Some((name, value?))).collect()
     }
 

@@ -5,8 +5,9 @@
 use super::answer::{Answer, Delivery};
 use super::document::Document;
 use super::endpoint::Endpoint;
-use super::fault::{Fault, Variant};
+use super::fault::Fault;
 use super::request::MAX_BODY_BYTES;
+use super::variant::Variant;
 use crate::model::{Kind, Step};
 
 /// What a fault does to a request.
