@@ -6,6 +6,8 @@ pub mod cli;
 pub mod client;
 pub mod clock;
 pub mod config;
+#[cfg(feature = "simulator")]
+pub mod demo;
 pub mod http;
 pub mod imds;
 pub mod journal;

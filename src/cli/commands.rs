@@ -6,7 +6,6 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::Timestamp;
 use serde::Deserialize;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
@@ -161,10 +160,4 @@ pub(super) fn stop_signal() -> io::Result<impl Future<Output = ()>> {
             _ = interrupt.recv() => {}
         }
     })
-}
-
-/// For people, in UTC.
-#[cfg(feature = "simulator")]
-pub(super) fn clock_text(at: Timestamp) -> String {
-    at.strftime("%H:%M:%S").to_string()
 }
