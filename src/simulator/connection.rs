@@ -67,7 +67,9 @@ async fn deliver(requests: &mut Requests<'_>, reply: Reply) -> io::Result<bool> 
             return Ok(reply.framing.keep_alive);
         }
         Delivery::Cut => {
-            let cut = bytes.len() - reply.answer.body.len().div_ceil(2);
+            // The answer to `HEAD` has no body of which a part could be missing.
+            let missing = if reply.framing.head_only { 0 } else { reply.answer.body.len().div_ceil(2) };
+            let cut = bytes.len() - missing;
             requests.stream.write_all(&bytes[..cut]).await?;
         }
         Delivery::Instead(other) => requests.stream.write_all(other).await?,

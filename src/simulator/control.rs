@@ -4,11 +4,12 @@
 
 use std::fmt::Display;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use serde_json::json;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
+use tokio::sync::Mutex;
 use tokio::task::JoinSet;
 
 use super::acceptor::Service;
@@ -17,7 +18,7 @@ use super::change::Change;
 use super::fault::{is_client_side, listed, steps, variants};
 use super::plant::Plant;
 use super::request::{Request, Requests, Unreadable};
-use super::scenario::Scenario;
+use super::scenario::{Scenario, Step};
 use crate::model::Kind;
 
 #[derive(Clone)]
@@ -70,10 +71,10 @@ impl Control {
                 },
                 Err(error) => mistake(400, error),
             },
-            ("POST", "/play") => self.play(body),
+            ("POST", "/play") => self.play(body).await,
             ("POST", path) if let Some(name) = path.strip_prefix("/play/") => {
                 match Scenario::bundled().iter().find(|(known, _)| *known == name) {
-                    Some((_, text)) => self.play(text),
+                    Some((_, text)) => self.play(text).await,
                     None => mistake(404, format_args!("no such scenario, only {}", scenario_names())),
                 }
             }
@@ -83,19 +84,21 @@ impl Control {
         }
     }
 
-    fn play(&self, text: &str) -> Answer {
+    async fn play(&self, text: &str) -> Answer {
         let scenario = match Scenario::parse(text) {
             Ok(scenario) => scenario,
             Err(error) => return mistake(400, error),
         };
         let plant = Arc::clone(&self.plant);
         let title = format!("plays: {}\n", scenario.title);
-        let mut playing = self.playing.lock().unwrap_or_else(PoisonError::into_inner);
-        // Dropping the set ends the scenario that plays.
-        *playing = JoinSet::new();
+        let mut playing = self.playing.lock().await;
+        // The scenario that plays has told its last step before the new one tells its first.
+        playing.shutdown().await;
         playing.spawn(async move {
-            let told = |step: &super::scenario::Step| {
-                tracing::info!(at = ?step.at, "{}", step.say.as_deref().unwrap_or_default());
+            let told = |step: &Step| {
+                if let Some(say) = &step.say {
+                    tracing::info!("{say}");
+                }
             };
             if let Err(error) = plant.play(&scenario, told).await {
                 tracing::warn!(%error, "the scenario ended early");

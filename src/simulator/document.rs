@@ -190,3 +190,56 @@ fn later(at: Timestamp, span: Duration) -> Timestamp {
 fn earlier(at: Timestamp, span: Duration) -> Timestamp {
     at.saturating_sub(span).expect("a duration never fails")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(text: &str) -> Timestamp {
+        text.parse().expect("it is an instant")
+    }
+
+    #[test]
+    fn newer_documents_come_at_whole_periods() {
+        let settings = Settings::default();
+        let mut document = Document::first(&settings, at("2026-01-31T12:00:00.5Z"));
+        for (now, last_updated) in [
+            ("2026-01-31T12:59:59Z", "2026-01-31T12:00:00Z"),
+            ("2026-01-31T13:00:00Z", "2026-01-31T13:00:00Z"),
+            ("2026-01-31T16:30:00Z", "2026-01-31T16:00:00Z"),
+            // A clock that was set back makes nothing newer.
+            ("2026-01-31T11:00:00Z", "2026-01-31T16:00:00Z"),
+        ] {
+            document.rotate_when_due(&settings, at(now));
+            assert_eq!(document.credential().last_updated, Some(at(last_updated)), "{now}");
+        }
+        let off = Settings { rotation: Rotation::Off, ..settings };
+        document.rotate_when_due(&off, at("2026-02-10T00:00:00Z"));
+        assert_eq!(document.credential().last_updated, Some(at("2026-01-31T16:00:00Z")));
+    }
+
+    #[test]
+    fn a_document_with_a_short_time_left_looks_old_and_stays_for_a_period() {
+        let settings = Settings::default();
+        let now = at("2026-01-31T12:00:00Z");
+        let mut document = Document::first(&settings, now);
+        document.expire_in(SignedDuration::from_mins(10), &settings, now);
+        document.rotate_when_due(&settings, at("2026-01-31T12:59:00Z"));
+        let old = document.credential();
+        assert_eq!(old.expiration, at("2026-01-31T12:10:00Z"));
+        assert_eq!(old.last_updated, Some(at("2026-01-31T05:36:00Z")));
+        document.rotate_when_due(&settings, at("2026-01-31T13:00:00Z"));
+        assert!(document.credential().is_newer_than(&old));
+    }
+
+    #[test]
+    fn documents_of_one_second_differ() {
+        let settings = Settings::default();
+        let now = at("2026-01-31T12:00:00Z");
+        let mut document = Document::first(&settings, now);
+        let (first, text) = (document.credential(), document.text(None));
+        document.renew(&settings, now);
+        assert!(document.credential().is_newer_than(&first));
+        assert_ne!(document.text(None), text);
+    }
+}

@@ -45,3 +45,31 @@ impl Tokens {
         self.ends.clear();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::monotonic;
+
+    #[test]
+    fn tokens_are_valid_until_their_end_or_until_forgotten() {
+        let (mut tokens, now) = (Tokens::default(), monotonic());
+        let token = tokens.grant(Duration::from_secs(10), now);
+        let other = tokens.grant(Duration::from_secs(20), now);
+        let later = now + Duration::from_secs(10);
+        assert!(tokens.is_valid(&token, now));
+        assert!(!tokens.is_valid(&token, later));
+        assert!(tokens.is_valid(&other, later));
+        tokens.forget();
+        assert!(!tokens.is_valid(&other, later));
+    }
+
+    #[test]
+    fn tokens_do_not_fill_the_memory() {
+        let (mut tokens, now) = (Tokens::default(), monotonic());
+        for _ in 0..=MAX_TOKENS {
+            tokens.grant(Duration::from_secs(10), now);
+        }
+        assert!(tokens.ends.len() <= MAX_TOKENS);
+    }
+}

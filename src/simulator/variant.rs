@@ -73,7 +73,8 @@ words! {
 }
 
 words! {
-    /// A field of the credential document that can be incomplete.
+    /// A field of the credential document that can be incomplete. Clients do without `Code` and `LastUpdated`, so
+    /// that these are no fault to them where they are missing.
     Field {
         /// How IMDS got on with the credentials.
         Code = "Code",
