@@ -134,12 +134,20 @@ impl Imds {
             if let Some(kind) = interceptor(answer.status, answer.via) {
                 return Err(Fault::new(kind, step));
             }
-            if answer.status != 401 {
-                return Ok(answer);
-            }
-            self.session = None;
-            if notes.tokens_obtained > 0 {
-                return Err(Fault::new(Kind::Unauthorized, step));
+            let fresh_token = notes.tokens_obtained > 0;
+            match answer.status {
+                401 if fresh_token => {
+                    self.session = None;
+                    return Err(Fault::new(Kind::Unauthorized, step));
+                }
+                401 => self.session = None,
+                403 if !fresh_token => {
+                    // With an old token it may be IMDS as a whole that is forbidden now: the PUT tells.
+                    self.session = None;
+                    self.session_token(notes).await?;
+                    return Ok(answer);
+                }
+                _ => return Ok(answer),
             }
         }
     }

@@ -1,8 +1,14 @@
 //! Prometheus exporter for EC2 role credentials.
 
+pub mod app;
+pub mod check;
+pub mod cli;
 pub mod client;
 pub mod clock;
 pub mod config;
+#[cfg(feature = "simulator")]
+pub mod demo;
+pub mod http;
 pub mod imds;
 pub mod journal;
 pub mod log;
@@ -18,3 +24,5 @@ pub mod recent;
 pub mod simulator;
 pub mod source;
 pub mod state;
+pub mod statefile;
+pub mod status;

@@ -1,2 +1,7 @@
-//! imds-exporter
-fn main() {}
+//! The program: everything is in the library.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    imds_exporter::cli::run()
+}

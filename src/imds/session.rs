@@ -12,8 +12,9 @@ pub(super) const TOKEN_TTL: Duration = Duration::from_hours(6);
 pub(super) const TTL_HEADER: &str = "x-aws-ec2-metadata-token-ttl-seconds";
 pub(super) const TOKEN_HEADER: &str = "x-aws-ec2-metadata-token";
 
-/// How long before its end a token is renewed: no request may meet a token that ends on the way.
-const RENEWED_BEFORE_END: Duration = Duration::from_mins(2);
+/// How long a token is used at most. botocore asks for a new one with each resolution: with a token from long ago
+/// the exporter would not see that the hop limit was lowered or the token request forbidden since.
+const RENEWED_AFTER: Duration = Duration::from_mins(5);
 
 /// What IMDS gave for a `PUT`.
 pub struct SessionToken(HeaderValue);
@@ -53,9 +54,8 @@ impl Session {
     #[must_use]
     pub fn new(token: SessionToken, ttl: Option<Duration>, asked_at: Instant) -> Self {
         let ttl = ttl.unwrap_or(TOKEN_TTL).min(TOKEN_TTL);
-        // A token that lives shortly is used for half its life.
-        let usable = ttl.saturating_sub(RENEWED_BEFORE_END).max(ttl / 2);
-        Self { token, renewed_at: asked_at + usable }
+        // A token that lives shortly is used for half its life: no request may meet one that ends on the way.
+        Self { token, renewed_at: asked_at + RENEWED_AFTER.min(ttl / 2) }
     }
 
     /// Whether it may still be used.
@@ -89,9 +89,9 @@ mod tests {
             let token = SessionToken::parse(b"t").expect("a legal token");
             Session::new(token, ttl.map(Duration::from_secs), now).renewed_at - now
         };
-        assert_eq!(fresh_for(Some(21_600)).as_secs(), 21_480);
-        assert_eq!(fresh_for(None).as_secs(), 21_480);
-        assert_eq!(fresh_for(Some(u64::MAX)).as_secs(), 21_480);
+        assert_eq!(fresh_for(Some(21_600)).as_secs(), 300);
+        assert_eq!(fresh_for(None).as_secs(), 300);
+        assert_eq!(fresh_for(Some(u64::MAX)).as_secs(), 300);
         assert_eq!(fresh_for(Some(60)).as_secs(), 30);
         assert_eq!(fresh_for(Some(0)).as_secs(), 0);
     }

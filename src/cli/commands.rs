@@ -1,0 +1,163 @@
+//! The commands that talk to IMDS or to the exporter that runs here.
+
+use std::future::Future;
+use std::io;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::Deserialize;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::time::{Instant, sleep_until, timeout_at};
+use tracing::{error, info};
+
+use super::local;
+use crate::check::Check;
+use crate::clock::{Clock, SystemClock, monotonic};
+use crate::config::Config;
+use crate::imds::Imds;
+use crate::metrics::Build;
+use crate::model::Failure;
+use crate::outage::Window;
+use crate::pace;
+use crate::source::Source;
+use crate::{app, log};
+
+/// Polls and serves until SIGTERM or Ctrl-C.
+pub(super) fn serve(config: Config) -> ExitCode {
+    log::set_up(&config.log);
+    block_on(async {
+        let Build { version, revision, .. } = Build::THIS;
+        let listener = match TcpListener::bind(config.listen).await {
+            Ok(listener) => listener,
+            Err(error) => {
+                error!(address = %config.listen, %error, "cannot listen: is IMDS_EXPORTER_LISTEN_ADDRESS taken?");
+                return Ok(ExitCode::FAILURE);
+            }
+        };
+        info!(
+            version,
+            revision,
+            address = %listener.local_addr()?,
+            endpoint = config.imds.endpoint.as_str(),
+            poll_interval = %humantime::format_duration(config.poll_interval),
+            timeout = %humantime::format_duration(config.imds.timeout),
+            "serving"
+        );
+        app::run(config, listener, Arc::new(SystemClock), stop_signal()?).await?;
+        Ok(ExitCode::SUCCESS)
+    })
+}
+
+/// One resolution, told whole.
+pub(super) fn check(config: &Config, json: bool) -> ExitCode {
+    block_on(async {
+        let resolution = client(config)?.resolve().await;
+        let check = Check {
+            endpoint: config.imds.endpoint.as_str(),
+            resolution: &resolution,
+            at: SystemClock.now(),
+            expected_role: config.expected_role.as_ref(),
+            last_outage: last_outage_known_here(config),
+        };
+        print!("{}", if json { check.json() } else { check.text() });
+        Ok(check.verdict().exit_code().into())
+    })
+}
+
+/// The last outage that the exporter knows of which runs here, if one does.
+fn last_outage_known_here(config: &Config) -> Option<Window> {
+    #[derive(Deserialize)]
+    struct Known {
+        outages: Vec<Window>,
+    }
+    let (_, body) = local::get(config.listen, "/api/v1/status").ok()?;
+    serde_json::from_str::<Known>(&body).ok()?.outages.pop()
+}
+
+/// Waits until credentials resolve; tells changes, not tries.
+pub(super) fn wait(config: &Config, time: Duration) -> ExitCode {
+    block_on(async {
+        let mut imds = client(config)?;
+        let mut told: Option<Failure> = None;
+        let deadline = monotonic().checked_add(time).unwrap_or_else(far_future);
+        loop {
+            let began = monotonic();
+            let Ok(resolution) = timeout_at(deadline, imds.resolve()).await else { break };
+            let failure = match resolution.outcome {
+                Ok(credential) => {
+                    println!(
+                        "{:.0} credentials resolve: role {}, until {}",
+                        SystemClock.now(),
+                        credential.role,
+                        credential.expiration
+                    );
+                    return Ok(ExitCode::SUCCESS);
+                }
+                Err(failure) => failure,
+            };
+            if told != Some(failure) {
+                let (kind, step) = (failure.kind, failure.step);
+                println!("{:.0} waiting: {kind} at the step {step}: {}", SystemClock.now(), kind.when());
+                told = Some(failure);
+            }
+            let next = began + pace::delay(pace::SHORTEST_INTERVAL, true, fastrand::f64());
+            if next >= deadline {
+                break;
+            }
+            sleep_until(next).await;
+        }
+        match told {
+            Some(Failure { kind, step }) => {
+                println!("{:.0} the time is up: {kind} at the step {step}. {}", SystemClock.now(), kind.action());
+            }
+            None => println!("{:.0} the time is up before the first answer", SystemClock.now()),
+        }
+        Ok(ExitCode::FAILURE)
+    })
+}
+
+fn far_future() -> Instant {
+    monotonic() + Duration::from_hours(24 * 365)
+}
+
+/// Whether the exporter that runs here says that it is healthy.
+pub(super) fn healthcheck(config: &Config) -> ExitCode {
+    match local::get(config.listen, "/-/healthy") {
+        Ok((200, _)) => ExitCode::SUCCESS,
+        Ok((status, body)) => {
+            eprintln!("imds-exporter: unhealthy: HTTP {status}: {}", body.trim());
+            ExitCode::FAILURE
+        }
+        Err(error) => {
+            eprintln!("imds-exporter: no answer from {}: {error}", config.listen);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn client(config: &Config) -> io::Result<Imds> {
+    Imds::new(config.imds.clone(), Arc::new(SystemClock)).map_err(io::Error::other)
+}
+
+/// Runs a command on one thread; an error of the system ends it with its text.
+pub(super) fn block_on(command: impl Future<Output = io::Result<ExitCode>>) -> ExitCode {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let ended = runtime.and_then(|runtime| runtime.block_on(command));
+    ended.unwrap_or_else(|error| {
+        eprintln!("imds-exporter: {error}");
+        ExitCode::FAILURE
+    })
+}
+
+/// Ends with SIGTERM or Ctrl-C.
+pub(super) fn stop_signal() -> io::Result<impl Future<Output = ()>> {
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    })
+}

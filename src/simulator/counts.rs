@@ -1,0 +1,22 @@
+//! How often the simulator was asked.
+//!
+//! Owns the numbers. Must not know how a request is answered.
+
+use serde::Serialize;
+
+/// What was seen since the start, whatever came of it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Counts {
+    /// Connections accepted.
+    pub connections: u64,
+    /// Requests for a session token.
+    pub token: u64,
+    /// Requests for the role list.
+    pub role: u64,
+    /// Requests for `iam/info`.
+    pub profile_info: u64,
+    /// Requests for a credential document.
+    pub credentials: u64,
+    /// All other requests.
+    pub other: u64,
+}

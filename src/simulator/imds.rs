@@ -1,0 +1,190 @@
+//! The simulated IMDS itself: settings, documents and session tokens, and what it answers by them.
+//!
+//! Owns the rules of IMDSv2. Must not know sockets.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::answer::{Answer, Delivery, Framing};
+use super::change::{Change, Content, TokenPolicy};
+use super::counts::Counts;
+use super::document::Document;
+use super::endpoint::Endpoint;
+use super::request::Request;
+use super::settings::Settings;
+use super::strike::{self, Strike};
+use super::tokens::Tokens;
+use crate::clock::{Clock, monotonic};
+use crate::model::Credential;
+
+const TTL_HEADER: &str = "X-Aws-Ec2-Metadata-Token-Ttl-Seconds";
+const TOKEN_HEADER: &str = "X-Aws-Ec2-Metadata-Token";
+/// Six hours, the longest that IMDS grants.
+const MAX_TTL_SECONDS: u64 = 21_600;
+
+/// An answer with all that its delivery takes.
+pub(super) struct Reply {
+    pub(super) answer: Answer,
+    pub(super) delivery: Delivery,
+    pub(super) framing: Framing,
+}
+
+pub(super) struct Imds {
+    clock: Arc<dyn Clock>,
+    state: Mutex<State>,
+}
+
+struct State {
+    settings: Settings,
+    document: Document,
+    tokens: Tokens,
+    counts: Counts,
+}
+
+impl Imds {
+    pub(super) fn new(clock: Arc<dyn Clock>) -> Self {
+        let settings = Settings::default();
+        let document = Document::first(&settings, clock.now());
+        let state = State { settings, document, tokens: Tokens::default(), counts: Counts::default() };
+        Self { clock, state: Mutex::new(state) }
+    }
+
+    pub(super) fn apply(&self, change: &Change) {
+        let now = self.clock.now();
+        let state = &mut *self.state();
+        state.settings.apply(change);
+        if change.forget_tokens == Some(true) {
+            state.tokens.forget();
+        }
+        if change.role.is_some() || change.lifetime.is_some() || change.rotate == Some(true) {
+            state.document.renew(&state.settings, now);
+        }
+        if let Some(left) = change.expires_in {
+            state.document.expire_in(left, &state.settings, now);
+        }
+    }
+
+    /// Lets a flapping fault come or go.
+    pub(super) fn flap(&self) {
+        let settings = &mut self.state().settings;
+        settings.striking = !settings.striking;
+    }
+
+    pub(super) fn settings(&self) -> Settings {
+        self.state().settings.clone()
+    }
+
+    pub(super) fn counts(&self) -> Counts {
+        self.state().counts
+    }
+
+    /// The credentials that a client would get now.
+    pub(super) fn credential(&self) -> Credential {
+        let now = self.clock.now();
+        let state = &mut *self.state();
+        state.document.rotate_when_due(&state.settings, now);
+        state.document.credential()
+    }
+
+    pub(super) fn count_connection(&self) {
+        self.state().counts.connections += 1;
+    }
+
+    /// Counts a request, and tells how long its answer takes.
+    pub(super) fn count(&self, endpoint: &Endpoint) -> Duration {
+        let state = &mut *self.state();
+        let count = match endpoint {
+            Endpoint::Token => &mut state.counts.token,
+            Endpoint::RoleList => &mut state.counts.role,
+            Endpoint::Document(_) => &mut state.counts.credentials,
+            Endpoint::ProfileInfo => &mut state.counts.profile_info,
+            Endpoint::VersionedToken | Endpoint::Unknown | Endpoint::WrongMethod => &mut state.counts.other,
+        };
+        *count += 1;
+        state.settings.delay
+    }
+
+    pub(super) fn reply(&self, request: &Request, endpoint: &Endpoint) -> Reply {
+        let now = self.clock.now();
+        let state = &mut *self.state();
+        let settings = &state.settings;
+        let date = settings.date_header.then(|| http_date(now.saturating_add(settings.clock_skew).unwrap_or(now)));
+        let framing = Framing {
+            server: "EC2ws",
+            date,
+            keep_alive: request.keep_alive && settings.keep_alive,
+            head_only: request.method == "HEAD",
+        };
+        let strike = settings.fault_in_force().and_then(|fault| strike::before_tokens(fault, endpoint));
+        let (answer, delivery) = match strike {
+            Some(Strike::Answer(answer)) => (answer, Delivery::Whole),
+            Some(Strike::Delivery(delivery)) => (state.answer(request, endpoint, now), delivery),
+            None => (state.answer(request, endpoint, now), Delivery::Whole),
+        };
+        Reply { answer, delivery, framing }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // Every change to the state is whole between two statements that cannot panic.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn answer(&mut self, request: &Request, endpoint: &Endpoint, now: Timestamp) -> Answer {
+        match endpoint {
+            Endpoint::Token => return self.grant(request),
+            Endpoint::VersionedToken => return Answer::error(403),
+            Endpoint::WrongMethod => return Answer::error(405),
+            _ => {}
+        }
+        if !self.admits(request) {
+            return Answer::error(401);
+        }
+        self.document.rotate_when_due(&self.settings, now);
+        let fault = self.settings.fault_in_force();
+        if let Some(answer) = fault.and_then(|fault| strike::after_tokens(fault, endpoint, &self.document)) {
+            return answer;
+        }
+        match endpoint {
+            Endpoint::RoleList => Answer::text(200, self.document.role().as_str()),
+            Endpoint::ProfileInfo => Answer::text(200, self.document.profile_info(None)),
+            Endpoint::Document(name) if name == self.document.role().as_str() => match &self.settings.document {
+                Content::Made => Answer::text(200, self.document.text(None)),
+                Content::Raw(text) => Answer::text(200, text.as_str()),
+            },
+            _ => Answer::error(404),
+        }
+    }
+
+    fn grant(&mut self, request: &Request) -> Answer {
+        if request.header("x-forwarded-for").is_some() {
+            return Answer::error(403);
+        }
+        let ttl = request.header(TTL_HEADER).and_then(|ttl| ttl.parse().ok());
+        let Some(ttl_seconds) = ttl.filter(|ttl| (1..=MAX_TTL_SECONDS).contains(ttl)) else {
+            return Answer::error(400);
+        };
+        let asked = Duration::from_secs(ttl_seconds);
+        let lifetime = self.settings.token_lifetime.map_or(asked, |longest| asked.min(longest));
+        let answer = Answer::text(200, self.tokens.grant(lifetime, monotonic()));
+        if self.settings.token_ttl_header {
+            answer.with_header(TTL_HEADER, lifetime.as_secs().to_string())
+        } else {
+            answer
+        }
+    }
+
+    fn admits(&self, request: &Request) -> bool {
+        match request.header(TOKEN_HEADER) {
+            Some(token) => self.tokens.is_valid(token, monotonic()),
+            None => self.settings.tokens == TokenPolicy::Optional,
+        }
+    }
+}
+
+fn http_date(at: Timestamp) -> String {
+    at.strftime("%a, %d %b %Y %H:%M:%S GMT").to_string()
+}

@@ -1,0 +1,8 @@
+//! The simulator over real sockets.
+
+mod client;
+mod control;
+mod faults;
+mod healthy;
+mod port;
+mod text;

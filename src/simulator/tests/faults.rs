@@ -1,0 +1,212 @@
+//! How faults look to a client.
+
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::time::{Instant, timeout};
+
+use super::client::*;
+use crate::model::Kind;
+use crate::simulator::{
+    ApplyError, CREDENTIAL_TOKEN_PREFIX, Change, Fault, FaultError, SECRET_KEY_PREFIX, is_client_side, variants,
+};
+
+/// Long enough for an answer over loopback.
+const SILENCE: Duration = Duration::from_millis(60);
+
+#[tokio::test]
+async fn faults_answer_with_their_status() {
+    let simulator = simulator().await;
+    let (mut stream, token) = session(&simulator).await;
+    // What the requests for a token, for the role list and for the document are answered.
+    for (fault, statuses) in [
+        ("fault = 'token_rejected'", [400, 200, 200]),
+        ("fault = 'token_unsupported'", [404, 200, 200]),
+        ("fault = 'token_unsupported'\nvariant = '405'", [405, 200, 200]),
+        ("fault = 'imds_disabled'", [403, 403, 403]),
+        ("fault = 'forbidden'", [200, 403, 403]),
+        ("fault = 'forbidden'\nstep = 'credentials'", [200, 200, 403]),
+        ("fault = 'unauthorized'", [200, 401, 401]),
+        ("fault = 'throttled'", [429, 429, 429]),
+        ("fault = 'throttled'\nstep = 'role'", [200, 429, 429]),
+        ("fault = 'throttled'\nstep = 'credentials'", [200, 200, 429]),
+        ("fault = 'server_error'", [500, 500, 500]),
+        ("fault = 'server_error'\nvariant = '503'", [503, 503, 503]),
+        ("fault = 'unexpected_status'", [302, 302, 302]),
+        ("fault = 'unexpected_status'\nvariant = '418'", [418, 418, 418]),
+        ("fault = 'intercepted'", [407, 407, 407]),
+        ("fault = 'intercepted'\nvariant = '411'", [411, 411, 411]),
+        ("fault = 'intercepted'\nvariant = 'via'", [502, 502, 502]),
+        ("fault = 'no_role'", [200, 404, 404]),
+        ("fault = 'no_role'\nvariant = 'empty'", [200, 200, 404]),
+        ("fault = 'profile_without_role'", [200, 404, 404]),
+        ("fault = 'profile_not_found'", [200, 404, 404]),
+        ("fault = 'profile_not_found'\nvariant = 'document'", [200, 200, 200]),
+        ("fault = 'role_not_found'", [200, 200, 404]),
+        ("fault = 'none'", [200, 200, 200]),
+    ] {
+        tell(&simulator, fault).await;
+        let mut seen = Vec::new();
+        for request in [PUT.to_owned(), get(ROLE_LIST, &token), get(DOCUMENT, &token)] {
+            seen.push(exchange(&mut stream, &request).await.status);
+        }
+        assert_eq!(seen, statuses, "{fault}");
+    }
+}
+
+#[tokio::test]
+async fn documents_are_wrong_in_the_way_that_was_asked_for() {
+    let simulator = simulator().await;
+    let (mut stream, token) = session(&simulator).await;
+    for (fault, expected) in [
+        ("fault = 'assume_role_denied'", r#""Code" : "AssumeRoleUnauthorizedAccess""#),
+        ("fault = 'profile_not_found'\nvariant = 'document'", r#""Code" : "InstanceProfileNotFound""#),
+        ("fault = 'refused'", r#""Code" : "Failed""#),
+        ("fault = 'malformed_document'\nvariant = 'html'", "<html>"),
+        ("fault = 'malformed_document'\nvariant = 'array'", "[{"),
+        ("fault = 'malformed_document'\nvariant = 'number'", "42"),
+        ("fault = 'incomplete_document'\nvariant = 'empty'", r#""SecretAccessKey" : """#),
+        ("fault = 'incomplete_document'\nvariant = 'null'\nfield = 'Token'", r#""Token" : null"#),
+        ("fault = 'incomplete_document'\nvariant = 'number'\nfield = 'Expiration'", r#""Expiration" : 42"#),
+        ("fault = 'incomplete_document'\nvariant = 'object'\nfield = 'Token'", r#""Token" : {"#),
+        ("fault = 'invalid_timestamp'", r#""Expiration" : "in six hours""#),
+        ("fault = 'invalid_timestamp'\nvariant = 'last_updated'", r#""LastUpdated" : "a while ago""#),
+    ] {
+        tell(&simulator, fault).await;
+        let document = exchange(&mut stream, &get(DOCUMENT, &token)).await;
+        assert_eq!(document.status, 200, "{fault}");
+        assert!(document.body.contains(expected), "{fault}: {}", document.body);
+    }
+
+    tell(&simulator, "fault = 'malformed_document'").await;
+    let half = exchange(&mut stream, &get(DOCUMENT, &token)).await.body;
+    assert!(serde_json::from_str::<serde_json::Value>(&half).is_err());
+    assert!(half.contains(SECRET_KEY_PREFIX) && half.contains(CREDENTIAL_TOKEN_PREFIX));
+
+    tell(&simulator, "fault = 'incomplete_document'").await;
+    let incomplete = exchange(&mut stream, &get(DOCUMENT, &token)).await.body;
+    assert!(!incomplete.contains("SecretAccessKey") && incomplete.contains(CREDENTIAL_TOKEN_PREFIX));
+}
+
+#[tokio::test]
+async fn the_profile_says_why_there_is_no_role() {
+    let simulator = simulator().await;
+    let (mut stream, token) = session(&simulator).await;
+    for (fault, status, expected) in [
+        ("fault = 'no_role'", 404, "404"),
+        ("fault = 'profile_without_role'", 200, "does not contain a role"),
+        ("fault = 'profile_not_found'", 200, "InstanceProfileNotFound"),
+    ] {
+        tell(&simulator, fault).await;
+        let info = exchange(&mut stream, &get(PROFILE_INFO, &token)).await;
+        assert_eq!(info.status, status, "{fault}");
+        assert!(info.body.contains(expected), "{fault}: {}", info.body);
+    }
+}
+
+#[tokio::test]
+async fn a_hop_limit_silences_only_the_token_request() {
+    let simulator = simulator().await;
+    let (mut stream, token) = session(&simulator).await;
+    tell(&simulator, "fault = 'hop_limit'").await;
+    assert_eq!(exchange(&mut stream, &get(ROLE_LIST, &token)).await.status, 200);
+    stream.write_all(PUT.as_bytes()).await.unwrap();
+    timeout(SILENCE, stream.read_u8()).await.expect_err("nothing comes, and the connection stays open");
+}
+
+#[tokio::test]
+async fn a_read_timeout_hangs_from_its_step_on_or_drips() {
+    let simulator = simulator().await;
+    let (mut stream, token) = session(&simulator).await;
+    tell(&simulator, "fault = 'read_timeout'\nstep = 'credentials'").await;
+    assert_eq!(exchange(&mut stream, &get(ROLE_LIST, &token)).await.status, 200);
+    stream.write_all(get(DOCUMENT, &token).as_bytes()).await.unwrap();
+    timeout(SILENCE, stream.read_u8()).await.expect_err("nothing comes");
+
+    let mut stream = connect(&simulator).await;
+    tell(&simulator, "fault = 'read_timeout'\nvariant = 'drip'").await;
+    stream.write_all(PUT.as_bytes()).await.unwrap();
+    assert_eq!(timeout(DEADLINE, stream.read_u8()).await.unwrap().unwrap(), b'H');
+    timeout(SILENCE, stream.read_u8()).await.expect_err("the next byte comes a second later");
+}
+
+#[tokio::test]
+async fn connections_end_in_the_way_that_was_asked_for() {
+    let simulator = simulator().await;
+    for (variant, ends_in_reset, bytes_arrive) in
+        [("before_answer", false, false), ("mid_body", false, true), ("reset", true, false)]
+    {
+        tell(&simulator, &format!("fault = 'connection_closed'\nvariant = '{variant}'")).await;
+        let mut stream = connect(&simulator).await;
+        stream.write_all(PUT.as_bytes()).await.unwrap();
+        let (bytes, end) = rest(&mut stream).await;
+        assert_eq!(end.is_err(), ends_in_reset, "{variant}");
+        assert_eq!(!bytes.is_empty(), bytes_arrive, "{variant}");
+    }
+}
+
+#[tokio::test]
+async fn invalid_responses_come_in_all_forms() {
+    let simulator = simulator().await;
+    tell(&simulator, "fault = 'invalid_response'").await;
+    let mut stream = connect(&simulator).await;
+    stream.write_all(PUT.as_bytes()).await.unwrap();
+    assert!(rest(&mut stream).await.0.starts_with(b"SSH-"));
+
+    tell(&simulator, "fault = 'invalid_response'\nvariant = 'too_large'").await;
+    let mut stream = connect(&simulator).await;
+    assert!(exchange(&mut stream, PUT).await.body.len() > 64 * 1024);
+
+    tell(&simulator, "fault = 'invalid_response'\nvariant = 'not_text'").await;
+    assert!(exchange(&mut stream, PUT).await.body.contains('\u{fffd}'));
+
+    tell(&simulator, "fault = 'invalid_response'\nvariant = 'page'").await;
+    let page = exchange(&mut stream, PUT).await;
+    assert_eq!(page.status, 200);
+    assert!(page.body.contains("<html"));
+}
+
+#[tokio::test]
+async fn answers_take_the_time_that_was_asked_for() {
+    let simulator = simulator().await;
+    let mut stream = connect(&simulator).await;
+    tell(&simulator, "delay = '50ms'").await;
+    let start = Instant::now();
+    assert_eq!(exchange(&mut stream, PUT).await.status, 200);
+    assert!(start.elapsed() >= Duration::from_millis(50));
+}
+
+#[tokio::test]
+async fn a_fault_comes_and_goes() {
+    let simulator = simulator().await;
+    let nothing_flaps = simulator.apply(&Change::parse("flap = '1s'").unwrap()).await;
+    assert!(matches!(nothing_flaps, Err(ApplyError::NothingFlaps)));
+
+    tell(&simulator, "fault = 'server_error'\nflap = '40ms'").await;
+    let mut stream = connect(&simulator).await;
+    for status in [500, 200, 500, 200] {
+        while exchange(&mut stream, PUT).await.status != status {}
+    }
+    tell(&simulator, "fault = 'none'").await;
+    assert_eq!(simulator.settings().flap, None);
+}
+
+#[tokio::test]
+async fn every_kind_can_be_made_or_says_where_it_is_made() {
+    let simulator = simulator().await;
+    for kind in Kind::ALL.iter().copied() {
+        match Fault::new(kind) {
+            Ok(fault) => {
+                simulator.apply(&Change::from(fault)).await.unwrap();
+                assert_eq!(simulator.settings().fault, Some(fault));
+                for variant in variants(kind) {
+                    assert!(fault.in_variant(variant.label()).is_ok(), "{kind} {variant}");
+                }
+            }
+            Err(error) => {
+                assert_eq!(error, FaultError::ClientSide(kind));
+                assert!(is_client_side(kind));
+            }
+        }
+    }
+}

@@ -1,0 +1,158 @@
+//! IMDS as it is when nothing is wrong.
+
+use serde_json::Value;
+use tokio::io::AsyncWriteExt;
+
+use super::client::*;
+use crate::simulator::{CREDENTIAL_TOKEN_PREFIX, KEY_ID_PREFIX, SECRET_KEY_PREFIX, SESSION_TOKEN_PREFIX};
+
+fn document(text: &str) -> Value {
+    serde_json::from_str(text).expect("it is JSON")
+}
+
+#[tokio::test]
+async fn a_resolution_over_one_connection_finds_credentials() {
+    let simulator = simulator().await;
+    let (mut stream, token) = session(&simulator).await;
+    assert!(token.starts_with(SESSION_TOKEN_PREFIX));
+
+    let role = exchange(&mut stream, &get(ROLE_LIST, &token)).await;
+    assert_eq!((role.status, role.body.as_str()), (200, "simulated-role"));
+    assert_eq!(role.header("server"), Some("EC2ws"));
+    assert_eq!(role.header("date"), Some("Sat, 31 Jan 2026 12:00:00 GMT"));
+    assert_eq!(role.header("content-type"), Some("text/plain"));
+
+    let credentials = exchange(&mut stream, &get(DOCUMENT, &token)).await;
+    let fields = document(&credentials.body);
+    assert_eq!(fields["Code"], "Success");
+    assert_eq!(fields["LastUpdated"], NOW);
+    assert_eq!(fields["Expiration"], "2026-01-31T18:34:00Z");
+    for (field, prefix) in
+        [("AccessKeyId", KEY_ID_PREFIX), ("SecretAccessKey", SECRET_KEY_PREFIX), ("Token", CREDENTIAL_TOKEN_PREFIX)]
+    {
+        assert!(fields[field].as_str().unwrap().starts_with(prefix), "{field}");
+    }
+
+    let info = exchange(&mut stream, &get(PROFILE_INFO, &token)).await;
+    assert_eq!(document(&info.body)["Code"], "Success");
+
+    let counts = simulator.counts();
+    assert_eq!(
+        (counts.connections, counts.token, counts.role, counts.profile_info, counts.credentials),
+        (1, 1, 1, 1, 1)
+    );
+}
+
+#[tokio::test]
+async fn token_requests_follow_the_rules() {
+    let simulator = simulator().await;
+    let mut stream = connect(&simulator).await;
+    for (request, status) in [
+        ("PUT /latest/api/token HTTP/1.1\r\n\r\n", 400),
+        ("PUT /latest/api/token HTTP/1.1\r\nX-aws-ec2-metadata-token-ttl-seconds: 0\r\n\r\n", 400),
+        ("PUT /latest/api/token HTTP/1.1\r\nX-aws-ec2-metadata-token-ttl-seconds: 21601\r\n\r\n", 400),
+        ("PUT /latest/api/token HTTP/1.1\r\nX-aws-ec2-metadata-token-ttl-seconds: soon\r\n\r\n", 400),
+        (
+            "PUT /latest/api/token HTTP/1.1\r\nX-aws-ec2-metadata-token-ttl-seconds: 9\r\nX-Forwarded-For: a\r\n\r\n",
+            403,
+        ),
+        ("PUT /2021-03-23/api/token HTTP/1.1\r\nX-aws-ec2-metadata-token-ttl-seconds: 9\r\n\r\n", 403),
+        ("GET /latest/api/token HTTP/1.1\r\n\r\n", 405),
+        ("PUT /latest/api/token HTTP/1.1\r\nX-aws-ec2-metadata-token-ttl-seconds: 21600\r\n\r\n", 200),
+    ] {
+        assert_eq!(exchange(&mut stream, request).await.status, status, "{request}");
+    }
+    let granted = exchange(&mut stream, PUT).await;
+    assert_eq!(granted.header("x-aws-ec2-metadata-token-ttl-seconds"), Some("60"));
+
+    tell(&simulator, "token_lifetime = '10s'").await;
+    let granted = exchange(&mut stream, PUT).await;
+    assert_eq!(granted.header("x-aws-ec2-metadata-token-ttl-seconds"), Some("10"));
+
+    tell(&simulator, "token_ttl_header = false").await;
+    let granted = exchange(&mut stream, PUT).await;
+    assert_eq!(granted.header("x-aws-ec2-metadata-token-ttl-seconds"), None);
+}
+
+#[tokio::test]
+async fn a_get_needs_a_valid_token_unless_tokens_are_optional() {
+    let simulator = simulator().await;
+    let (mut stream, token) = session(&simulator).await;
+    let without = format!("GET {ROLE_LIST} HTTP/1.1\r\n\r\n");
+    assert_eq!(exchange(&mut stream, &without).await.status, 401);
+    assert_eq!(exchange(&mut stream, &get(ROLE_LIST, "made-up")).await.status, 401);
+    assert_eq!(exchange(&mut stream, &get("/latest/meta-data/other", &token)).await.status, 404);
+    assert_eq!(exchange(&mut stream, &get(&format!("{ROLE_LIST}other"), &token)).await.status, 404);
+
+    tell(&simulator, "forget_tokens = true").await;
+    assert_eq!(exchange(&mut stream, &get(ROLE_LIST, &token)).await.status, 401);
+
+    tell(&simulator, "tokens = 'optional'").await;
+    assert_eq!(exchange(&mut stream, &without).await.status, 200);
+    assert_eq!(exchange(&mut stream, &get(ROLE_LIST, "made-up")).await.status, 401);
+}
+
+#[tokio::test]
+async fn requests_may_come_in_one_write_and_with_a_body() {
+    let simulator = simulator().await;
+    let mut stream = connect(&simulator).await;
+    let with_body = PUT.replace("Content-Length: 0\r\n\r\n", "Content-Length: 5\r\n\r\nabcde");
+    stream.write_all(format!("{with_body}{PUT}").as_bytes()).await.unwrap();
+    assert_eq!(answer(&mut stream).await.status, 200);
+    assert_eq!(answer(&mut stream).await.status, 200);
+}
+
+#[tokio::test]
+async fn what_is_no_request_ends_the_connection() {
+    let simulator = simulator().await;
+    let mut stream = connect(&simulator).await;
+    assert_eq!(exchange(&mut stream, "no request\r\n\r\n").await.status, 400);
+    assert_eq!(rest(&mut stream).await.0, b"");
+
+    let mut stream = connect(&simulator).await;
+    let head = format!("GET / HTTP/1.1\r\nX: {}", "x".repeat(16 * 1024));
+    stream.write_all(head.as_bytes()).await.unwrap();
+    assert_eq!(rest(&mut stream).await.0, b"");
+}
+
+#[tokio::test]
+async fn connections_close_on_request_and_by_setting() {
+    let simulator = simulator().await;
+    let mut stream = connect(&simulator).await;
+    let last = exchange(&mut stream, &PUT.replace("HTTP/1.1", "HTTP/1.0")).await;
+    assert_eq!((last.status, last.header("connection")), (200, Some("close")));
+    assert_eq!(rest(&mut stream).await.0, b"");
+
+    tell(&simulator, "keep_alive = false").await;
+    let mut stream = connect(&simulator).await;
+    assert_eq!(exchange(&mut stream, PUT).await.header("connection"), Some("close"));
+    assert_eq!(rest(&mut stream).await.0, b"");
+}
+
+#[tokio::test]
+async fn documents_change_as_told() {
+    let simulator = simulator().await;
+    let first = simulator.credential();
+
+    tell(&simulator, "rotate = true").await;
+    let second = simulator.credential();
+    assert!(second.is_newer_than(&first));
+
+    tell(&simulator, "expires_in = '-5m'").await;
+    assert_eq!(simulator.credential().expiration.to_string(), "2026-01-31T11:55:00Z");
+
+    tell(&simulator, "lifetime = '1h'").await;
+    assert_eq!(simulator.credential().expiration.to_string(), "2026-01-31T13:00:00Z");
+
+    tell(&simulator, "role = 'other-role'").await;
+    let (mut stream, token) = session(&simulator).await;
+    assert_eq!(exchange(&mut stream, &get(ROLE_LIST, &token)).await.body, "other-role");
+    assert_eq!(exchange(&mut stream, &get(DOCUMENT, &token)).await.status, 404);
+
+    tell(&simulator, "document = 'anything'\nclock_skew = '-90s'").await;
+    let raw = exchange(&mut stream, &get(&format!("{ROLE_LIST}other-role"), &token)).await;
+    assert_eq!((raw.body.as_str(), raw.header("date")), ("anything", Some("Sat, 31 Jan 2026 11:58:30 GMT")));
+
+    tell(&simulator, "date_header = false").await;
+    assert_eq!(exchange(&mut stream, &get(ROLE_LIST, &token)).await.header("date"), None);
+}

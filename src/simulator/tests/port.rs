@@ -1,0 +1,105 @@
+//! The port while it goes down and comes back.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+use super::client::*;
+use crate::clock::SystemClock;
+use crate::simulator::{Options, Simulator};
+
+/// A connection over loopback takes far less.
+const CONNECT_DEADLINE: Duration = Duration::from_millis(200);
+
+#[tokio::test]
+async fn a_refusing_port_kills_connections_and_comes_back_at_the_same_place() {
+    let simulator = simulator().await;
+    let address = simulator.address();
+    for _ in 0..3 {
+        let (mut stream, _) = session(&simulator).await;
+        tell(&simulator, "fault = 'connect_refused'").await;
+        assert_eq!(rest(&mut stream).await.1.unwrap_err().kind(), io::ErrorKind::ConnectionReset);
+        let refused = TcpStream::connect(address).await.unwrap_err();
+        assert_eq!(refused.kind(), io::ErrorKind::ConnectionRefused);
+
+        tell(&simulator, "fault = 'none'").await;
+        assert_eq!(simulator.address(), address);
+        session(&simulator).await;
+    }
+}
+
+#[tokio::test]
+async fn a_silent_port_kills_connections_and_comes_back_at_the_same_place() {
+    let simulator = simulator().await;
+    let (mut stream, _) = session(&simulator).await;
+    tell(&simulator, "fault = 'connect_timeout'").await;
+    assert_eq!(rest(&mut stream).await.1.unwrap_err().kind(), io::ErrorKind::ConnectionReset);
+    for _ in 0..2 {
+        timeout(CONNECT_DEADLINE, TcpStream::connect(simulator.address()))
+            .await
+            .expect_err("no connection comes about");
+    }
+    tell(&simulator, "fault = 'connect_refused'").await;
+    assert!(TcpStream::connect(simulator.address()).await.is_err());
+    tell(&simulator, "fault = 'none'").await;
+    session(&simulator).await;
+}
+
+#[tokio::test]
+async fn a_flapping_port_comes_and_goes() {
+    let simulator = simulator().await;
+    tell(&simulator, "fault = 'connect_refused'\nflap = '20ms'").await;
+    for up in [true, false, true] {
+        while TcpStream::connect(simulator.address()).await.is_ok() != up {}
+    }
+}
+
+#[tokio::test]
+async fn ipv6_loopback_will_do() {
+    let listen: SocketAddr = "[::1]:0".parse().unwrap();
+    let options = Options { listen, ..Options::default() };
+    let Ok(simulator) = Simulator::start(options, Arc::new(SystemClock)).await else {
+        // Not every machine that builds this has IPv6.
+        return;
+    };
+    session(&simulator).await;
+    tell(&simulator, "fault = 'connect_timeout'").await;
+    timeout(CONNECT_DEADLINE, TcpStream::connect(simulator.address())).await.expect_err("no connection comes about");
+}
+
+#[tokio::test]
+async fn only_loopback_is_bound_unless_told_so() {
+    let any: SocketAddr = "0.0.0.0:0".parse().unwrap();
+    let listens = Options { listen: any, ..Options::default() };
+    let controlled = Options { control: Some(any), ..Options::default() };
+    for options in [listens, controlled] {
+        let refused = Simulator::start(options, Arc::new(SystemClock)).await.err().expect("it is refused");
+        assert_eq!(refused.kind(), io::ErrorKind::InvalidInput);
+        let allowed = Options { allow_any_address: true, ..options };
+        assert!(Simulator::start(allowed, Arc::new(SystemClock)).await.is_ok());
+    }
+}
+
+#[tokio::test]
+async fn a_shutdown_leaves_nothing_behind() {
+    let simulator = simulator().await;
+    let (mut stream, _) = session(&simulator).await;
+    let (address, control) = (simulator.address(), simulator.control_address().unwrap());
+    simulator.shutdown().await;
+    assert!(rest(&mut stream).await.1.is_err());
+    for address in [address, control] {
+        assert_eq!(TcpStream::connect(address).await.unwrap_err().kind(), io::ErrorKind::ConnectionRefused);
+    }
+}
+
+#[tokio::test]
+async fn a_dropped_simulator_stops() {
+    let simulator = simulator().await;
+    let (mut stream, _) = session(&simulator).await;
+    drop(simulator);
+    assert!(rest(&mut stream).await.1.is_err());
+}

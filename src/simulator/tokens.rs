@@ -1,0 +1,75 @@
+//! The session tokens that are valid.
+//!
+//! Owns them and their ends. Must not know HTTP or the clock.
+
+use std::collections::HashMap;
+use std::iter;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+/// Every session token begins so.
+pub const SESSION_TOKEN_PREFIX: &str = "simulated-session-token";
+
+/// Keeps a client that asks without end from filling the memory.
+const MAX_TOKENS: usize = 10_000;
+const RANDOM_CHARACTERS: usize = 32;
+
+#[derive(Default)]
+pub(super) struct Tokens {
+    ends: HashMap<String, Instant>,
+}
+
+impl Tokens {
+    /// A new one, valid from `now` for `lifetime`.
+    pub(super) fn grant(&mut self, lifetime: Duration, now: Instant) -> String {
+        if self.ends.len() >= MAX_TOKENS {
+            self.ends.retain(|_, end| *end > now);
+        }
+        if self.ends.len() >= MAX_TOKENS {
+            self.ends.clear();
+        }
+        let random: String = iter::repeat_with(fastrand::alphanumeric).take(RANDOM_CHARACTERS).collect();
+        let token = format!("{SESSION_TOKEN_PREFIX}-{random}==");
+        self.ends.insert(token.clone(), now + lifetime);
+        token
+    }
+
+    /// Whether this is one, and not past its end.
+    pub(super) fn is_valid(&self, token: &str, now: Instant) -> bool {
+        self.ends.get(token).is_some_and(|end| *end > now)
+    }
+
+    /// Makes all of them invalid.
+    pub(super) fn forget(&mut self) {
+        self.ends.clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::monotonic;
+
+    #[test]
+    fn tokens_are_valid_until_their_end_or_until_forgotten() {
+        let (mut tokens, now) = (Tokens::default(), monotonic());
+        let token = tokens.grant(Duration::from_secs(10), now);
+        let other = tokens.grant(Duration::from_secs(20), now);
+        let later = now + Duration::from_secs(10);
+        assert!(tokens.is_valid(&token, now));
+        assert!(!tokens.is_valid(&token, later));
+        assert!(tokens.is_valid(&other, later));
+        tokens.forget();
+        assert!(!tokens.is_valid(&other, later));
+    }
+
+    #[test]
+    fn tokens_do_not_fill_the_memory() {
+        let (mut tokens, now) = (Tokens::default(), monotonic());
+        for _ in 0..=MAX_TOKENS {
+            tokens.grant(Duration::from_secs(10), now);
+        }
+        assert!(tokens.ends.len() <= MAX_TOKENS);
+    }
+}

@@ -1,0 +1,1 @@
+//! The tests against real parts, which `tests/run` fetches.

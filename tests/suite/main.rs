@@ -1,0 +1,11 @@
+//! The tests that need nothing but Rust. Real sockets with short deadlines, or paused time with fakes, never both.
+
+mod architecture;
+mod canaries;
+mod commands;
+mod http;
+mod readme;
+mod resolution;
+mod scrape;
+mod support;
+mod time;
