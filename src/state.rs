@@ -47,6 +47,7 @@ pub struct State {
     clock_skew: Option<SignedDuration>,
     outages: Outages,
     held_since_start: [Option<Held>; SDKS.len()],
+    start_held_back: bool,
     recent: Recent,
 }
 
@@ -88,6 +89,7 @@ impl State {
             clock_skew: None,
             outages: Outages::new(started_at),
             held_since_start: [None; SDKS.len()],
+            start_held_back: false,
             recent: Recent::default(),
         }
     }
@@ -138,11 +140,22 @@ impl State {
         }
 
         let expiration = resolution.outcome.as_ref().ok().map(|credential| credential.expiration);
+        if self.start_held_back && expiration.is_some() {
+            // The gate opens: the clients of the start are created only now.
+            self.start_held_back = false;
+            self.held_since_start = [None; SDKS.len()];
+        }
         for (held, sdk) in self.held_since_start.iter_mut().zip(SDKS) {
             *held = sdk.held_after(*held, expiration, at);
         }
         self.recent.push(at, duration, resolution.outcome.as_ref().err().copied());
         change
+    }
+
+    /// The platform holds the workload back until credentials resolve: what starts with the exporter creates its
+    /// clients only then. After the first success there is nothing to hold back any more.
+    pub fn hold_start_back(&mut self) {
+        self.start_held_back = self.last_success_at.is_none();
     }
 
     /// When the exporter started.

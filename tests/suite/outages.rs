@@ -11,9 +11,11 @@ use imds_exporter::simulator::Simulator;
 use jiff::Timestamp;
 use serde_json::Value;
 use tempfile::tempdir;
+use tokio::io::AsyncReadExt;
+use tokio::time::timeout;
 
 use crate::commands::{Served, against};
-use crate::http::Exporter;
+use crate::http::{Exporter, PATIENCE, raw};
 use crate::support::{simulator, tell};
 
 /// A process that is watched; it ends with the test.
@@ -234,5 +236,42 @@ async fn a_read_only_file_system_is_reported_and_polling_goes_on() {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     };
-    tokio::time::timeout(crate::http::PATIENCE, reported).await.expect("it is reported");
+    timeout(PATIENCE, reported).await.expect("it is reported");
+}
+
+/// `at_start` while the exporter's first polls failed and IMDS is back.
+async fn at_start_after(simulator: &Simulator, exporter: &Exporter) -> bool {
+    recovery(simulator, exporter).await;
+    let metrics = exporter.get("/metrics").await.1;
+    metrics.contains("imds_client_usable{sdk=\"boto3\",created=\"at_start\"} 1")
+}
+
+#[tokio::test]
+async fn clients_whose_start_was_held_back_are_not_stuck() {
+    let simulator = simulator().await;
+    for (gate, held_back) in [("kube-probe/1.33", true), ("curl/8", false)] {
+        tell(&simulator, "fault = \"connect_refused\"").await;
+        let exporter = Exporter::start(&simulator, &[]).await;
+        exporter.until("/metrics", |_, body| body.contains("imds_up 0")).await;
+        let agent = format!("GET /-/startup HTTP/1.1\r\nHost: x\r\nUser-Agent: {gate}\r\nConnection: close\r\n\r\n");
+        assert_eq!(raw(exporter.address, &agent).await.0, 503);
+        assert_eq!(at_start_after(&simulator, &exporter).await, held_back, "{gate}");
+        exporter.stop().await;
+    }
+}
+
+#[tokio::test]
+async fn wait_tells_the_exporter_beside_it_that_a_start_is_held_back() {
+    let simulator = simulator().await;
+    tell(&simulator, "fault = \"connect_refused\"").await;
+    let exporter = Exporter::start(&simulator, &[]).await;
+    exporter.until("/metrics", |_, body| body.contains("imds_up 0")).await;
+    let mut wait = against(&simulator, &["wait", "--timeout", "60s"]);
+    wait.env("IMDS_EXPORTER_LISTEN_ADDRESS", exporter.address.to_string()).stdout(Stdio::piped());
+    let mut child = wait.spawn().expect("it runs");
+    let mut told = [0];
+    child.stdout.as_mut().expect("it is piped").read_exact(&mut told).await.expect("it tells what it waits for");
+    assert!(at_start_after(&simulator, &exporter).await);
+    assert!(timeout(PATIENCE, child.wait()).await.expect("it ends").expect("it ran").success());
+    exporter.stop().await;
 }
