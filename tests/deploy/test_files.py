@@ -5,7 +5,7 @@ import re
 import yaml
 
 from conftest import DEPLOY, ROOT, run, tool
-from test_agreement import compose, ecs_containers
+from test_agreement import compose, ecs_containers, task
 
 DOCKERFILE = (DEPLOY / "Dockerfile").read_text()
 
@@ -39,10 +39,7 @@ def test_the_task_definition_lints():
 
 
 def test_the_task_holds_the_workload_back():
-    text = (DEPLOY / "ecs" / "imds-exporter.yaml").read_text()
-    text = re.sub(r"!\w+ ", "", text)
-    definitions = yaml.safe_load(text)["Resources"]["Task"]["Properties"]["ContainerDefinitions"]
-    named = {container["Name"]: container for container in definitions}
+    named = {container["Name"]: container for container in task()["ContainerDefinitions"]}
     conditions = {d["ContainerName"]: d["Condition"] for d in named["workload"]["DependsOn"]}
     assert conditions == {"imds-exporter": "HEALTHY", "imds-wait": "SUCCESS"}
     # A condition on an essential container other than HEALTHY or START is refused by ECS.

@@ -8,4 +8,5 @@ mod readme;
 mod resolution;
 mod scrape;
 mod support;
+mod systemd;
 mod time;
