@@ -81,7 +81,7 @@ routes! {
     Status = "/api/v1/status", "The same as JSON.";
     Healthy = "/-/healthy", "200 while the poll loop turns, 503 when it has been silent for 5 intervals. Does not depend on IMDS.";
     Ready = "/-/ready", "200 once the first poll ended, however it went; 503 before.";
-    Startup = "/-/startup", "503 until credentials were resolved once, then 200 for good.";
+    Startup = "/-/startup", "503 until credentials were resolved once, then 200 for good. Who is told 503 counts as held back: `at_start` then means created after it.";
     Clients = "/-/clients", "503 with the list while suspect processes run, else 200.";
 }
 
@@ -109,7 +109,8 @@ impl Page {
                 gate(polled, "ok\n", "the first poll has not ended yet\n".to_owned())
             }
             Self::Startup => {
-                let state = context.state.lock();
+                let mut state = context.state.lock();
+                state.hold_back();
                 let kind = state.failing().map_or("no poll has ended yet", |run| run.failure.kind.label());
                 gate(state.last_success_at().is_some(), "ok\n", format!("credentials never resolved: {kind}\n"))
             }

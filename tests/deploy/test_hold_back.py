@@ -185,6 +185,10 @@ def test_the_workload_starts_when_the_outage_ends_and_is_never_stuck(tmp_path, f
         assert all(re.search(r"Credential=\w+/", call) for call in machine.aws.calls)
         assert "I am arn" in log(machine)
         assert "Error" not in log(machine)
+        if form is by_sidecar:
+            # The exporter knows that it held the workload back: no alert on clients that are not there.
+            usable = 'imds_client_usable{sdk="boto3",created="at_start"}'
+            assert samples(machine.port)[usable] == 1
 
 
 def test_a_workload_that_is_not_held_back_is_stuck_for_good(tmp_path, forms):

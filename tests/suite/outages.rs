@@ -5,16 +5,19 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use imds_exporter::client::Held;
+use imds_exporter::model::{Kind, Step};
 use imds_exporter::outage::Window;
 use imds_exporter::process::{Candidate, suspects};
 use imds_exporter::simulator::Simulator;
+use imds_exporter::state::{Past, State};
 use jiff::Timestamp;
 use serde_json::Value;
 use tempfile::tempdir;
 
 use crate::commands::{Served, against};
 use crate::http::Exporter;
-use crate::support::{simulator, tell};
+use crate::support::{credential, failed, resolved, simulator, tell};
 
 /// A process that is watched; it ends with the test.
 struct Worker(std::process::Child);
@@ -235,4 +238,56 @@ async fn a_read_only_file_system_is_reported_and_polling_goes_on() {
         }
     };
     tokio::time::timeout(crate::http::PATIENCE, reported).await.expect("it is reported");
+}
+
+const AT_START: &str = r#"imds_client_usable{sdk="boto3",created="at_start"}"#;
+
+#[tokio::test]
+async fn who_was_held_back_is_not_stuck_afterwards() {
+    let simulator = simulator().await;
+    tell(&simulator, "fault = \"connect_refused\"").await;
+    for asks in [true, false] {
+        let exporter = Exporter::start(&simulator, &[]).await;
+        exporter.until("/metrics", |_, body| body.contains("imds_up 0")).await;
+        if asks {
+            assert_eq!(exporter.get("/-/startup").await.0, 503);
+        }
+        // The clients that are to come cannot sign yet, and those that did not wait never will.
+        exporter.until("/metrics", |_, body| body.contains("imds_fetches_total 2")).await;
+        assert!(exporter.get("/metrics").await.1.contains(&format!("{AT_START} 0")));
+        recovery(&simulator, &exporter).await;
+        assert_eq!(exporter.get("/-/startup").await.0, 200);
+        let usable = format!("{AT_START} {}", i32::from(asks));
+        assert!(exporter.get("/metrics").await.1.contains(&usable), "asks: {asks}");
+        exporter.stop().await;
+        tell(&simulator, "fault = \"connect_refused\"").await;
+    }
+}
+
+#[test]
+fn a_gate_that_is_asked_after_a_restart_forgets_nothing() {
+    let at = |second| Timestamp::from_second(second).expect("a small number");
+    let duration = Duration::from_millis(3);
+    let failure = failed(Kind::ConnectRefused, Step::Token);
+    let success = resolved(credential("web", "1970-01-01T00:00:00Z", "1970-01-01T06:00:00Z"));
+
+    let mut first = State::new(at(0));
+    first.record(&failure, duration, at(1));
+    let past = Past { outages: first.outages().clone(), held_since_start: Some(first.held_since_start()) };
+    let mut second = State::new(at(10)).with_past(past);
+    second.hold_back();
+    second.record(&success, duration, at(11));
+    assert!(second.clients_stuck(at(12)));
+
+    let mut held = State::new(at(0));
+    held.record(&failure, duration, at(1));
+    held.hold_back();
+    held.record(&failure, duration, at(2));
+    assert_eq!(held.held_since_start(), [None]);
+    held.record(&success, duration, at(3));
+    assert!(!held.clients_stuck(at(4)));
+    held.record(&failure, duration, at(5));
+    held.hold_back();
+    held.record(&success, duration, at(6));
+    assert_eq!(held.held_since_start(), [Some(Held::Until(at(6 * 3600)))]);
 }
