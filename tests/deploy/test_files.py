@@ -88,9 +88,12 @@ def test_the_alertmanager_of_compose_takes_its_configuration():
 def test_the_dashboards_of_compose_find_their_datasource_and_folder():
     datasources = yaml.safe_load((DEPLOY / "compose" / "grafana-datasource.yaml").read_text())["datasources"]
     assert [(source["type"], source["isDefault"]) for source in datasources] == [("prometheus", True)]
-    (provider,) = yaml.safe_load((DEPLOY / "compose" / "grafana-dashboards.yaml").read_text())["providers"]
     grafana = compose()["grafana"]
-    inside = [volume.split(":")[1] for volume in grafana["volumes"] if volume.startswith("../../dashboards/")]
+    mounted = dict(volume.split(":")[:2] for volume in grafana["volumes"])
+    provisioning = "/etc/grafana/provisioning/dashboards/"
+    (provider,) = [path for path, inside in mounted.items() if inside.startswith(provisioning)]
+    (provider,) = yaml.safe_load((DEPLOY / "compose" / provider).read_text())["providers"]
+    inside = [inside for path, inside in mounted.items() if path.endswith(".json")]
     assert len(inside) == 2
-    assert all(path.startswith(provider["options"]["path"]) for path in inside)
+    assert {inside.rsplit("/", 1)[0] for inside in inside} == {provider["options"]["path"]}
     assert grafana["environment"]["GF_DASHBOARDS_DEFAULT_HOME_DASHBOARD_PATH"] in inside
