@@ -46,3 +46,4 @@ pub mod source;
 pub mod state;
 pub mod statefile;
 pub mod status;
+pub mod systemd;

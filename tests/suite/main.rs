@@ -9,4 +9,5 @@ mod readme;
 mod resolution;
 mod scrape;
 mod support;
+mod systemd;
 mod time;
