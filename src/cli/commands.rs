@@ -103,10 +103,7 @@ pub(super) fn wait(config: &Config, time: Duration) -> ExitCode {
                 told = Some(failure);
             }
             let next = began + pace::delay(pace::SHORTEST_INTERVAL, true, fastrand::f64());
-            if next >= deadline {
-                break;
-            }
-            sleep_until(next).await;
+            sleep_until(next.min(deadline)).await;
         }
         match told {
             Some(Failure { kind, step }) => {

@@ -4,6 +4,7 @@ mod architecture;
 mod canaries;
 mod commands;
 mod http;
+mod outages;
 mod readme;
 mod resolution;
 mod scrape;
