@@ -3,10 +3,13 @@
 mod architecture;
 mod canaries;
 mod commands;
+mod faults;
 mod http;
 mod outages;
 mod readme;
 mod resolution;
+mod rules;
 mod scrape;
 mod support;
+mod systemd;
 mod time;
