@@ -12,6 +12,7 @@ use std::time::Duration;
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::config::{Config, VARIABLES, environment};
+use crate::log;
 
 /// Usage and configuration errors (`EX_USAGE` of BSD's sysexits).
 pub const EXIT_USAGE: u8 = 64;
@@ -95,6 +96,7 @@ struct SimulateOptions {
 /// Runs what the command line asks for.
 #[must_use]
 pub fn run() -> ExitCode {
+    log::end_on_panic();
     let command = Cli::command().after_help(variables_help()).mut_subcommands(|sub| sub.after_help(variables_help()));
     let cli = match command.try_get_matches().and_then(|matches| Cli::from_arg_matches(&matches)) {
         Ok(cli) => cli,

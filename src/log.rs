@@ -27,7 +27,26 @@ pub struct Options {
 /// Whether the text is a filter.
 #[must_use]
 pub fn is_filter(text: &str) -> bool {
-    EnvFilter::builder().parse(text).is_ok()
+    // Names in it are those of Rust; on other text the parser of tracing-subscriber 0.3.23 can panic.
+    text.is_ascii() && EnvFilter::builder().parse(text).is_ok()
+}
+
+/// The exit code after a bug (`EX_SOFTWARE` of BSD's sysexits).
+pub const EXIT_BUG: u8 = 70;
+
+/// Lets any panic end the process at once, with a line that says where it was: what is half alive would be taken for
+/// healthy. A text that was put together for the panic is withheld, since it may quote what was read.
+pub fn end_on_panic() {
+    std::panic::set_hook(Box::new(|panic| {
+        let location = panic.location().map(ToString::to_string).unwrap_or_default();
+        let reason = panic.payload().downcast_ref::<&str>().copied().unwrap_or("(withheld)");
+        if tracing::dispatcher::has_been_set() {
+            tracing::error!(location, reason, "a bug: the process ends so that it is started anew");
+        } else {
+            eprintln!("imds-exporter: a bug at {location}: {reason}");
+        }
+        std::process::exit(EXIT_BUG.into());
+    }));
 }
 
 /// Sets up the log of this process; a second call changes nothing.

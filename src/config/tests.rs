@@ -28,6 +28,12 @@ fn defaults_are_the_documented_ones() {
 }
 
 #[test]
+fn a_log_filter_that_is_not_ascii_is_a_mistake() {
+    let pairs = [("IMDS_EXPORTER_LOG", "   :VAL4\u{b6}10=t*p:..0METRI4\u{b6}10=rue")];
+    assert_eq!(mistakes(&pairs).len(), 1);
+}
+
+#[test]
 fn an_empty_variable_counts_as_unset() {
     let pairs: Vec<_> = VARIABLES.iter().map(|variable| (variable.name, "")).collect();
     assert_eq!(good(&pairs).listen, good(&[]).listen);

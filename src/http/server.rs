@@ -16,8 +16,9 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{Notify, oneshot, watch};
 use tokio::task::JoinSet;
+use tokio::time::timeout;
 use tower_service::Service;
 use tracing::warn;
 
@@ -32,6 +33,8 @@ pub struct Limits {
     pub head_bytes: usize,
     /// Headers of a request.
     pub headers: usize,
+    /// Time from one request to the next, the taking of its answer included: for clients that do not read.
+    pub quiet: Duration,
     /// Time for answers that are being written when the server stops.
     pub drain: Duration,
 }
@@ -44,6 +47,7 @@ impl Default for Limits {
             head: Duration::from_secs(75),
             head_bytes: 16 * 1024,
             headers: 64,
+            quiet: Duration::from_secs(90),
             drain: Duration::from_millis(300),
         }
     }
@@ -64,6 +68,8 @@ pub async fn serve(listener: TcpListener, router: Router, limits: Limits, stop: 
                 Ok((stream, _)) => {
                     let place = places.take(limits.connections);
                     connections.spawn(connection(stream, router.clone(), limits, place, stopped.clone()));
+                    // In a flood each has its turn before so many others came that it must give way.
+                    tokio::task::yield_now().await;
                 }
                 Err(error) => {
                     warn!(%error, "a connection could not be accepted");
@@ -77,7 +83,7 @@ pub async fn serve(listener: TcpListener, router: Router, limits: Limits, stop: 
     drop(listener);
     stopping.send_replace(true);
     let drained = async { while connections.join_next().await.is_some() {} };
-    let _out_of_time = tokio::time::timeout(limits.drain, drained).await;
+    let _out_of_time = timeout(limits.drain, drained).await;
 }
 
 async fn connection(
@@ -87,11 +93,18 @@ async fn connection(
     (place, given_up): (Place, oneshot::Receiver<Infallible>),
     mut stopped: watch::Receiver<bool>,
 ) {
+    let asked = Notify::new();
+    let quiet = async { while timeout(limits.quiet, asked.notified()).await.is_ok() {} };
+    let touch = || {
+        place.touch();
+        asked.notify_one();
+    };
     let stop = async {
         let _sender_gone = stopped.wait_for(|stopped| *stopped).await;
     };
     tokio::select! {
-        () = converse(stream, router, limits, stop, || place.touch()) => {}
+        () = converse(stream, router, limits, stop, touch) => {}
+        () = quiet => {}
         _ = given_up => {}
     }
 }
@@ -112,6 +125,7 @@ pub async fn converse(
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(limits.head)
+        .half_close(true)
         .max_buf_size(limits.head_bytes)
         .max_headers(limits.headers)
         .serve_connection(TokioIo::new(stream), service);

@@ -67,7 +67,11 @@ impl Service for Connection {
 fn limit_hops(stream: &TcpStream, limit: NonZeroU8) -> io::Result<()> {
     let (socket, limit) = (SockRef::from(stream), limit.get().into());
     // A socket of both families has IPv4 peers too.
-    if stream.local_addr()?.ip().to_canonical().is_ipv4() { socket.set_ttl_v4(limit) } else { socket.set_unicast_hops_v6(limit) }
+    if stream.local_addr()?.ip().to_canonical().is_ipv4() {
+        socket.set_ttl_v4(limit)
+    } else {
+        socket.set_unicast_hops_v6(limit)
+    }
 }
 
 /// Delivers the reply, and tells whether the connection stays open.

@@ -275,8 +275,7 @@ async fn over_thousands_of_polls_each_is_counted_once_and_recovery_is_seen_at_on
             let interval = Duration::from_secs(15);
             let options = Options { poll_interval: interval, expected_role: None, process_metrics: false };
             let metrics = Metrics::new(options, Build::THIS);
-            let script =
-                (0..POLLS).map(|poll| if strikes(poll) { failed(*kind, Step::Token) } else { good() });
+            let script = (0..POLLS).map(|poll| if strikes(poll) { failed(*kind, Step::Token) } else { good() });
             let source = FakeSource::new(script);
             let mut poller = Poller::new(source, Arc::clone(&clock) as Arc<dyn Clock>, state.clone(), interval);
             let (mut failures, mut outages) = (0, 0);
