@@ -145,8 +145,8 @@ class Exporter(Process):
 
 
 def alertmanager_in(home):
-    """Debian's Alertmanager, which looks for its templates where only an installed package has them, made to look in its
-    working directory: the path in the program is replaced by one of the same length."""
+    """Debian's Alertmanager, which looks for its templates where only an installed package has them, made to look in
+    its working directory: the path in the program is replaced by one of the same length."""
     program = home / "prometheus-alertmanager"
     program.write_bytes((DEBIAN / program.name).read_bytes().replace(TEMPLATES, b"./" * (len(TEMPLATES) // 2)))
     program.chmod(0o755)
@@ -279,7 +279,7 @@ def played(tmp_path_factory):
         for number in range(4):
             stage.exporter(f"fleet-{number}", "fleet")
         stage.simulator("stalled")
-        hidden = stage.exporters["stalled"] = stage.keep(Exporter(stage.home, "stalled", stage.simulators["stalled"].imds))
+        hidden = stage.keep(Exporter(stage.home, "stalled", stage.simulators["stalled"].imds))
         freezer = Freezer(hidden.address)
         stage.target("stalled", freezer.server.address)
 
@@ -323,14 +323,15 @@ def played(tmp_path_factory):
         for cluster in ("no-role", "hop-limit"):
             wait_for(cluster, lambda cluster=cluster: cluster in {heard[1] for heard in stage.heard("firing")})
             cure(cluster)
-        wait_for(lambda: f"{EXPECTED - set(stage.heard('firing'))} to arrive", lambda: set(stage.heard("firing")) >= EXPECTED)
+        wait_for(lambda: f"{EXPECTED - set(stage.heard('firing'))} to arrive",
+                 lambda: set(stage.heard("firing")) >= EXPECTED)
         wait_for(lambda: f"{INHIBITED - stage.kept_quiet()} to be held back", lambda: stage.kept_quiet() >= INHIBITED)
         stage.pages = {alert["annotations"]["runbook_url"]: fetch(alert["annotations"]["runbook_url"].split("#")[0])
                        for _, alert in list(stage.received)}
         for cluster in {expected[1] for expected in EXPECTED} - {"no-role", "hop-limit"}:
             cure(cluster)
-        wait_for(lambda: f"all to resolve, only {stage.heard('resolved')} did", lambda: {heard[1:] for heard in stage.heard("resolved")}
-                 >= {expected[1:] for expected in EXPECTED})
+        wait_for(lambda: f"all to resolve, only {stage.heard('resolved')} did",
+                 lambda: {heard[1:] for heard in stage.heard("resolved")} >= {expected[1:] for expected in EXPECTED})
         wait_for("nothing to fire", lambda: not stage.query("ALERTS"))
         yield stage
 

@@ -161,7 +161,8 @@ def prometheus_rule():
     plain = RULES.read_text()
     groups = plain[plain.index("\ngroups:\n") + 1:]
     head = (
-        "# Made from deploy/prometheus/imds-alerts.yaml, which explains the thresholds: UPDATE=1 on its test rewrites it.\n"
+        "# Made from deploy/prometheus/imds-alerts.yaml, where the thresholds are explained.\n"
+        "# UPDATE=1 on its test rewrites it.\n"
         "apiVersion: monitoring.coreos.com/v1\n"
         "kind: PrometheusRule\n"
         "metadata:\n"

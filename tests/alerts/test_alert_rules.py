@@ -282,6 +282,40 @@ def test_alerts_fire_when_they_should_and_only_then(case, tmp_path):
     assert result.returncode == 0, result.stdout + result.stderr
 
 
+def test_no_alert_grows_faster_than_the_targets(tmp_path):
+    """As many exporters and workloads on one host and in one pod as tempt the joins to multiply."""
+    size = 30
+    one_pod = [{**TARGET, "instance": f"10.0.0.1:{20000 + n}"} for n in range(size)]
+    born = [{**WORKLOAD, "instance": f"10.0.0.1:{30000 + n}"} for n in range(size)]
+    one_host = [dropped(labels, "namespace", "pod") for labels in one_pod]
+    hosted = [dropped(labels, "namespace", "pod") for labels in born]
+    gap = [(4, 5.5, "connect_refused", "token")]
+    kinds = [(8 + n / 2, 8.5 + n / 2, ("hop_limit", "read_timeout")[n % 2], "token") for n in range(30)]
+    targets = [
+        *(Exporter(labels, fails=[*gap, *kinds], rotates=[-400]) for labels in one_pod),
+        *(Exporter({**labels, "job": "shop/imds-exporter"}, fails=gap, skew=[(0, 30, 270)]) for labels in one_host),
+        *(Workload(labels, 4.5) for labels in [*born, *hosted]),
+    ]
+    count = "count without (instance, workload_instance, kind, step) (ALERTS)"
+    file = tmp_path / "test.yaml"
+    file.write_text(json.dumps({"rule_files": [str(RULES)], "evaluation_interval": f"{STEP}s", "tests": [{
+        "interval": f"{STEP}s", "input_series": input_series(targets, 20),
+        "promql_expr_test": [
+            {"expr": f"{count} > {2 * size}", "eval_time": f"{minute}m"} for minute in range(1, 20)
+        ] + [
+            {"expr": f'count(ALERTS{{alertname="{alert}", severity="{severity}"}}) > {expected - 1}',
+             "eval_time": "19m", "exp_samples": [{"labels": "{}", "value": expected}]}
+            for alert, severity, expected in [
+                ("ImdsClientsFailing", "critical", size),
+                ("ImdsClockSkew", "critical", size),
+                ("ImdsWorkloadStartedDuringOutage", "warning", 2 * size),
+            ]
+        ],
+    }]}))
+    result = promtool("test", "rules", file)
+    assert result.returncode == 0, result.stdout + result.stderr
+
+
 def test_every_alert_has_a_case_in_which_it_fires():
     groups = yaml.safe_load(RULES.read_text())["groups"]
     written = {(rule["alert"], rule["labels"]["severity"]) for group in groups for rule in group["rules"]
