@@ -79,6 +79,7 @@ routes! {
     Metrics = "/metrics", "The metrics; always 200.";
     Home = "/", "The status page, for people.";
     Status = "/api/v1/status", "The same as JSON.";
+    Runbook = "/runbook", "The runbook: a section for each alert and each kind of failure.";
     Healthy = "/-/healthy", "200 while the poll loop turns, 503 when it has been silent for 5 intervals. Does not depend on IMDS.";
     Ready = "/-/ready", "200 once the first poll ended, however it went; 503 before.";
     Startup = "/-/startup", "503 until credentials were resolved once, then 200 for good. A platform that is told 503 holds the workload back: `at_start` counts from the first 200 then.";
@@ -101,6 +102,7 @@ impl Page {
             Self::Metrics => typed(crate::metrics::CONTENT_TYPE, (context.exposition)()),
             Self::Home => typed("text/html; charset=utf-8", page::render(&context.status())),
             Self::Status => typed("application/json", context.status().to_json()),
+            Self::Runbook => typed("text/html; charset=utf-8", crate::runbook::html()),
             Self::Healthy => {
                 let silent = context.pulse.silent_for(monotonic()).as_secs();
                 gate(context.pulse.is_alive(monotonic()), "ok\n", format!("no poll for {silent} s\n"))

@@ -8,8 +8,8 @@ mod alerts;
 use std::fmt::Write;
 
 use crate::model::Kind;
-pub use alerts::Alert;
 use alerts::ALERTS;
+pub use alerts::Alert;
 
 const TITLE: &str = "Runbook of imds-exporter";
 

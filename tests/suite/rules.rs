@@ -142,7 +142,9 @@ impl Named {
 fn collect_metrics(expression: &Expr, found: &mut BTreeSet<String>) {
     let mut named = Named::default();
     let selectors_only = format!("{expression}");
-    for selector in regex_lite::Regex::new(r"[a-z_]+(?::[a-z0-9_]+)*").expect("it is a pattern").find_iter(&selectors_only) {
+    for selector in
+        regex_lite::Regex::new(r"[a-z_]+(?::[a-z0-9_]+)*").expect("it is a pattern").find_iter(&selectors_only)
+    {
         if labels_of(selector.as_str()).is_some() {
             named.metrics.insert(selector.as_str().to_owned());
         }
@@ -236,7 +238,8 @@ fn every_metric_is_used_or_there_for_a_reason() {
     let excused: BTreeMap<_, _> = UNUSED.iter().copied().collect();
     for spec in catalog::ALL {
         let is_used = used.iter().any(|name| {
-            name == spec.name || ["_bucket", "_sum", "_count"].iter().any(|end| name.strip_suffix(end) == Some(spec.name))
+            name == spec.name
+                || ["_bucket", "_sum", "_count"].iter().any(|end| name.strip_suffix(end) == Some(spec.name))
         });
         assert_ne!(is_used, excused.contains_key(spec.name), "{}: used, or excused, and not both", spec.name);
     }
