@@ -105,7 +105,8 @@ impl Verdict {
 /// What becomes of clients that hold credentials.
 fn held(status: &Status) -> String {
     match status.remaining_seconds {
-        None => "No credentials were seen.".to_owned(),
+        None if status.last_success_at.is_some() => String::new(),
+        None => "None were seen so far.".to_owned(),
         Some(left) if left > 0 => {
             format!("Those handed out before are good for another {}.", Span(SignedDuration::from_secs(left)))
         }
@@ -191,7 +192,8 @@ fn banner(verdict: Verdict, status: &Status) -> String {
             let name = if gone.is_empty() { "Time left" } else { "Expired" };
             fact(name, &format_args!("<b>{left}{gone}</b> <small>until {}</small>{}", Instant(end), meter(status)));
         }
-        _ => fact("Time left", &"<b>unknown</b> <small>no credentials were seen</small>"),
+        _ if status.last_success_at.is_some() => fact("Time left", &"<b>none</b> <small>no role is attached</small>"),
+        _ => fact("Time left", &"<b>unknown</b> <small>no credentials were seen so far</small>"),
     }
     let says_none = status.failure.as_ref().is_some_and(|failure| failure.kind.says_no_role());
     match &status.role {
