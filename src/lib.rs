@@ -40,9 +40,11 @@ pub mod poller;
 pub mod process;
 pub mod pulse;
 pub mod recent;
+pub mod runbook;
 #[cfg(feature = "simulator")]
 pub mod simulator;
 pub mod source;
 pub mod state;
 pub mod statefile;
 pub mod status;
+pub mod systemd;
