@@ -31,10 +31,11 @@ def until(condition, what, seconds=PATIENCE_SECONDS):
     raise AssertionError(f"not in {seconds} s: {what}")
 
 
-def get(port, path):
+def get(port, path, agent="test"):
     """Status and body; nothing where nobody answers."""
+    request = urllib.request.Request(f"http://127.0.0.1:{port}{path}", headers={"User-Agent": agent})
     try:
-        with NO_PROXY.open(f"http://127.0.0.1:{port}{path}", timeout=5) as answer:
+        with NO_PROXY.open(request, timeout=5) as answer:
             return answer.status, answer.read().decode()
     except urllib.error.HTTPError as error:
         return error.code, error.read().decode()
