@@ -64,7 +64,7 @@ fn heard(source: &str, watchdog: Option<Duration>) -> Vec<String> {
     let folder = tempfile::tempdir().expect("a place for a socket");
     let path = folder.path().join("notify");
     let socket = UnixDatagram::bind(&path).expect("a socket");
-    socket.set_read_timeout(Some(Duration::from_secs(60))).expect("a time-out");
+    socket.set_read_timeout(Some(Duration::from_mins(1))).expect("a time-out");
     let mut command = Command::new(env::current_exe().expect("this program"));
     command.args(["--exact", "systemd::child", "--ignored"]).stdout(Stdio::null());
     command.env("NOTIFY_SOCKET", &path).env(SOURCE, source);
