@@ -81,7 +81,7 @@ routes! {
     Status = "/api/v1/status", "The same as JSON.";
     Healthy = "/-/healthy", "200 while the poll loop turns, 503 when it has been silent for 5 intervals. Does not depend on IMDS.";
     Ready = "/-/ready", "200 once the first poll ended, however it went; 503 before.";
-    Startup = "/-/startup", "503 until credentials were resolved once, then 200 for good.";
+    Startup = "/-/startup", "503 until credentials were resolved once, then 200 for good. A platform that is told 503 holds the workload back: `at_start` counts from the first 200 then.";
     Clients = "/-/clients", "503 with the list while suspect processes run, else 200.";
 }
 
@@ -112,7 +112,7 @@ impl Page {
             Self::Startup => {
                 let mut state = context.state.lock();
                 if asked_by_a_gate(headers) {
-                    state.hold_start_back();
+                    state.hold_back();
                 }
                 let kind = state.failing().map_or("no poll has ended yet", |run| run.failure.kind.label());
                 gate(state.last_success_at().is_some(), "ok\n", format!("credentials never resolved: {kind}\n"))

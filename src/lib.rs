@@ -40,6 +40,7 @@ pub mod poller;
 pub mod process;
 pub mod pulse;
 pub mod recent;
+pub mod runbook;
 #[cfg(feature = "simulator")]
 pub mod simulator;
 pub mod source;

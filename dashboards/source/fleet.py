@@ -27,9 +27,10 @@ BAD_FROM_1 = steps((None, GOOD), (1, BAD))
 WARN_FROM_1 = steps((None, GOOD), (1, WARN))
 
 
-def count(title, description, expr, thresholds, no_value="no data"):
+def count(title, description, expr, thresholds, no_value="no data", width=3):
     """How many exporters."""
-    return stat(title, description, expr, unit="short", decimals=0, thresholds=thresholds, no_value=no_value, width=3)
+    return stat(title, description, expr, unit="short", decimals=0, thresholds=thresholds, no_value=no_value,
+                width=width)
 
 
 def number(expr):
@@ -89,8 +90,8 @@ WORST_ONES = [
           [rows(f"bottomk(20, min by ({WHO}) ({remaining()}))")],
           columns=COLUMNS | {"Value": "Expires in"}, sort=("Expires in", False), unit="dtdurations", decimals=1,
           overrides=[INSTANCE_LINK, override("Expires in", thresholds=EXPIRY_STEPS, custom__cellOptions=COLORED)]),
-    table("Stuck exporters", f"Up to {WORST} exporters whose workload holds clients without credentials although IMDS answers. "
-          "Restart these workloads.",
+    table("Stuck exporters", f"Up to {WORST} exporters whose workload holds clients without credentials although "
+          "IMDS answers. Restart these workloads.",
           [rows(f"topk({WORST}, max by ({WHO}) (time() - {m('imds_outage_last_end_timestamp_seconds')}) "
                 f"and max by ({WHO}) ({stuck()}) == 1)")],
           columns=COLUMNS | {"Value": "Since the outage"}, sort=("Since the outage", True), unit="dtdurations",
@@ -120,8 +121,8 @@ FAILURES = [
         query(f"sum({rate('imds_outages_total', function='increase')})", "outages"),
         query(f"sum({rate('imds_credentials_rotations_total', function='increase')})", "rotations"),
     ], unit="short", min=0, bars=True, colors={"outages": BAD, "rotations": GOOD}),
-    graph("Requests: 99 % are faster than", "By request, over all exporters, against the 1 second after which every AWS "
-          "SDK gives up by default.",
+    graph("Requests: 99 % are faster than", "By request, over all exporters, against the 1 second after which every "
+          "AWS SDK gives up by default.",
           [query(quantile(0.99, "imds_request_duration_seconds", "step"), "{{step}}")], unit="s", line_at=1, min=0,
           colors=STEPS),
     graph("Requests slower than 1 second", "The share of requests on which an AWS SDK with default settings would have "
@@ -132,6 +133,10 @@ FAILURES = [
 ]
 
 EXPORTERS = [
+    count("Another role", "Exporters whose role in force is not the configured one.",
+          number(f"{m('imds_role_expected')} == bool 0"), BAD_FROM_1, "none configured", width=12),
+    count("Clock off by 60 s", "Exporters whose clock is off by more than 60 s.", number(f"{SKEW} > bool 60"),
+          WARN_FROM_1, width=12),
     graph("Exporters by version", "How far a rollout has come.",
           [query(f"sum by (version) ({m('imds_exporter_build_info')})", "{{version}}")], unit="short", stack=True,
           min=0, decimals=0),
@@ -148,10 +153,6 @@ EXPORTERS = [
           columns=COLUMNS | {"Value": "IMDS minus local"}, unit="s",
           thresholds=steps((None, BAD), (-300, WARN), (-60, GOOD), (60, WARN), (300, BAD)),
           overrides=[INSTANCE_LINK, override("IMDS minus local", custom__cellOptions=COLORED)]),
-    count("Another role", "Exporters whose role in force is not the configured one.",
-          number(f"{m('imds_role_expected')} == bool 0"), BAD_FROM_1, "none configured"),
-    count("Clock off by 60 s", "Exporters whose clock is off by more than 60 s.", number(f"{SKEW} > bool 60"),
-          WARN_FROM_1),
 ]
 
 DASHBOARD = dashboard(

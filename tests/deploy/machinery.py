@@ -31,8 +31,8 @@ def until(condition, what, seconds=PATIENCE_SECONDS):
     raise AssertionError(f"not in {seconds} s: {what}")
 
 
-def get(port, path, agent="test"):
-    """Status and body; nothing where nobody answers."""
+def get(port, path, agent="kube-probe/1.33"):
+    """Status and body, asked for as by the kubelet; nothing where nobody answers."""
     request = urllib.request.Request(f"http://127.0.0.1:{port}{path}", headers={"User-Agent": agent})
     try:
         with NO_PROXY.open(request, timeout=5) as answer:

@@ -7,6 +7,7 @@ mod http;
 mod outages;
 mod readme;
 mod resolution;
+mod rules;
 mod scrape;
 mod support;
 mod systemd;

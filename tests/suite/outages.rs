@@ -5,9 +5,12 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use imds_exporter::client::Held;
+use imds_exporter::model::{Kind, Step};
 use imds_exporter::outage::Window;
 use imds_exporter::process::{Candidate, suspects};
 use imds_exporter::simulator::Simulator;
+use imds_exporter::state::{Past, State};
 use jiff::Timestamp;
 use serde_json::Value;
 use tempfile::tempdir;
@@ -16,7 +19,7 @@ use tokio::time::timeout;
 
 use crate::commands::{Served, against};
 use crate::http::{Exporter, PATIENCE, raw};
-use crate::support::{simulator, tell};
+use crate::support::{credential, failed, resolved, simulator, tell};
 
 /// A process that is watched; it ends with the test.
 struct Worker(std::process::Child);
@@ -274,4 +277,32 @@ async fn wait_tells_the_exporter_beside_it_that_a_start_is_held_back() {
     assert!(at_start_after(&simulator, &exporter).await);
     assert!(timeout(PATIENCE, child.wait()).await.expect("it ends").expect("it ran").success());
     exporter.stop().await;
+}
+
+#[test]
+fn a_gate_that_is_asked_after_a_restart_forgets_nothing() {
+    let at = |second| Timestamp::from_second(second).expect("a small number");
+    let duration = Duration::from_millis(3);
+    let failure = failed(Kind::ConnectRefused, Step::Token);
+    let success = resolved(credential("web", "1970-01-01T00:00:00Z", "1970-01-01T06:00:00Z"));
+
+    let mut first = State::new(at(0));
+    first.record(&failure, duration, at(1));
+    let past = Past { outages: first.outages().clone(), held_since_start: Some(first.held_since_start()) };
+    let mut second = State::new(at(10)).with_past(past);
+    second.hold_back();
+    second.record(&success, duration, at(11));
+    assert!(second.clients_stuck(at(12)));
+
+    let mut held = State::new(at(0));
+    held.record(&failure, duration, at(1));
+    held.hold_back();
+    held.record(&failure, duration, at(2));
+    assert_eq!(held.held_since_start(), [None]);
+    held.record(&success, duration, at(3));
+    assert!(!held.clients_stuck(at(4)));
+    held.record(&failure, duration, at(5));
+    held.hold_back();
+    held.record(&success, duration, at(6));
+    assert_eq!(held.held_since_start(), [Some(Held::Until(at(6 * 3600)))]);
 }
