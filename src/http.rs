@@ -4,13 +4,15 @@
 //! pod that it runs in out of service. Must not know how metrics are made or where credentials come from.
 
 mod page;
+mod parts;
 mod server;
 
 use std::sync::{Arc, Mutex, PoisonError};
 
 use axum::Router;
+use axum::body::{Body, Bytes};
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, USER_AGENT};
-use axum::http::{HeaderMap, HeaderName, StatusCode};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 
@@ -21,6 +23,7 @@ use crate::process::{Suspect, Watch};
 use crate::pulse::Pulse;
 use crate::state::Shared;
 use crate::status::Status;
+use parts::Parts;
 
 /// What an answer is made from.
 pub struct Context {
@@ -30,8 +33,8 @@ pub struct Context {
     pub pulse: Pulse,
     /// The wall clock.
     pub clock: Arc<dyn Clock>,
-    /// The metrics' exposition and its Content-Type.
-    pub exposition: Box<dyn Fn() -> String + Send + Sync>,
+    /// The metrics' exposition, in parts.
+    pub exposition: Box<dyn Fn() -> [Bytes; 2] + Send + Sync>,
     /// The watched processes, where watching is on.
     pub watch: Option<Arc<Mutex<Watch>>>,
     /// Where IMDS is, for people.
@@ -99,7 +102,7 @@ pub fn router(context: &Arc<Context>) -> Router {
 impl Page {
     fn answer(self, context: &Context, headers: &HeaderMap) -> Response {
         match self {
-            Self::Metrics => typed(crate::metrics::CONTENT_TYPE, (context.exposition)()),
+            Self::Metrics => typed(crate::metrics::CONTENT_TYPE, Body::new(Parts::from((context.exposition)()))),
             Self::Home => typed("text/html; charset=utf-8", page::render(&context.status())),
             Self::Status => typed("application/json", context.status().to_json()),
             Self::Runbook => typed("text/html; charset=utf-8", crate::runbook::html()),
@@ -157,7 +160,10 @@ fn text(status: StatusCode, body: impl IntoResponse) -> Response {
     (status, body).into_response()
 }
 
-fn typed(content_type: &'static str, body: String) -> Response {
-    const NOSNIFF: (HeaderName, &str) = (HeaderName::from_static("x-content-type-options"), "nosniff");
-    ([(CONTENT_TYPE, content_type), (CACHE_CONTROL, "no-store"), NOSNIFF], body).into_response()
+fn typed(content_type: &'static str, body: impl Into<Body>) -> Response {
+    const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
+    const NOSNIFF: (HeaderName, HeaderValue) =
+        (HeaderName::from_static("x-content-type-options"), HeaderValue::from_static("nosniff"));
+    let headers = [(CONTENT_TYPE, HeaderValue::from_static(content_type)), (CACHE_CONTROL, NO_STORE), NOSNIFF];
+    (headers, body.into()).into_response()
 }
