@@ -16,7 +16,7 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 
-pub use server::{Limits, serve};
+pub use server::{Limits, converse, serve};
 
 use crate::clock::{Clock, monotonic};
 use crate::process::{Suspect, Watch};
