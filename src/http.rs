@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use axum::Router;
 use axum::body::{Body, Bytes};
-use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, USER_AGENT};
+use axum::http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, USER_AGENT};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
@@ -103,9 +103,9 @@ impl Page {
     fn answer(self, context: &Context, headers: &HeaderMap) -> Response {
         match self {
             Self::Metrics => typed(crate::metrics::CONTENT_TYPE, Body::new(Parts::from((context.exposition)()))),
-            Self::Home => typed("text/html; charset=utf-8", page::render(&context.status())),
+            Self::Home => html(page::render(&context.status())),
             Self::Status => typed("application/json", context.status().to_json()),
-            Self::Runbook => typed("text/html; charset=utf-8", crate::runbook::html()),
+            Self::Runbook => html(crate::runbook::html()),
             Self::Healthy => {
                 let silent = context.pulse.silent_for(monotonic()).as_secs();
                 gate(context.pulse.is_alive(monotonic()), "ok\n", format!("no poll for {silent} s\n"))
@@ -158,6 +158,17 @@ fn gate(open: bool, yes: &'static str, no: String) -> Response {
 
 fn text(status: StatusCode, body: impl IntoResponse) -> Response {
     (status, body).into_response()
+}
+
+/// A page holds all that it needs: nothing is loaded from anywhere, nothing is sent but to here.
+fn html(page: String) -> Response {
+    const POLICY: HeaderValue = HeaderValue::from_static(
+        "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'; img-src data:; \
+         base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    );
+    let mut response = typed("text/html; charset=utf-8", page);
+    response.headers_mut().insert(CONTENT_SECURITY_POLICY, POLICY);
+    response
 }
 
 fn typed(content_type: &'static str, body: impl Into<Body>) -> Response {
