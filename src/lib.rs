@@ -47,3 +47,4 @@ pub mod source;
 pub mod state;
 pub mod statefile;
 pub mod status;
+pub mod systemd;

@@ -14,6 +14,7 @@ use axum::Router;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinSet;
@@ -86,8 +87,26 @@ async fn connection(
     (place, given_up): (Place, oneshot::Receiver<Infallible>),
     mut stopped: watch::Receiver<bool>,
 ) {
+    let stop = async {
+        let _sender_gone = stopped.wait_for(|stopped| *stopped).await;
+    };
+    tokio::select! {
+        () = converse(stream, router, limits, stop, || place.touch()) => {}
+        _ = given_up => {}
+    }
+}
+
+/// Requests and answers over one connection, until either side ends it; after `stop` the answer that is being
+/// written is the last. `asked` hears of each request.
+pub async fn converse(
+    stream: impl AsyncRead + AsyncWrite + Unpin,
+    router: Router,
+    limits: Limits,
+    stop: impl Future<Output = ()>,
+    asked: impl Fn(),
+) {
     let service = service_fn(|request| {
-        place.touch();
+        asked();
         router.clone().call(request)
     });
     let connection = http1::Builder::new()
@@ -100,8 +119,7 @@ async fn connection(
     tokio::select! {
         // A client's mistake or disappearance is its own affair.
         _ = &mut connection => return,
-        _ = given_up => return,
-        _ = stopped.wait_for(|stopped| *stopped) => connection.as_mut().graceful_shutdown(),
+        () = stop => connection.as_mut().graceful_shutdown(),
     }
     let _ = connection.await;
 }

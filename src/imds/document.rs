@@ -25,7 +25,7 @@ pub struct Document {
 /// # Errors
 /// The kind of what is wrong with it.
 pub fn parse(body: &[u8]) -> Result<Document, Kind> {
-    let fields: Fields = serde_json::from_slice(body).map_err(|_| Kind::MalformedDocument)?;
+    let fields = fields(body).ok_or(Kind::MalformedDocument)?;
     match &fields.code {
         None => {}
         Some(Text::Some(code)) => match code.as_str() {
@@ -53,11 +53,16 @@ pub fn parse(body: &[u8]) -> Result<Document, Kind> {
 /// Why there is no role although there is an instance profile.
 #[must_use]
 pub fn parse_profile_info(body: &[u8]) -> Kind {
-    match serde_json::from_slice::<Fields>(body) {
-        Ok(Fields { code: Some(Text::Some(code)), .. }) if code == "InstanceProfileNotFound" => Kind::ProfileNotFound,
-        Ok(_) => Kind::ProfileWithoutRole,
-        Err(_) => Kind::MalformedDocument,
+    match fields(body) {
+        Some(Fields { code: Some(Text::Some(code)), .. }) if code == "InstanceProfileNotFound" => Kind::ProfileNotFound,
+        Some(_) => Kind::ProfileWithoutRole,
+        None => Kind::MalformedDocument,
     }
+}
+
+/// The text as a whole: `from_slice` would let bytes that are not UTF-8 pass in the fields that are skipped.
+fn fields(body: &[u8]) -> Option<Fields> {
+    serde_json::from_str(std::str::from_utf8(body).ok()?).ok()
 }
 
 /// The fields that count, of the last occurrence each, as every SDK's parser has it.
@@ -278,7 +283,9 @@ mod tests {
         {
             assert_eq!(kind(body), Kind::MalformedDocument);
         }
-        assert_eq!(parse(b"{\"Token\":\"\xff\"}").expect_err("not UTF-8"), Kind::MalformedDocument);
+        for body in [&b"{\"Token\":\"\xff\"}"[..], b"{\"Other\":\"\xff\"}"] {
+            assert_eq!(parse(body).expect_err("not UTF-8"), Kind::MalformedDocument);
+        }
     }
 
     #[test]

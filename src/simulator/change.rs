@@ -2,6 +2,7 @@
 //!
 //! Owns the typed form of it. Must not know how it is spelled (see `spelling`) nor what follows from it.
 
+use std::num::NonZeroU8;
 use std::time::Duration;
 
 use jiff::SignedDuration;
@@ -86,6 +87,8 @@ pub struct Change {
     pub token_lifetime: Option<Duration>,
     /// Whether connections stay open after an answer.
     pub keep_alive: Option<bool>,
+    /// How many hops the answer to a token request may pass.
+    pub hop_limit: Option<NonZeroU8>,
 }
 
 impl Change {

@@ -3,9 +3,11 @@
 //! Owns the order of reading, waiting and delivering. Must not know the rules of IMDS.
 
 use std::io;
+use std::num::NonZeroU8;
 use std::sync::Arc;
 use std::time::Duration;
 
+use socket2::SockRef;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::time::sleep;
@@ -15,6 +17,7 @@ use super::answer::{Answer, Delivery, Framing};
 use super::endpoint::Endpoint;
 use super::imds::{Imds, Reply};
 use super::request::{Requests, Unreadable};
+use super::settings::USUAL_HOP_LIMIT;
 
 const DRIP_PERIOD: Duration = Duration::from_secs(1);
 
@@ -28,6 +31,7 @@ impl Service for Connection {
     async fn serve(&self, stream: &mut TcpStream) {
         self.imds.count_connection();
         let mut requests = Requests::new(stream);
+        let mut hop_limit = USUAL_HOP_LIMIT;
         loop {
             let request = match requests.next().await {
                 Ok((request, _)) => request,
@@ -43,11 +47,30 @@ impl Service for Connection {
             if !delay.is_zero() {
                 sleep(delay).await;
             }
-            match deliver(&mut requests, self.imds.reply(&request, &endpoint)).await {
+            let reply = self.imds.reply(&request, &endpoint);
+            // It holds until the next request: what is lost is sent again, and must be lost again.
+            if reply.hop_limit != hop_limit {
+                if limit_hops(requests.stream, reply.hop_limit).is_err() {
+                    return;
+                }
+                hop_limit = reply.hop_limit;
+            }
+            match deliver(&mut requests, reply).await {
                 Ok(true) => {}
                 Ok(false) | Err(_) => return,
             }
         }
+    }
+}
+
+/// Lets packets pass this many hops.
+fn limit_hops(stream: &TcpStream, limit: NonZeroU8) -> io::Result<()> {
+    let (socket, limit) = (SockRef::from(stream), limit.get().into());
+    // A socket of both families has IPv4 peers too.
+    if stream.local_addr()?.ip().to_canonical().is_ipv4() {
+        socket.set_ttl_v4(limit)
+    } else {
+        socket.set_unicast_hops_v6(limit)
     }
 }
 

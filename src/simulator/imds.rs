@@ -2,6 +2,7 @@
 //!
 //! Owns the rules of IMDSv2. Must not know sockets.
 
+use std::num::NonZeroU8;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -13,7 +14,7 @@ use super::counts::Counts;
 use super::document::Document;
 use super::endpoint::Endpoint;
 use super::request::Request;
-use super::settings::Settings;
+use super::settings::{Settings, USUAL_HOP_LIMIT};
 use super::strike::{self, Strike};
 use super::tokens::Tokens;
 use crate::clock::{Clock, monotonic};
@@ -29,6 +30,8 @@ pub(super) struct Reply {
     pub(super) answer: Answer,
     pub(super) delivery: Delivery,
     pub(super) framing: Framing,
+    /// How many hops its packets may pass.
+    pub(super) hop_limit: NonZeroU8,
 }
 
 pub(super) struct Imds {
@@ -123,7 +126,9 @@ impl Imds {
             Some(Strike::Delivery(delivery)) => (state.answer(request, endpoint, now), delivery),
             None => (state.answer(request, endpoint, now), Delivery::Whole),
         };
-        Reply { answer, delivery, framing }
+        // As at the real IMDS, whose other answers pass as many hops as any packet.
+        let hop_limit = if *endpoint == Endpoint::Token { state.settings.hop_limit } else { USUAL_HOP_LIMIT };
+        Reply { answer, delivery, framing, hop_limit }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

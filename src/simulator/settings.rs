@@ -2,6 +2,7 @@
 //!
 //! Owns the values and what they are at the start. Must not know how they came about or what follows from them.
 
+use std::num::NonZeroU8;
 use std::time::Duration;
 
 use jiff::SignedDuration;
@@ -10,6 +11,9 @@ use serde::{Serialize, Serializer};
 use super::change::{Change, Content, Health, Rotation, TokenPolicy};
 use super::fault::Fault;
 use crate::model::RoleName;
+
+/// How many hops a packet may pass as Linux sends it.
+pub(super) const USUAL_HOP_LIMIT: NonZeroU8 = NonZeroU8::new(64).expect("it is not zero");
 
 /// The settings, under the keys by which they are changed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -49,6 +53,8 @@ pub struct Settings {
     pub token_lifetime: Option<Duration>,
     /// Whether connections stay open after an answer.
     pub keep_alive: bool,
+    /// How many hops the answer to a token request may pass.
+    pub hop_limit: NonZeroU8,
 }
 
 impl Default for Settings {
@@ -69,6 +75,7 @@ impl Default for Settings {
             token_ttl_header: true,
             token_lifetime: None,
             keep_alive: true,
+            hop_limit: USUAL_HOP_LIMIT,
         }
     }
 }
@@ -106,6 +113,7 @@ impl Settings {
         set(&mut self.tokens, change.tokens.as_ref());
         set(&mut self.token_ttl_header, change.token_ttl_header.as_ref());
         set(&mut self.keep_alive, change.keep_alive.as_ref());
+        set(&mut self.hop_limit, change.hop_limit.as_ref());
     }
 }
 

@@ -3,6 +3,7 @@
 //! Owns the spelling and its limits. Must not know what follows from a change.
 
 use std::fmt::Display;
+use std::num::NonZeroU8;
 use std::time::Duration;
 
 use jiff::SignedDuration;
@@ -49,6 +50,7 @@ struct Table {
     token_ttl_header: Option<bool>,
     token_lifetime: Text,
     keep_alive: Option<bool>,
+    hop_limit: Option<NonZeroU8>,
 }
 
 #[derive(Deserialize)]
@@ -130,6 +132,7 @@ fn typed(text: &str, table: Table) -> Result<Change, ScenarioError> {
             at_least(Duration::from_secs(1), span)
         })?,
         keep_alive: table.keep_alive,
+        hop_limit: table.hop_limit,
     })
 }
 

@@ -7,6 +7,7 @@ import subprocess
 import sys
 
 import pytest
+import stage
 import story
 import yaml
 
@@ -112,6 +113,8 @@ def test_panels_have_places_of_their_own(dashboard):
                  for y in range(place["y"], place["y"] + place["h"])}
         assert place["x"] + place["w"] <= 24 and not taken & cells, panel["title"]
         taken |= cells
+    # Nor is a place left empty.
+    assert len(taken) == 24 * (1 + max(y for _, y in taken))
     numbers = [panel["id"] for panel in dashboard["panels"]]
     assert len(set(numbers)) == len(numbers)
 
@@ -143,6 +146,16 @@ def test_colours_are_of_a_palette_for_everyone(dashboard):
 
 
 @each
+def test_a_figure_that_is_missing_looks_neither_good_nor_bad(dashboard):
+    """Grafana paints it in the colour that holds from minus infinity on."""
+    for panel in dashboard["panels"]:
+        if panel["type"] in ("stat", "bargauge"):
+            defaults = panel["fieldConfig"]["defaults"]
+            assert defaults["color"] == {"mode": "thresholds"}
+            assert defaults["thresholds"]["steps"][0] == {"color": "#808080", "value": None}, panel["title"]
+
+
+@each
 def test_every_kind_of_failure_has_a_colour(dashboard):
     for panel in dashboard["panels"]:
         if panel.get("title") in ("Failed polls by kind", "Failing by kind"):
@@ -151,9 +164,16 @@ def test_every_kind_of_failure_has_a_colour(dashboard):
                 assert sum(bool(re.search(pattern, kind)) for pattern in patterns) == 1, kind
 
 
+def alerts():
+    """The names of the alerts."""
+    rules = yaml.safe_load((ROOT / "deploy" / "prometheus" / "imds-alerts.yaml").read_text(encoding="utf-8"))
+    return {rule["alert"] for group in rules["groups"] for rule in group["rules"] if "alert" in rule}
+
+
 def test_links_lead_to_the_runbook_and_to_each_other():
     uids = {dashboard["uid"] for dashboard in DASHBOARDS}
     for dashboard in DASHBOARDS:
+        anchors = set(kinds()) | alerts()
         urls = [node for path, node in walk(dashboard) if path and path[-1] == "url"]
         assert any("/runbook" in url for url in urls)
         for url in urls:
@@ -162,7 +182,7 @@ def test_links_lead_to_the_runbook_and_to_each_other():
             else:
                 anchor = re.fullmatch(r"http://\$\{[\w.]+\}/(?:runbook(?:#(.+))?)?", url)
                 assert anchor, url
-                assert anchor[1] is None or re.match(r"\$\{|Imds", anchor[1]), url
+                assert anchor[1] is None or anchor[1].startswith("${") or anchor[1] in anchors, url
         assert {re.match(r"/d/([a-z-]+)", url)[1] for url in urls if url.startswith("/d/")} == uids - {dashboard["uid"]}
 
 
@@ -180,8 +200,23 @@ def test_dashboards_and_story_know_the_exporters_metrics():
     assert told == {name: {labels} for name, labels in metrics.items()}
 
 
-def test_the_story_speaks_of_kinds_that_exist():
+
+def test_an_exporter_exposes_what_the_story_tells(tmp_path):
+    """A real one, in the states that bring forth the most."""
+    exposed = ""
+    for state in (stage.stuck, stage.failing):
+        with state(tmp_path / state.__name__) as exporter:
+            exposed += exporter.get("/metrics").decode()
+    # These take what no state here has: a configured role.
+    for name in story.series().keys() - {"up", "scrape_duration_seconds", "ALERTS", "imds_role_expected"}:
+        found = {frozenset(re.findall(r'(\w+)="', labels))
+                 for labels in re.findall(rf"^{name}(?:{{(.*)}})? ", exposed, re.M)}
+        assert found == story.series()[name], name
+
+
+def test_the_story_speaks_of_kinds_and_alerts_that_exist():
     assert set(story.KINDS) <= set(kinds())
+    assert {labels["alertname"] for at in (story.END, story.OUTAGE[0] + 120) for labels in story.alerts(at)} <= alerts()
 
 
 def test_provisioning_names_what_is_there():

@@ -17,10 +17,13 @@ class Tagged(yaml.SafeLoader):
 Tagged.add_multi_constructor("!", lambda loader, suffix, node: loader.construct_scalar(node))
 
 
-def ecs_containers():
+def task():
     template = yaml.load((DEPLOY / "ecs" / "imds-exporter.yaml").read_text(), Loader=Tagged)
-    definitions = template["Resources"]["Task"]["Properties"]["ContainerDefinitions"]
-    return [container for container in definitions if container["Image"] == "ExporterImage"]
+    return template["Resources"]["Task"]["Properties"]
+
+
+def ecs_containers():
+    return [container for container in task()["ContainerDefinitions"] if container["Image"] == "ExporterImage"]
 
 
 def compose():

@@ -2,6 +2,7 @@
 
 mod boto3;
 mod emulators;
+mod hop_limit;
 mod prometheus;
 #[path = "../suite/support.rs"]
 #[allow(dead_code, reason = "the other test binary uses the rest")]

@@ -30,6 +30,7 @@ const PLACES: &[(&str, &[&str])] = &[
     ("procfs::", &["process"]),
     ("toml::", &["simulator"]),
     ("httparse::", &["simulator"]),
+    ("socket2::", &["simulator"]),
     ("tracing_subscriber::", &["log"]),
     ("sd_notify::", &["systemd"]),
     ("Timestamp::now(", &["clock"]),

@@ -10,4 +10,5 @@ mod resolution;
 mod rules;
 mod scrape;
 mod support;
+mod systemd;
 mod time;

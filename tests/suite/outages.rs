@@ -5,16 +5,21 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use imds_exporter::client::Held;
+use imds_exporter::model::{Kind, Step};
 use imds_exporter::outage::Window;
 use imds_exporter::process::{Candidate, suspects};
 use imds_exporter::simulator::Simulator;
+use imds_exporter::state::{Past, State};
 use jiff::Timestamp;
 use serde_json::Value;
 use tempfile::tempdir;
+use tokio::io::AsyncReadExt;
+use tokio::time::timeout;
 
 use crate::commands::{Served, against};
-use crate::http::Exporter;
-use crate::support::{simulator, tell};
+use crate::http::{Exporter, PATIENCE, raw};
+use crate::support::{credential, failed, resolved, simulator, tell};
 
 /// A process that is watched; it ends with the test.
 struct Worker(std::process::Child);
@@ -234,5 +239,70 @@ async fn a_read_only_file_system_is_reported_and_polling_goes_on() {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     };
-    tokio::time::timeout(crate::http::PATIENCE, reported).await.expect("it is reported");
+    timeout(PATIENCE, reported).await.expect("it is reported");
+}
+
+/// `at_start` while the exporter's first polls failed and IMDS is back.
+async fn at_start_after(simulator: &Simulator, exporter: &Exporter) -> bool {
+    recovery(simulator, exporter).await;
+    let metrics = exporter.get("/metrics").await.1;
+    metrics.contains("imds_client_usable{sdk=\"boto3\",created=\"at_start\"} 1")
+}
+
+#[tokio::test]
+async fn clients_whose_start_was_held_back_are_not_stuck() {
+    let simulator = simulator().await;
+    for (gate, held_back) in [("kube-probe/1.33", true), ("curl/8", false)] {
+        tell(&simulator, "fault = \"connect_refused\"").await;
+        let exporter = Exporter::start(&simulator, &[]).await;
+        exporter.until("/metrics", |_, body| body.contains("imds_up 0")).await;
+        let agent = format!("GET /-/startup HTTP/1.1\r\nHost: x\r\nUser-Agent: {gate}\r\nConnection: close\r\n\r\n");
+        assert_eq!(raw(exporter.address, &agent).await.0, 503);
+        assert_eq!(at_start_after(&simulator, &exporter).await, held_back, "{gate}");
+        exporter.stop().await;
+    }
+}
+
+#[tokio::test]
+async fn wait_tells_the_exporter_beside_it_that_a_start_is_held_back() {
+    let simulator = simulator().await;
+    tell(&simulator, "fault = \"connect_refused\"").await;
+    let exporter = Exporter::start(&simulator, &[]).await;
+    exporter.until("/metrics", |_, body| body.contains("imds_up 0")).await;
+    let mut wait = against(&simulator, &["wait", "--timeout", "60s"]);
+    wait.env("IMDS_EXPORTER_LISTEN_ADDRESS", exporter.address.to_string()).stdout(Stdio::piped());
+    let mut child = wait.spawn().expect("it runs");
+    let mut told = [0];
+    child.stdout.as_mut().expect("it is piped").read_exact(&mut told).await.expect("it tells what it waits for");
+    assert!(at_start_after(&simulator, &exporter).await);
+    assert!(timeout(PATIENCE, child.wait()).await.expect("it ends").expect("it ran").success());
+    exporter.stop().await;
+}
+
+#[test]
+fn a_gate_that_is_asked_after_a_restart_forgets_nothing() {
+    let at = |second| Timestamp::from_second(second).expect("a small number");
+    let duration = Duration::from_millis(3);
+    let failure = failed(Kind::ConnectRefused, Step::Token);
+    let success = resolved(credential("web", "1970-01-01T00:00:00Z", "1970-01-01T06:00:00Z"));
+
+    let mut first = State::new(at(0));
+    first.record(&failure, duration, at(1));
+    let past = Past { outages: first.outages().clone(), held_since_start: Some(first.held_since_start()) };
+    let mut second = State::new(at(10)).with_past(past);
+    second.hold_back();
+    second.record(&success, duration, at(11));
+    assert!(second.clients_stuck(at(12)));
+
+    let mut held = State::new(at(0));
+    held.record(&failure, duration, at(1));
+    held.hold_back();
+    held.record(&failure, duration, at(2));
+    assert_eq!(held.held_since_start(), [None]);
+    held.record(&success, duration, at(3));
+    assert!(!held.clients_stuck(at(4)));
+    held.record(&failure, duration, at(5));
+    held.hold_back();
+    held.record(&success, duration, at(6));
+    assert_eq!(held.held_since_start(), [Some(Held::Until(at(6 * 3600)))]);
 }

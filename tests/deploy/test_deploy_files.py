@@ -5,7 +5,7 @@ import re
 import yaml
 
 from conftest import DEPLOY, ROOT, run, tool
-from test_agreement import compose, ecs_containers
+from test_agreement import compose, ecs_containers, task
 
 DOCKERFILE = (DEPLOY / "Dockerfile").read_text()
 
@@ -39,10 +39,7 @@ def test_the_task_definition_lints():
 
 
 def test_the_task_holds_the_workload_back():
-    text = (DEPLOY / "ecs" / "imds-exporter.yaml").read_text()
-    text = re.sub(r"!\w+ ", "", text)
-    definitions = yaml.safe_load(text)["Resources"]["Task"]["Properties"]["ContainerDefinitions"]
-    named = {container["Name"]: container for container in definitions}
+    named = {container["Name"]: container for container in task()["ContainerDefinitions"]}
     conditions = {d["ContainerName"]: d["Condition"] for d in named["workload"]["DependsOn"]}
     assert conditions == {"imds-exporter": "HEALTHY", "imds-wait": "SUCCESS"}
     # A condition on an essential container other than HEALTHY or START is refused by ECS.
@@ -91,9 +88,12 @@ def test_the_alertmanager_of_compose_takes_its_configuration():
 def test_the_dashboards_of_compose_find_their_datasource_and_folder():
     datasources = yaml.safe_load((DEPLOY / "compose" / "grafana-datasource.yaml").read_text())["datasources"]
     assert [(source["type"], source["isDefault"]) for source in datasources] == [("prometheus", True)]
-    (provider,) = yaml.safe_load((DEPLOY / "compose" / "grafana-dashboards.yaml").read_text())["providers"]
     grafana = compose()["grafana"]
-    inside = [volume.split(":")[1] for volume in grafana["volumes"] if volume.startswith("../../dashboards/")]
+    mounted = dict(volume.split(":")[:2] for volume in grafana["volumes"])
+    provisioning = "/etc/grafana/provisioning/dashboards/"
+    (provider,) = [path for path, inside in mounted.items() if inside.startswith(provisioning)]
+    (provider,) = yaml.safe_load((DEPLOY / "compose" / provider).read_text())["providers"]
+    inside = [inside for path, inside in mounted.items() if path.endswith(".json")]
     assert len(inside) == 2
-    assert all(path.startswith(provider["options"]["path"]) for path in inside)
+    assert {inside.rsplit("/", 1)[0] for inside in inside} == {provider["options"]["path"]}
     assert grafana["environment"]["GF_DASHBOARDS_DEFAULT_HOME_DASHBOARD_PATH"] in inside

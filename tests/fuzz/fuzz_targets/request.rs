@@ -1,0 +1,94 @@
+//! Any bytes from a client of the exporter: every answer is one of its own, and the connection ends.
+
+#![no_main]
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use imds_exporter::clock::{Clock, SystemClock, monotonic};
+use imds_exporter::http::{Context, Limits, converse, router};
+use imds_exporter::metrics::{Build, Metrics, Options};
+use imds_exporter::model::{Credential, Resolution};
+use imds_exporter::pulse::Pulse;
+use imds_exporter::state::{Shared, State};
+use libfuzzer_sys::fuzz_target;
+use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
+use tokio::runtime::{Builder, Runtime};
+
+const LARGEST_ANSWERS: u64 = 64 * 1024 * 1024;
+
+struct Stage {
+    runtime: Runtime,
+    router: Router,
+}
+
+impl Stage {
+    fn new() -> Self {
+        let runtime = Builder::new_current_thread().enable_all().build().expect("a runtime");
+        let clock = SystemClock;
+        let mut state = State::new(clock.now());
+        let credential = Credential {
+            role: "web".to_owned().try_into().expect("a role name"),
+            last_updated: Some(clock.now()),
+            expiration: clock.now(),
+        };
+        let resolution = Resolution {
+            outcome: Ok(credential),
+            exchanges: Vec::new(),
+            clock_skew: None,
+            tokens_obtained: 1,
+            cause: None,
+        };
+        state.record(&resolution, Duration::ZERO, clock.now());
+        let state = Shared::new(state);
+        let options = Options { poll_interval: Duration::from_secs(15), expected_role: None, process_metrics: false };
+        let metrics = Metrics::new(options, Build::THIS);
+        let shown = state.clone();
+        let context = Context {
+            state,
+            pulse: Pulse::new(monotonic(), Duration::from_hours(1)),
+            clock: Arc::new(clock),
+            exposition: Box::new(move || metrics.render(&shown.lock(), None, SystemClock.now())),
+            watch: None,
+            endpoint: "http://127.0.0.1".to_owned(),
+        };
+        Self { runtime, router: router(&Arc::new(context)) }
+    }
+
+    fn ask(&self, request: &[u8]) {
+        let answers = self.runtime.block_on(async {
+            let (mut client, server) = duplex(64 * 1024);
+            let conversation = converse(server, self.router.clone(), Limits::default(), std::future::pending(), || {});
+            let asking = async {
+                let (mut reader, mut writer) = tokio::io::split(&mut client);
+                let mut answers = Vec::new();
+                let write = async {
+                    let _closed = writer.write_all(request).await;
+                    let _closed = writer.shutdown().await;
+                };
+                let read = async { (&mut reader).take(LARGEST_ANSWERS).read_to_end(&mut answers).await };
+                let (_, read) = tokio::join!(write, read);
+                read.expect("memory does not fail");
+                answers
+            };
+            let ((), answers) = tokio::join!(conversation, asking);
+            answers
+        });
+        if let Some(first) = answers.get(..12) {
+            let status = std::str::from_utf8(&first[9..]).expect("an answer is HTTP");
+            assert!(first.starts_with(b"HTTP/1."), "{first:?}");
+            assert!(["200", "400", "404", "405", "414", "431", "503"].contains(&status), "{status}");
+        } else {
+            assert!(answers.is_empty());
+        }
+    }
+}
+
+thread_local! {
+    static STAGE: Stage = Stage::new();
+}
+
+fuzz_target!(|request: &[u8]| {
+    STAGE.with(|stage| stage.ask(request));
+});
