@@ -197,6 +197,7 @@ def test_the_workload_starts_when_the_outage_ends_and_is_never_stuck(tmp_path, f
         if form is not by_init_container:
             # The exporter beside it knows that the workload was held back: no alert on clients that are not there.
             usable = 'imds_client_usable{sdk="boto3",created="at_start"}'
+            until(lambda: samples(machine.port)["imds_up"] == 1, "the exporter's own poll succeeds")
             assert samples(machine.port)[usable] == 1
 
 
