@@ -19,7 +19,7 @@ use crate::process::{Suspect, Watch};
 use crate::source::Source;
 use crate::state::{Report, Shared, State};
 use crate::statefile::StateFile;
-use crate::{http, journal, metrics};
+use crate::{http, journal, metrics, systemd};
 
 /// Resolves from IMDS and serves on `listener`, until `stop`.
 ///
@@ -76,6 +76,8 @@ pub async fn serve(
     let server = tokio::spawn(http::serve(listener, http::router(&context), Limits::default(), async {
         let _sender_gone = server_stopped.await;
     }));
+    systemd::ready();
+    let watchdog = tokio::spawn(systemd::feed_watchdog(poller.pulse()));
     let (save, latest) = watch::channel(None);
     let writer = state_file.map(|file| (tokio::spawn(StateFile::keep(file.clone(), latest)), file));
 
@@ -91,6 +93,7 @@ pub async fn serve(
         journal::poll(&report, &state.lock(), config.expected_role.as_ref());
         metrics.record(&report);
         with_facts(&state, watch.as_ref(), |state, suspects| metrics.prepare(state, suspects));
+        systemd::polled(&state.lock());
         if let Some((_, file)) = &writer {
             save.send_replace(Some(file.saved(&state.lock())));
         }
@@ -98,12 +101,14 @@ pub async fn serve(
     }
 
     info!("stopping");
+    systemd::stopping();
     drop(stop_server);
     drop(save);
     let _panicked = server.await;
     if let Some((writer, _)) = writer {
         let _out_of_time = tokio::time::timeout(Limits::default().drain, writer).await;
     }
+    watchdog.abort();
 }
 
 fn exposition(

@@ -32,7 +32,7 @@ pub enum Created {
     Now,
     /// When credentials were there; it holds the last document seen.
     BeforeOutage,
-    /// When the exporter started, and it was in use ever since.
+    /// When the exporter started, or let the workload start, and it was in use ever since.
     AtStart,
 }
 

@@ -11,8 +11,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use axum::Router;
 use axum::body::{Body, Bytes};
-use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
-use axum::http::{HeaderName, HeaderValue, StatusCode};
+use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, USER_AGENT};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 
@@ -84,7 +84,7 @@ routes! {
     Status = "/api/v1/status", "The same as JSON.";
     Healthy = "/-/healthy", "200 while the poll loop turns, 503 when it has been silent for 5 intervals. Does not depend on IMDS.";
     Ready = "/-/ready", "200 once the first poll ended, however it went; 503 before.";
-    Startup = "/-/startup", "503 until credentials were resolved once, then 200 for good.";
+    Startup = "/-/startup", "503 until credentials were resolved once, then 200 for good. A platform that is told 503 holds the workload back: `at_start` counts from the first 200 then.";
     Clients = "/-/clients", "503 with the list while suspect processes run, else 200.";
 }
 
@@ -92,13 +92,14 @@ routes! {
 pub fn router(context: &Arc<Context>) -> Router {
     let routes = Page::ALL.iter().fold(Router::new(), |router, page| {
         let context = Arc::clone(context);
-        router.route(page.path(), get(move || std::future::ready(page.answer(&context))))
+        let answer = move |headers: HeaderMap| std::future::ready(page.answer(&context, &headers));
+        router.route(page.path(), get(answer))
     });
     routes.fallback(|| std::future::ready(text(StatusCode::NOT_FOUND, "not found\n")))
 }
 
 impl Page {
-    fn answer(self, context: &Context) -> Response {
+    fn answer(self, context: &Context, headers: &HeaderMap) -> Response {
         match self {
             Self::Metrics => typed(crate::metrics::CONTENT_TYPE, Body::new(Parts::from((context.exposition)()))),
             Self::Home => typed("text/html; charset=utf-8", page::render(&context.status())),
@@ -112,13 +113,28 @@ impl Page {
                 gate(polled, "ok\n", "the first poll has not ended yet\n".to_owned())
             }
             Self::Startup => {
-                let state = context.state.lock();
+                let mut state = context.state.lock();
+                if asked_by_a_gate(headers) {
+                    state.hold_back();
+                }
                 let kind = state.failing().map_or("no poll has ended yet", |run| run.failure.kind.label());
                 gate(state.last_success_at().is_some(), "ok\n", format!("credentials never resolved: {kind}\n"))
             }
             Self::Clients => clients(context.suspects()),
         }
     }
+}
+
+/// User agents of those that hold a workload back until this route says 200: the kubelet's probes, and `wait`. A
+/// person who looks holds nothing back.
+const GATES: [&str; 2] = ["kube-probe/", WAIT_USER_AGENT];
+
+/// How `wait` tells the exporter beside it that a start is held back.
+pub const WAIT_USER_AGENT: &str = "imds-exporter-wait";
+
+fn asked_by_a_gate(headers: &HeaderMap) -> bool {
+    let agent = headers.get(USER_AGENT).and_then(|agent| agent.to_str().ok());
+    agent.is_some_and(|agent| GATES.iter().any(|gate| agent.starts_with(gate)))
 }
 
 fn clients(suspects: Option<Vec<Suspect>>) -> Response {

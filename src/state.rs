@@ -47,6 +47,10 @@ pub struct State {
     clock_skew: Option<SignedDuration>,
     outages: Outages,
     held_since_start: [Option<Held>; SDKS.len()],
+    /// What clients hold is known from an earlier run.
+    held_before: bool,
+    /// The workload waits for the first success before it creates clients.
+    held_back: bool,
     recent: Recent,
 }
 
@@ -88,6 +92,8 @@ impl State {
             clock_skew: None,
             outages: Outages::new(started_at),
             held_since_start: [None; SDKS.len()],
+            held_before: false,
+            held_back: false,
             recent: Recent::default(),
         }
     }
@@ -96,8 +102,18 @@ impl State {
     #[must_use]
     pub fn with_past(mut self, past: Past) -> Self {
         self.outages = past.outages;
+        self.held_before = past.held_since_start.is_some();
         self.held_since_start = past.held_since_start.unwrap_or(self.held_since_start);
         self
+    }
+
+    /// Somebody who asked was told not to start yet: its clients are created once credentials resolve, not now.
+    /// Without effect after that, and where an earlier run knows of clients.
+    pub fn hold_back(&mut self) {
+        if self.last_success_at.is_none() && !self.held_before {
+            self.held_back = true;
+            self.held_since_start = [None; SDKS.len()];
+        }
     }
 
     /// Takes in a poll that ended at `at`.
@@ -138,7 +154,8 @@ impl State {
         }
 
         let expiration = resolution.outcome.as_ref().ok().map(|credential| credential.expiration);
-        for (held, sdk) in self.held_since_start.iter_mut().zip(SDKS) {
+        let clients_exist = !self.held_back || self.last_success_at.is_some();
+        for (held, sdk) in self.held_since_start.iter_mut().zip(SDKS).filter(|_| clients_exist) {
             *held = sdk.held_after(*held, expiration, at);
         }
         self.recent.push(at, duration, resolution.outcome.as_ref().err().copied());

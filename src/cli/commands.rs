@@ -16,6 +16,7 @@ use super::local;
 use crate::check::Check;
 use crate::clock::{Clock, SystemClock, monotonic};
 use crate::config::Config;
+use crate::http::{Page, WAIT_USER_AGENT};
 use crate::imds::Imds;
 use crate::metrics::Build;
 use crate::model::Failure;
@@ -23,6 +24,8 @@ use crate::outage::Window;
 use crate::pace;
 use crate::source::Source;
 use crate::{app, log};
+
+const AGENT: &str = "imds-exporter";
 
 /// Polls and serves until SIGTERM or Ctrl-C.
 pub(super) fn serve(config: Config) -> ExitCode {
@@ -72,7 +75,7 @@ fn last_outage_known_here(config: &Config) -> Option<Window> {
     struct Known {
         outages: Vec<Window>,
     }
-    let (_, body) = local::get(config.listen, "/api/v1/status").ok()?;
+    let (_, body) = local::get(config.listen, "/api/v1/status", AGENT).ok()?;
     serde_json::from_str::<Known>(&body).ok()?.outages.pop()
 }
 
@@ -97,16 +100,17 @@ pub(super) fn wait(config: &Config, time: Duration) -> ExitCode {
                 }
                 Err(failure) => failure,
             };
+            if told.is_none() {
+                // If an exporter runs here, what starts with it is held back: its clients are not to be called stuck.
+                let _no_exporter = local::get(config.listen, Page::Startup.path(), WAIT_USER_AGENT);
+            }
             if told != Some(failure) {
                 let (kind, step) = (failure.kind, failure.step);
                 println!("{:.0} waiting: {kind} at the step {step}: {}", SystemClock.now(), kind.when());
                 told = Some(failure);
             }
             let next = began + pace::delay(pace::SHORTEST_INTERVAL, true, fastrand::f64());
-            if next >= deadline {
-                break;
-            }
-            sleep_until(next).await;
+            sleep_until(next.min(deadline)).await;
         }
         match told {
             Some(Failure { kind, step }) => {
@@ -124,7 +128,7 @@ fn far_future() -> Instant {
 
 /// Whether the exporter that runs here says that it is healthy.
 pub(super) fn healthcheck(config: &Config) -> ExitCode {
-    match local::get(config.listen, "/-/healthy") {
+    match local::get(config.listen, "/-/healthy", AGENT) {
         Ok((200, _)) => ExitCode::SUCCESS,
         Ok((status, body)) => {
             eprintln!("imds-exporter: unhealthy: HTTP {status}: {}", body.trim());

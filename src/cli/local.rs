@@ -7,15 +7,16 @@ use std::time::Duration;
 const TIMEOUT: Duration = Duration::from_secs(2);
 const LARGEST_ANSWER: u64 = 1024 * 1024;
 
-/// Status and body of `GET path`, from the exporter that listens on `listen`.
+/// Status and body of `GET path`, from the exporter that listens on `listen`; `agent` says who asks.
 ///
 /// # Errors
 /// When there is no such exporter, or it does not answer in time.
-pub(super) fn get(listen: SocketAddr, path: &str) -> io::Result<(u16, String)> {
+pub(super) fn get(listen: SocketAddr, path: &str, agent: &str) -> io::Result<(u16, String)> {
     let mut stream = TcpStream::connect_timeout(&reachable(listen), TIMEOUT)?;
     stream.set_read_timeout(Some(TIMEOUT))?;
     stream.set_write_timeout(Some(TIMEOUT))?;
-    stream.write_all(format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").as_bytes())?;
+    let head = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nUser-Agent: {agent}\r\nConnection: close\r\n\r\n");
+    stream.write_all(head.as_bytes())?;
     let mut answer = Vec::new();
     stream.take(LARGEST_ANSWER).read_to_end(&mut answer)?;
     let answer = String::from_utf8_lossy(&answer);

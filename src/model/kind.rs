@@ -174,7 +174,7 @@ kinds! {
     Refused = "refused" {
         when: "The credential document has another code that is not `Success`.",
         cause: "A fault on the side of IAM or STS, or a policy of the organisation that forbids the role.",
-        confirm: "imds-exporter check ; the AWS Health Dashboard",
+        confirm: "imds-exporter check",
         action: "Check the role, its policies and the AWS Health Dashboard; then open a case with AWS.",
     }
     MalformedDocument = "malformed_document" {

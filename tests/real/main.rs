@@ -1,1 +1,10 @@
-//! The tests against real parts, which `tests/run` fetches.
+//! The tests against real parts, which `tests/run` fetches: boto3, moto, Prometheus.
+
+mod boto3;
+mod emulators;
+mod prometheus;
+#[path = "../suite/support.rs"]
+#[allow(dead_code, reason = "the other test binary uses the rest")]
+mod support;
+mod tools;
+mod truth;

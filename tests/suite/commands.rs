@@ -1,10 +1,13 @@
 //! The program as a user runs it.
 
+use std::net::SocketAddr;
 use std::process::{Output, Stdio};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use imds_exporter::config::VARIABLES;
 use imds_exporter::simulator::Simulator;
+use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
 use tokio::time::timeout;
@@ -20,7 +23,7 @@ fn program(arguments: &[&str]) -> Command {
     command
 }
 
-fn against(simulator: &Simulator, arguments: &[&str]) -> Command {
+pub(crate) fn against(simulator: &Simulator, arguments: &[&str]) -> Command {
     let mut command = program(arguments);
     command.env("AWS_EC2_METADATA_SERVICE_ENDPOINT", format!("http://{}", simulator.address()));
     command.env("IMDS_EXPORTER_LISTEN_ADDRESS", "127.0.0.1:0");
@@ -31,24 +34,62 @@ async fn output(mut command: Command) -> Output {
     timeout(PATIENCE, command.output()).await.expect("it ends").expect("it runs")
 }
 
-/// Starts to serve and reads the address off the log.
-async fn serving(mut command: Command) -> (Child, std::net::SocketAddr) {
-    command.env("IMDS_EXPORTER_LOG_FORMAT", "json").env("IMDS_EXPORTER_POLL_INTERVAL", "1s");
-    let mut child = command.stderr(Stdio::piped()).spawn().expect("it runs");
-    let mut lines = BufReader::new(child.stderr.take().expect("it is piped")).lines();
-    let address = timeout(PATIENCE, async {
-        loop {
-            let line = lines.next_line().await.expect("its log is text").expect("it logs where it serves");
-            let line: serde_json::Value = serde_json::from_str(&line).expect("its log is JSON");
-            if let Some(address) = line["address"].as_str() {
-                return address.parse().expect("an address");
-            }
+/// The program, serving, with its log.
+pub(crate) struct Served {
+    child: Child,
+    pub(crate) address: SocketAddr,
+    log: Arc<Mutex<Vec<Value>>>,
+}
+
+impl Served {
+    /// Starts to serve and reads the address off the log.
+    pub(crate) async fn start(mut command: Command) -> Self {
+        command.env("IMDS_EXPORTER_LOG_FORMAT", "json").env("IMDS_EXPORTER_POLL_INTERVAL", "1s");
+        let mut child = command.stderr(Stdio::piped()).spawn().expect("it runs");
+        let mut lines = BufReader::new(child.stderr.take().expect("it is piped")).lines();
+        let log = Arc::new(Mutex::new(Vec::new()));
+        let (kept, mut address) = (Arc::clone(&log), None);
+        while address.is_none() {
+            let line = timeout(PATIENCE, lines.next_line()).await.expect("it tells in time").expect("its log is text");
+            let line: Value = serde_json::from_str(&line.expect("it logs where it serves")).expect("its log is JSON");
+            address = line["address"].as_str().map(|address| address.parse().expect("an address"));
+            kept.lock().expect("no test panics while it holds this").push(line);
         }
-    });
-    let address = address.await.expect("it tells in time");
-    // Somebody must read on, or the log's pipe fills.
-    tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
-    (child, address)
+        // Somebody must read on, or the log's pipe fills.
+        tokio::spawn(async move {
+            while let Ok(Some(line)) = lines.next_line().await {
+                let line = serde_json::from_str(&line).expect("its log is JSON");
+                kept.lock().expect("no test panics while it holds this").push(line);
+            }
+        });
+        Self { child, address: address.expect("the loop ended"), log }
+    }
+
+    /// The body, once it is as wanted.
+    pub(crate) async fn until(&self, path: &str, wanted: impl Fn(&str) -> bool) -> String {
+        let asking = async {
+            loop {
+                let (_, answer) = request(self.address, "GET", path).await;
+                let body = answer.split_once("\r\n\r\n").expect("an answer has a body").1;
+                if wanted(body) {
+                    return body.to_owned();
+                }
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        timeout(PATIENCE, asking).await.unwrap_or_else(|_| panic!("{path} does not become as wanted"))
+    }
+
+    /// Whether there is a warning with this field.
+    pub(crate) fn reported(&self, field: &str) -> bool {
+        let log = self.log.lock().expect("no test panics while it holds this");
+        log.iter().any(|line| line["level"] == "WARN" && line[field].is_string())
+    }
+
+    /// SIGKILL: nothing is saved on the way out.
+    pub(crate) async fn kill(&mut self) {
+        self.child.kill().await.expect("it ran");
+    }
 }
 
 async fn send(child: &Child, signal: &str) {
@@ -65,7 +106,7 @@ async fn sigterm_and_ctrl_c_end_it_within_a_second_in_a_hanging_poll_too() {
         let asked = simulator.counts().token;
         let mut command = against(&simulator, &[]);
         command.env("IMDS_EXPORTER_TIMEOUT", "1s");
-        let (mut child, address) = serving(command).await;
+        let Served { mut child, address, .. } = Served::start(command).await;
         timeout(PATIENCE, async {
             while simulator.counts().token == asked {
                 tokio::time::sleep(Duration::from_millis(5)).await;
@@ -189,7 +230,7 @@ async fn wait_gives_up_with_the_last_failure() {
 #[tokio::test]
 async fn healthcheck_asks_the_exporter_that_runs_here() {
     let simulator = simulator().await;
-    let (_child, address) = serving(against(&simulator, &[])).await;
+    let Served { child: _child, address, .. } = Served::start(against(&simulator, &[])).await;
     let healthcheck = async |listen: String| {
         let mut command = program(&["healthcheck"]);
         command.env("IMDS_EXPORTER_LISTEN_ADDRESS", listen);
@@ -208,7 +249,7 @@ async fn it_serves_on_ipv6_and_asks_no_proxy() {
     for name in ["HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"] {
         command.env(name, "http://127.0.0.1:1");
     }
-    let (_child, address) = serving(command).await;
+    let Served { child: _child, address, .. } = Served::start(command).await;
     assert!(address.is_ipv6());
     let up = async {
         while !request(address, "GET", "/metrics").await.1.contains("\nimds_up 1\n") {

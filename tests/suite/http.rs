@@ -71,9 +71,13 @@ impl Exporter {
 
 /// Status and whole answer, head included.
 pub(crate) async fn request(address: SocketAddr, method: &str, path: &str) -> (u16, String) {
+    raw(address, &format!("{method} {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")).await
+}
+
+/// As [`request`], for a request that is written out.
+pub(crate) async fn raw(address: SocketAddr, request: &str) -> (u16, String) {
     let ask = async {
         let mut stream = TcpStream::connect(address).await.expect("it listens");
-        let request = format!("{method} {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
         stream.write_all(request.as_bytes()).await.expect("it reads");
         let mut answer = String::new();
         stream.read_to_string(&mut answer).await.expect("it answers");

@@ -1,0 +1,17 @@
+"""Somebody's workload: one boto3 client for the life of the process, as most services have it."""
+
+import logging
+import os
+import time
+
+import boto3
+
+logging.basicConfig(format="%(asctime)s %(message)s", level=logging.INFO)
+client = boto3.client("sts")
+
+while True:
+    try:
+        logging.info("I am %s", client.get_caller_identity()["Arn"])
+    except Exception as error:  # A service logs and goes on: what is stuck stays stuck.
+        logging.error("%s: %s", type(error).__name__, error)
+    time.sleep(float(os.environ.get("WORKER_INTERVAL_SECONDS", "30")))

@@ -1,0 +1,33 @@
+# What pint asks beyond its own checks.
+rule {
+  match { kind = "alerting" }
+
+  label "severity" {
+    severity = "bug"
+    value    = "critical|warning|info"
+    required = true
+  }
+  annotation "summary" {
+    severity = "bug"
+    required = true
+  }
+  annotation "description" {
+    severity = "bug"
+    required = true
+  }
+  annotation "runbook_url" {
+    severity = "bug"
+    required = true
+  }
+  name "Imds[A-Z][A-Za-z]+" {
+    severity = "bug"
+  }
+}
+
+rule {
+  match { kind = "recording" }
+
+  name "imds:.+:.+" {
+    severity = "bug"
+  }
+}

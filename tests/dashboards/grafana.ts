@@ -1,0 +1,61 @@
+// The shapes that a dashboard must have: Grafana's own types, applied to JSON, in which an enum is its string.
+// The test appends the dashboards as literals, so that a misspelt name is an error as well as a wrong type.
+import type {
+  AnnotationQuery, Dashboard, DashboardLink, DataQuery, Panel, RowPanel, TableOptions, TableFieldOptions, VariableModel,
+} from '@grafana/schema';
+import type * as bargauge from '@grafana/schema/dist/esm/raw/composable/bargauge/panelcfg/x/BarGaugePanelCfg_types.gen';
+import type * as heatmap from '@grafana/schema/dist/esm/raw/composable/heatmap/panelcfg/x/HeatmapPanelCfg_types.gen';
+import type * as stat from '@grafana/schema/dist/esm/raw/composable/stat/panelcfg/x/StatPanelCfg_types.gen';
+import type * as timeline
+  from '@grafana/schema/dist/esm/raw/composable/statetimeline/panelcfg/x/StateTimelinePanelCfg_types.gen';
+import type * as timeseries
+  from '@grafana/schema/dist/esm/raw/composable/timeseries/panelcfg/x/TimeSeriesPanelCfg_types.gen';
+
+type Json<T> = T extends string ? `${T}`
+  : T extends number | boolean | null | undefined ? T
+  : T extends object ? { [K in keyof T]: Json<T[K]> }
+  : T;
+
+// Parts of the Prometheus data source's models that the schema package does not hold.
+interface PrometheusQuery extends DataQuery {
+  editorMode: 'code' | 'builder';
+  expr: string;
+  format: 'time_series' | 'table' | 'heatmap';
+  instant: boolean;
+  legendFormat: string;
+  range: boolean;
+}
+interface PrometheusAnnotation extends AnnotationQuery<DataQuery & { expr: string; interval: string }> {
+  tagKeys: string;
+  textFormat: string;
+  titleFormat: string;
+  useValueForTime: boolean;
+}
+interface TypedPanel<Type extends string, Options, Custom = Record<string, never>>
+  extends Omit<Panel, 'fieldConfig' | 'options' | 'targets' | 'type'> {
+  type: Type;
+  options: Options;
+  targets: PrometheusQuery[];
+  fieldConfig: Omit<NonNullable<Panel['fieldConfig']>, 'defaults'> & {
+    defaults: Omit<NonNullable<Panel['fieldConfig']>['defaults'], 'custom'> & { custom: Partial<Custom> };
+  };
+}
+type Optional<T, K extends keyof T> = Omit<T, K> & Partial<Pick<T, K>>;
+type AnyPanel =
+  | RowPanel
+  | TypedPanel<'bargauge', Optional<bargauge.Options, 'legend'>>
+  | TypedPanel<'heatmap', heatmap.Options>
+  | TypedPanel<'stat', Optional<stat.Options, 'percentChangeColorMode' | 'showPercentChange'>>
+  | TypedPanel<'state-timeline', timeline.Options, timeline.FieldConfig>
+  | TypedPanel<'table', TableOptions, TableFieldOptions>
+  | TypedPanel<'timeseries', timeseries.Options, timeseries.FieldConfig>;
+
+export type Classic = Json<Required<Pick<Dashboard, 'description' | 'editable' | 'graphTooltip' | 'refresh'
+  | 'schemaVersion' | 'tags' | 'time' | 'timezone' | 'title' | 'uid' | 'version'>>
+  & Pick<Dashboard, 'fiscalYearStartMonth' | 'liveNow' | 'timepicker' | 'weekStart'>> & {
+  id: null;
+  annotations: { list: Json<AnnotationQuery | PrometheusAnnotation>[] };
+  links: Json<DashboardLink>[];
+  panels: Json<AnyPanel>[];
+  templating: { list: Json<VariableModel>[] };
+};
