@@ -116,8 +116,13 @@ impl Page {
             }
             Self::Startup => {
                 let mut state = context.state.lock();
-                if asked_by_a_gate(headers) {
-                    state.hold_back();
+                match gate_that_asks(headers) {
+                    Some(Gate::Kubelet) => state.hold_back(),
+                    Some(Gate::Wait) => {
+                        state.hold_back();
+                        state.let_start();
+                    }
+                    None => {}
                 }
                 let kind = state.failing().map_or("no poll has ended yet", |run| run.failure.kind.label());
                 gate(state.last_success_at().is_some(), "ok\n", format!("credentials never resolved: {kind}\n"))
@@ -127,16 +132,24 @@ impl Page {
     }
 }
 
-/// User agents of those that hold a workload back until this route says 200: the kubelet's probes, and `wait`. A
-/// person who looks holds nothing back.
-const GATES: [&str; 2] = ["kube-probe/", WAIT_USER_AGENT];
+/// Who holds a workload back until credentials resolve. A person who looks holds nothing back.
+enum Gate {
+    /// A startup probe: it asks until it is told 200.
+    Kubelet,
+    /// `wait`: it asks before it waits, and again when it lets the workload start.
+    Wait,
+}
 
-/// How `wait` tells the exporter beside it that a start is held back.
+/// How `wait` says that it is one.
 pub const WAIT_USER_AGENT: &str = "imds-exporter-wait";
 
-fn asked_by_a_gate(headers: &HeaderMap) -> bool {
-    let agent = headers.get(USER_AGENT).and_then(|agent| agent.to_str().ok());
-    agent.is_some_and(|agent| GATES.iter().any(|gate| agent.starts_with(gate)))
+fn gate_that_asks(headers: &HeaderMap) -> Option<Gate> {
+    let agent = headers.get(USER_AGENT)?.to_str().ok()?;
+    match agent {
+        WAIT_USER_AGENT => Some(Gate::Wait),
+        _ if agent.starts_with("kube-probe/") => Some(Gate::Kubelet),
+        _ => None,
+    }
 }
 
 fn clients(suspects: Option<Vec<Suspect>>) -> Response {
