@@ -87,6 +87,8 @@ pub struct Change {
     pub token_lifetime: Option<Duration>,
     /// Whether connections stay open after an answer.
     pub keep_alive: Option<bool>,
+    /// Whether answers come one byte a second, whatever they are.
+    pub drip: Option<bool>,
     /// How many hops the answer to a token request may pass.
     pub hop_limit: Option<NonZeroU8>,
 }

@@ -126,6 +126,7 @@ impl Imds {
             Some(Strike::Delivery(delivery)) => (state.answer(request, endpoint, now), delivery),
             None => (state.answer(request, endpoint, now), Delivery::Whole),
         };
+        let delivery = if state.settings.drip && delivery == Delivery::Whole { Delivery::Drip } else { delivery };
         // As at the real IMDS, whose other answers pass as many hops as any packet.
         let hop_limit = if *endpoint == Endpoint::Token { state.settings.hop_limit } else { USUAL_HOP_LIMIT };
         Reply { answer, delivery, framing, hop_limit }

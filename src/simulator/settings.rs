@@ -53,6 +53,8 @@ pub struct Settings {
     pub token_lifetime: Option<Duration>,
     /// Whether connections stay open after an answer.
     pub keep_alive: bool,
+    /// Whether answers come one byte a second, whatever they are.
+    pub drip: bool,
     /// How many hops the answer to a token request may pass.
     pub hop_limit: NonZeroU8,
 }
@@ -75,6 +77,7 @@ impl Default for Settings {
             token_ttl_header: true,
             token_lifetime: None,
             keep_alive: true,
+            drip: false,
             hop_limit: USUAL_HOP_LIMIT,
         }
     }
@@ -113,6 +116,7 @@ impl Settings {
         set(&mut self.tokens, change.tokens.as_ref());
         set(&mut self.token_ttl_header, change.token_ttl_header.as_ref());
         set(&mut self.keep_alive, change.keep_alive.as_ref());
+        set(&mut self.drip, change.drip.as_ref());
         set(&mut self.hop_limit, change.hop_limit.as_ref());
     }
 }

@@ -50,6 +50,7 @@ struct Table {
     token_ttl_header: Option<bool>,
     token_lifetime: Text,
     keep_alive: Option<bool>,
+    drip: Option<bool>,
     hop_limit: Option<NonZeroU8>,
 }
 
@@ -132,6 +133,7 @@ fn typed(text: &str, table: Table) -> Result<Change, ScenarioError> {
             at_least(Duration::from_secs(1), span)
         })?,
         keep_alive: table.keep_alive,
+        drip: table.drip,
         hop_limit: table.hop_limit,
     })
 }

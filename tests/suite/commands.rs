@@ -16,7 +16,7 @@ use crate::http::{PATIENCE, request};
 use crate::support::{simulator, tell};
 
 /// The program with nothing in its environment but what is given; the endpoint is on loopback whatever happens.
-fn program(arguments: &[&str]) -> Command {
+pub(crate) fn program(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_imds-exporter"));
     command.args(arguments).env_clear().env("AWS_EC2_METADATA_SERVICE_ENDPOINT", "http://127.255.255.255:9");
     command.stdin(Stdio::null()).kill_on_drop(true);
@@ -36,7 +36,7 @@ async fn output(mut command: Command) -> Output {
 
 /// The program, serving, with its log.
 pub(crate) struct Served {
-    child: Child,
+    pub(crate) child: Child,
     pub(crate) address: SocketAddr,
     log: Arc<Mutex<Vec<Value>>>,
 }
@@ -92,7 +92,7 @@ impl Served {
     }
 }
 
-async fn send(child: &Child, signal: &str) {
+pub(crate) async fn send(child: &Child, signal: &str) {
     let pid = child.id().expect("it runs").to_string();
     let status = Command::new("kill").args([signal, &pid]).status().await.expect("kill runs");
     assert!(status.success());

@@ -3,6 +3,7 @@
 mod architecture;
 mod canaries;
 mod commands;
+mod faults;
 mod http;
 mod outages;
 mod readme;
