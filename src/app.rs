@@ -4,6 +4,7 @@ use std::future::Future;
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use bytes::Bytes;
 use tokio::net::TcpListener;
 use tokio::sync::{oneshot, watch};
 use tracing::info;
@@ -14,7 +15,7 @@ use crate::http::{Context, Limits};
 use crate::imds::Imds;
 use crate::metrics::{Build, Metrics};
 use crate::poller::Poller;
-use crate::process::Watch;
+use crate::process::{Suspect, Watch};
 use crate::source::Source;
 use crate::state::{Report, Shared, State};
 use crate::statefile::StateFile;
@@ -91,6 +92,7 @@ pub async fn serve(
         }
         journal::poll(&report, &state.lock(), config.expected_role.as_ref());
         metrics.record(&report);
+        with_facts(&state, watch.as_ref(), |state, suspects| metrics.prepare(state, suspects));
         systemd::polled(&state.lock());
         if let Some((_, file)) = &writer {
             save.send_replace(Some(file.saved(&state.lock())));
@@ -114,13 +116,19 @@ fn exposition(
     state: &Shared,
     watch: Option<&Arc<Mutex<Watch>>>,
     clock: &Arc<dyn Clock>,
-) -> Box<dyn Fn() -> String + Send + Sync> {
+) -> Box<dyn Fn() -> [Bytes; 2] + Send + Sync> {
     let (metrics, state, watch, clock) = (Arc::clone(metrics), state.clone(), watch.cloned(), Arc::clone(clock));
-    Box::new(move || {
-        let watch = watch.as_ref().map(|watch| watch.lock().unwrap_or_else(PoisonError::into_inner));
-        let suspects = watch.as_ref().map(|watch| watch.suspects());
-        metrics.render(&state.lock(), suspects, clock.now())
-    })
+    Box::new(move || with_facts(&state, watch.as_ref(), |state, suspects| metrics.parts(state, suspects, clock.now())))
+}
+
+/// Hands out what is known at this moment; the suspects are those of the last look.
+fn with_facts<T>(
+    state: &Shared,
+    watch: Option<&Arc<Mutex<Watch>>>,
+    use_them: impl FnOnce(&State, Option<&[Suspect]>) -> T,
+) -> T {
+    let watch = watch.map(|watch| watch.lock().unwrap_or_else(PoisonError::into_inner));
+    use_them(&state.lock(), watch.as_ref().map(|watch| watch.suspects()))
 }
 
 fn look_for_suspects(watch: &Mutex<Watch>, state: &Shared, report: &Report) {

@@ -4,13 +4,15 @@
 //! pod that it runs in out of service. Must not know how metrics are made or where credentials come from.
 
 mod page;
+mod parts;
 mod server;
 
 use std::sync::{Arc, Mutex, PoisonError};
 
 use axum::Router;
-use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, USER_AGENT};
-use axum::http::{HeaderMap, HeaderName, StatusCode};
+use axum::body::{Body, Bytes};
+use axum::http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, USER_AGENT};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 
@@ -21,6 +23,7 @@ use crate::process::{Suspect, Watch};
 use crate::pulse::Pulse;
 use crate::state::Shared;
 use crate::status::Status;
+use parts::Parts;
 
 /// What an answer is made from.
 pub struct Context {
@@ -30,8 +33,8 @@ pub struct Context {
     pub pulse: Pulse,
     /// The wall clock.
     pub clock: Arc<dyn Clock>,
-    /// The metrics' exposition and its Content-Type.
-    pub exposition: Box<dyn Fn() -> String + Send + Sync>,
+    /// The metrics' exposition, in parts.
+    pub exposition: Box<dyn Fn() -> [Bytes; 2] + Send + Sync>,
     /// The watched processes, where watching is on.
     pub watch: Option<Arc<Mutex<Watch>>>,
     /// Where IMDS is, for people.
@@ -79,6 +82,7 @@ routes! {
     Metrics = "/metrics", "The metrics; always 200.";
     Home = "/", "The status page, for people.";
     Status = "/api/v1/status", "The same as JSON.";
+    Runbook = "/runbook", "The runbook: a section for each alert and each kind of failure.";
     Healthy = "/-/healthy", "200 while the poll loop turns, 503 when it has been silent for 5 intervals. Does not depend on IMDS.";
     Ready = "/-/ready", "200 once the first poll ended, however it went; 503 before.";
     Startup = "/-/startup", "503 until credentials were resolved once, then 200 for good. A platform that is told 503 holds the workload back: `at_start` counts from the first 200 then.";
@@ -98,9 +102,10 @@ pub fn router(context: &Arc<Context>) -> Router {
 impl Page {
     fn answer(self, context: &Context, headers: &HeaderMap) -> Response {
         match self {
-            Self::Metrics => typed(crate::metrics::CONTENT_TYPE, (context.exposition)()),
-            Self::Home => typed("text/html; charset=utf-8", page::render(&context.status())),
+            Self::Metrics => typed(crate::metrics::CONTENT_TYPE, Body::new(Parts::from((context.exposition)()))),
+            Self::Home => html(page::render(&context.status())),
             Self::Status => typed("application/json", context.status().to_json()),
+            Self::Runbook => html(crate::runbook::html()),
             Self::Healthy => {
                 let silent = context.pulse.silent_for(monotonic()).as_secs();
                 gate(context.pulse.is_alive(monotonic()), "ok\n", format!("no poll for {silent} s\n"))
@@ -111,8 +116,13 @@ impl Page {
             }
             Self::Startup => {
                 let mut state = context.state.lock();
-                if asked_by_a_gate(headers) {
-                    state.hold_back();
+                match gate_that_asks(headers) {
+                    Some(Gate::Kubelet) => state.hold_back(),
+                    Some(Gate::Wait) => {
+                        state.hold_back();
+                        state.let_start();
+                    }
+                    None => {}
                 }
                 let kind = state.failing().map_or("no poll has ended yet", |run| run.failure.kind.label());
                 gate(state.last_success_at().is_some(), "ok\n", format!("credentials never resolved: {kind}\n"))
@@ -122,16 +132,24 @@ impl Page {
     }
 }
 
-/// User agents of those that hold a workload back until this route says 200: the kubelet's probes, and `wait`. A
-/// person who looks holds nothing back.
-const GATES: [&str; 2] = ["kube-probe/", WAIT_USER_AGENT];
+/// Who holds a workload back until credentials resolve. A person who looks holds nothing back.
+enum Gate {
+    /// A startup probe: it asks until it is told 200.
+    Kubelet,
+    /// `wait`: it asks before it waits, and again when it lets the workload start.
+    Wait,
+}
 
-/// How `wait` tells the exporter beside it that a start is held back.
+/// How `wait` says that it is one.
 pub const WAIT_USER_AGENT: &str = "imds-exporter-wait";
 
-fn asked_by_a_gate(headers: &HeaderMap) -> bool {
-    let agent = headers.get(USER_AGENT).and_then(|agent| agent.to_str().ok());
-    agent.is_some_and(|agent| GATES.iter().any(|gate| agent.starts_with(gate)))
+fn gate_that_asks(headers: &HeaderMap) -> Option<Gate> {
+    let agent = headers.get(USER_AGENT)?.to_str().ok()?;
+    match agent {
+        WAIT_USER_AGENT => Some(Gate::Wait),
+        _ if agent.starts_with("kube-probe/") => Some(Gate::Kubelet),
+        _ => None,
+    }
 }
 
 fn clients(suspects: Option<Vec<Suspect>>) -> Response {
@@ -155,7 +173,21 @@ fn text(status: StatusCode, body: impl IntoResponse) -> Response {
     (status, body).into_response()
 }
 
-fn typed(content_type: &'static str, body: String) -> Response {
-    const NOSNIFF: (HeaderName, &str) = (HeaderName::from_static("x-content-type-options"), "nosniff");
-    ([(CONTENT_TYPE, content_type), (CACHE_CONTROL, "no-store"), NOSNIFF], body).into_response()
+/// A page holds all that it needs: nothing is loaded from anywhere, nothing is sent but to here.
+fn html(page: String) -> Response {
+    const POLICY: HeaderValue = HeaderValue::from_static(
+        "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'; img-src data:; \
+         base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    );
+    let mut response = typed("text/html; charset=utf-8", page);
+    response.headers_mut().insert(CONTENT_SECURITY_POLICY, POLICY);
+    response
+}
+
+fn typed(content_type: &'static str, body: impl Into<Body>) -> Response {
+    const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
+    const NOSNIFF: (HeaderName, HeaderValue) =
+        (HeaderName::from_static("x-content-type-options"), HeaderValue::from_static("nosniff"));
+    let headers = [(CONTENT_TYPE, HeaderValue::from_static(content_type)), (CACHE_CONTROL, NO_STORE), NOSNIFF];
+    (headers, body.into()).into_response()
 }

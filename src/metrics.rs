@@ -4,15 +4,16 @@
 //! poll, and what is computed at the scrape. The first two are rendered once a poll; a scrape renders the third.
 
 pub mod catalog;
+mod live;
 mod recorded;
 mod snapshot;
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use bytes::Bytes;
 use jiff::Timestamp;
 use prometheus::TextEncoder;
-use prometheus::proto::MetricFamily;
 
 use crate::model::RoleName;
 use crate::process::Suspect;
@@ -58,7 +59,7 @@ pub struct Metrics {
     options: Options,
     recorded: Recorded,
     /// The exposition of all that changes only with a poll; `None` after a poll.
-    rendered: Mutex<Option<String>>,
+    of_polls: Mutex<Option<Bytes>>,
 }
 
 impl Metrics {
@@ -66,31 +67,44 @@ impl Metrics {
     #[must_use]
     pub fn new(options: Options, build: Build) -> Self {
         let recorded = Recorded::new(&options, build);
-        Self { options, recorded, rendered: Mutex::new(None) }
+        Self { options, recorded, of_polls: Mutex::new(None) }
     }
 
     /// Takes in a finished poll.
     pub fn record(&self, report: &Report) {
         self.recorded.record(report);
-        *self.rendered.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        *self.of_polls() = None;
     }
 
-    /// The exposition at `at`. `suspects` is `None` where watching is off.
+    /// Renders what changes only with a poll, so that no scrape has to.
+    pub fn prepare(&self, state: &State, suspects: Option<&[Suspect]>) {
+        *self.of_polls() = Some(self.rendered(state, suspects));
+    }
+
+    /// The exposition at `at`, in parts, so that what was rendered at the poll is not copied. `suspects` is `None`
+    /// where watching is off.
+    #[must_use]
+    pub fn parts(&self, state: &State, suspects: Option<&[Suspect]>, at: Timestamp) -> [Bytes; 2] {
+        let of_polls = self.of_polls().get_or_insert_with(|| self.rendered(state, suspects)).clone();
+        [of_polls, live::rendered(state, at).into()]
+    }
+
+    /// The exposition at `at` as one text.
     #[must_use]
     pub fn render(&self, state: &State, suspects: Option<&[Suspect]>, at: Timestamp) -> String {
-        let now = snapshot::of_now(state, at);
-        let mut rendered = self.rendered.lock().unwrap_or_else(PoisonError::into_inner);
-        let of_polls = rendered.get_or_insert_with(|| {
-            let mut families = self.recorded.gather();
-            families.extend(snapshot::of_polls(state, self.options.expected_role.as_ref(), suspects));
-            families.sort_by(|a, b| a.name().cmp(b.name()));
-            encoded(String::new(), &families)
-        });
-        encoded(of_polls.clone(), &now)
+        let parts = self.parts(state, suspects, at);
+        parts.iter().map(|part| String::from_utf8_lossy(part)).collect()
     }
-}
 
-fn encoded(mut text: String, families: &[MetricFamily]) -> String {
-    TextEncoder::new().encode_utf8(families, &mut text).expect("no family is empty, and a String takes all");
-    text
+    fn of_polls(&self) -> MutexGuard<'_, Option<Bytes>> {
+        self.of_polls.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn rendered(&self, state: &State, suspects: Option<&[Suspect]>) -> Bytes {
+        let mut families = self.recorded.gather();
+        families.extend(snapshot::families(state, self.options.expected_role.as_ref(), suspects));
+        families.sort_by(|a, b| a.name().cmp(b.name()));
+        let text = TextEncoder::new().encode_to_string(&families);
+        text.expect("no family is empty, and a String takes all").into()
+    }
 }

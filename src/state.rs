@@ -116,6 +116,13 @@ impl State {
         }
     }
 
+    /// A workload that was held back is let go: its clients are created now, and get what the last poll got.
+    pub fn let_start(&mut self) {
+        if let (Standing::Resolved, Some(document)) = (self.standing, &self.document) {
+            self.held_since_start = [Some(Held::Until(document.expiration)); SDKS.len()];
+        }
+    }
+
     /// Takes in a poll that ended at `at`.
     pub fn record(&mut self, resolution: &Resolution, duration: Duration, at: Timestamp) -> Change {
         let mut change = Change::default();

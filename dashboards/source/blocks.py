@@ -94,6 +94,16 @@ def steps(*pairs):
     return {"mode": "absolute", "steps": [{"color": color, "value": value} for value, color in pairs]}
 
 
+def levels(*pairs):
+    """Thresholds of figures. Where there is no figure, Grafana takes the first colour: it is neither good nor bad."""
+    return steps((None, NEUTRAL), *pairs)
+
+
+BELOW_ALL = -1e9
+EXPIRY_LEVELS = levels((BELOW_ALL, BAD), (SDK_REFUSES_BELOW, WARN), (2 * SDK_REFUSES_BELOW, GOOD))
+SKEW_LEVELS = levels((BELOW_ALL, BAD), (-300, WARN), (-60, GOOD), (60, WARN), (300, BAD))
+
+
 def words(mapping):
     """Values shown as words: {value: (text, colour)} or {value: text}."""
     options = {}
@@ -121,7 +131,7 @@ def panel(kind, title, description, queries, *, width, height, unit=None, thresh
     """A panel without a place: `layout` gives it one."""
     field = {
         "color": color or {"mode": "thresholds"},
-        "thresholds": thresholds or steps((None, NEUTRAL)),
+        "thresholds": thresholds or levels(),
         "links": list(links),
         "custom": custom or {},
     } | defaults
@@ -213,7 +223,7 @@ def table(title, description, queries, *, columns, width=12, height=8, sort=None
     transformations = [{"id": "merge", "options": {}}] if merge else []
     transformations += [
         {"id": "filterFieldsByName",
-         "options": {"include": {"pattern": "^(" + "|".join(name.replace("#", "\\#") for name in order) + ")$"}}},
+         "options": {"include": {"pattern": "^(" + "|".join(order) + ")$"}}},
         {"id": "organize",
          "options": {"excludeByName": {}, "renameByName": dict(columns),
                      "indexByName": {name: n for n, name in enumerate(order)}}},

@@ -1,9 +1,9 @@
 """Thousands of exporters: how many are fine, which are worst. No graph has one line per exporter."""
 
 from source.blocks import (
-    BAD, COLORED, FLEET_UID, GOOD, INSTANCE_UID, KINDS, SDK_REFUSES_BELOW, SERIES, STEPS, WARN, annotation, bars,
-    dashboard, graph, layout, m, override, quantile, query, rate, remaining, rows, runbook, slower_than_1_s, stat,
-    steps, stuck, table, to_dashboard, variables,
+    BAD, COLORED, EXPIRY_LEVELS, FLEET_UID, GOOD, INSTANCE_UID, KINDS, SDK_REFUSES_BELOW, SERIES, SKEW_LEVELS, STEPS,
+    WARN, annotation, bars, dashboard, graph, layout, levels, m, override, quantile, query, rate, remaining, rows,
+    runbook, slower_than_1_s, stat, steps, stuck, table, to_dashboard, variables,
 )
 
 # What names an exporter. Labels that a set-up does not have are simply not there.
@@ -22,9 +22,8 @@ STALLED = f"""
     time() - {m('imds_fetch_last_attempt_timestamp_seconds')} > bool 5 * {m('imds_poll_interval_seconds')}
 """
 SKEW = f"abs({m('imds_clock_skew_seconds')})"
-EXPIRY_STEPS = steps((None, BAD), (SDK_REFUSES_BELOW, WARN), (2 * SDK_REFUSES_BELOW, GOOD))
-BAD_FROM_1 = steps((None, GOOD), (1, BAD))
-WARN_FROM_1 = steps((None, GOOD), (1, WARN))
+BAD_FROM_1 = levels((0, GOOD), (1, BAD))
+WARN_FROM_1 = levels((0, GOOD), (1, WARN))
 
 
 def count(title, description, expr, thresholds, no_value="no data", width=3):
@@ -50,7 +49,7 @@ STATES = {"^fine": GOOD, "^stuck": WARN, "^failing": BAD, "^not scraped": "#8080
 
 HEALTH = [
     count("Fine", "Exporters whose last poll returned credentials, and whose workload's clients are not stuck.",
-          f"sum({UP}) - {number(stuck())}", steps((None, GOOD))),
+          f"sum({UP}) - {number(stuck())}", levels((0, GOOD))),
     count("Failing", "Exporters whose last poll failed.", number(f"{UP} == bool 0"), BAD_FROM_1),
     count("Stuck", "IMDS answers, but boto3 clients created when the exporter started hold no credentials until they "
           "are created again.", number(stuck()), BAD_FROM_1),
@@ -84,12 +83,12 @@ WORST_ONES = [
           overrides=[
               INSTANCE_LINK,
               override("Kind", links=[TO_RUNBOOK]),
-              override("Expires in", thresholds=EXPIRY_STEPS, custom__cellOptions=COLORED),
+              override("Expires in", thresholds=EXPIRY_LEVELS, custom__cellOptions=COLORED),
           ]),
     table("Closest to expiry", "The 20 exporters whose credentials end first.",
           [rows(f"bottomk(20, min by ({WHO}) ({remaining()}))")],
           columns=COLUMNS | {"Value": "Expires in"}, sort=("Expires in", False), unit="dtdurations", decimals=1,
-          overrides=[INSTANCE_LINK, override("Expires in", thresholds=EXPIRY_STEPS, custom__cellOptions=COLORED)]),
+          overrides=[INSTANCE_LINK, override("Expires in", thresholds=EXPIRY_LEVELS, custom__cellOptions=COLORED)]),
     table("Stuck exporters", f"Up to {WORST} exporters whose workload holds clients without credentials although "
           "IMDS answers. Restart these workloads.",
           [rows(f"topk({WORST}, max by ({WHO}) (time() - {m('imds_outage_last_end_timestamp_seconds')}) "
@@ -129,7 +128,7 @@ FAILURES = [
           "given up.", [query(slower_than_1_s(), "{{step}}")], unit="percentunit", min=0, fill=10, colors=STEPS),
     bars("Roles", "Exporters by the role in force; the 10 most frequent.",
          f"topk(10, sum by (role) ({m('imds_role_info')}))", "{{role}}", decimals=0, min=0,
-         color={"mode": "fixed", "fixedColor": GOOD}),
+         thresholds=levels((0, GOOD))),
 ]
 
 EXPORTERS = [
@@ -151,7 +150,7 @@ EXPORTERS = [
     table("Largest clock skew", "The 20 clocks that are furthest off; positive where the local clock is late.",
           [rows(f"max by ({WHO}) ({m('imds_clock_skew_seconds')}) and topk(20, max by ({WHO}) ({SKEW}))")],
           columns=COLUMNS | {"Value": "IMDS minus local"}, unit="s",
-          thresholds=steps((None, BAD), (-300, WARN), (-60, GOOD), (60, WARN), (300, BAD)),
+          thresholds=SKEW_LEVELS,
           overrides=[INSTANCE_LINK, override("IMDS minus local", custom__cellOptions=COLORED)]),
 ]
 

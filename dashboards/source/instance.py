@@ -1,9 +1,10 @@
 """One exporter: the questions of the person who was paged, from top to bottom."""
 
 from source.blocks import (
-    BAD, COLORED, FLEET_UID, GOOD, INSTANCE_UID, KINDS, NEUTRAL, SDK_REFUSES_BELOW, SERIES, STEPS, WARN, annotation,
-    bars, dashboard, graph, heatmap, layout, m, override, quantile, query, rate, remaining, rows, runbook,
-    slower_than_1_s, stat, steps, stuck, table, timeline, to_dashboard, to_page, variables, words,
+    BAD, BELOW_ALL, COLORED, EXPIRY_LEVELS, FLEET_UID, GOOD, INSTANCE_UID, KINDS, NEUTRAL, SDK_REFUSES_BELOW, SERIES,
+    SKEW_LEVELS, STEPS, WARN, annotation, bars, dashboard, graph, heatmap, layout, levels, m, override, quantile, query,
+    rate, remaining, rows, runbook, slower_than_1_s, stat, steps, stuck, table, timeline, to_dashboard, to_page,
+    variables, words,
 )
 
 FINE_OR_FAILING = words({0: ("FAILING", BAD), 1: ("fine", GOOD)})
@@ -23,7 +24,6 @@ SINCE = f"""
       or ({m('process_start_time_seconds')} and {UP})
     )
 """
-EXPIRY_STEPS = steps((None, BAD), (SDK_REFUSES_BELOW, WARN), (2 * SDK_REFUSES_BELOW, GOOD))
 
 NOW = [
     stat("IMDS", "Whether the last finished poll returned credentials. *No data*: the exporter is not scraped, or no "
@@ -33,11 +33,11 @@ NOW = [
          no_value="no data"),
     stat("Expires in", "Time to the `Expiration` of the last document seen. Kept while polls fail; negative once past. "
          "From 15 minutes on boto3 refuses to sign when it cannot refresh.", remaining(), unit="dtdurations",
-         decimals=1, thresholds=EXPIRY_STEPS, no_value="no credentials seen",
+         decimals=1, thresholds=EXPIRY_LEVELS, no_value="no credentials seen",
          links=[runbook(anchor="ImdsCredentialsExpired")]),
     stat("Failure in force", "The kind of the last failure and the request that met it. The link opens the exporter's "
          "own runbook at this kind.", m("imds_failure_active"), "{{kind}} ({{step}})", text="name", unit="short",
-         no_value="none", color={"mode": "fixed", "fixedColor": BAD},
+         no_value="none", thresholds=levels((1, BAD)),
          links=[runbook(anchor="${__field.labels.kind}", title="What ${__field.labels.kind} means and what to do")]),
     stat("Stuck clients", "IMDS answers, but boto3 clients that were created when the exporter started hold no "
          "credentials and never will: only creating them again, or a restart of the workload, cures them.", stuck(),
@@ -45,7 +45,7 @@ NOW = [
          no_value="no data", links=[runbook(anchor="ImdsClientsStuck")]),
     stat("Role", "The role in force. *None*: IMDS itself says that no role is attached.", m("imds_role_info"),
          "{{role}}", text="name", unit="short", background=False, no_value="none",
-         color={"mode": "fixed", "fixedColor": GOOD}),
+         thresholds=levels((0, GOOD))),
     timeline("State over time", "Would a poll, and would boto3 clients, have had credentials at that time? "
              "`created` tells when the client was created.", [
                  query(UP, "IMDS {{instance}}"),
@@ -89,7 +89,7 @@ FAILURES = [
           unit="percentunit", min=0, max=1, fill=20),
     bars("Failed polls in the chosen time", "How many polls failed in the chosen time, by kind.",
          f"sort_desc(sum by (kind) (increase({m('imds_fetch_failures_total')}[$__range])) > 0)", "{{kind}}",
-         no_value="no failure", decimals=0, min=0, color={"mode": "fixed", "fixedColor": WARN}),
+         no_value="no failure", decimals=0, min=0, thresholds=levels((0, WARN))),
     graph("Polls failed in a row", "The length of the present run of failures.",
           [query(m("imds_fetch_consecutive_failures"), "{{instance}}")], unit="short", min=0, fill=20),
 ]
@@ -121,7 +121,7 @@ CLIENTS = [
          f"increase({m('imds_outages_total')}[$__range])", unit="short", decimals=0, background=False),
     stat("Suspect processes", "Watched processes that started in an outage that is over and still run: a suspicion, "
          "never a proof.", m("imds_suspect_processes"), width=8, unit="short",
-         thresholds=steps((None, GOOD), (1, WARN)), no_value="watching is off",
+         thresholds=levels((0, GOOD), (1, WARN)), no_value="watching is off",
          links=[runbook(anchor="ImdsSuspectProcesses")]),
 ]
 
@@ -145,7 +145,7 @@ EXPORTER = [
          mappings=words({0: ("NO", BAD), 1: ("yes", GOOD)}), no_value="unknown"),
     stat("Last poll", "How long ago the last poll ended, in poll intervals. Above 5 the exporter counts as stalled.",
          f"(time() - {m('imds_fetch_last_attempt_timestamp_seconds')}) / {m('imds_poll_interval_seconds')}",
-         unit="short", decimals=1, thresholds=steps((None, GOOD), (3, WARN), (5, BAD)), no_value="no poll yet",
+         unit="short", decimals=1, thresholds=levels((BELOW_ALL, GOOD), (3, WARN), (5, BAD)), no_value="no poll yet",
          links=[runbook(anchor="ImdsPollStalled")]),
     stat("Running for", "Since the exporter's process started.", f"time() - {m('process_start_time_seconds')}",
          unit="dtdurations", decimals=1, background=False, no_value="no data"),
@@ -153,7 +153,7 @@ EXPORTER = [
          text="name", unit="short", background=False, width=6, no_value="no data"),
     stat("Clock skew", "IMDS's clock minus the local one. AWS rejects signatures from a clock that is off by 5 "
          "minutes, and expiry is misjudged by as much.", m("imds_clock_skew_seconds"), unit="s", width=6,
-         thresholds=steps((None, BAD), (-300, WARN), (-60, GOOD), (60, WARN), (300, BAD)), no_value="unknown",
+         thresholds=SKEW_LEVELS, no_value="unknown",
          links=[runbook(anchor="ImdsClockSkew")]),
     graph("Polls and token renewals", "Polls and new session tokens per second.", [
         query(rate("imds_fetches_total"), "polls {{instance}}"),

@@ -85,11 +85,13 @@ pub(super) fn wait(config: &Config, time: Duration) -> ExitCode {
         let mut imds = client(config)?;
         let mut told: Option<Failure> = None;
         let deadline = monotonic().checked_add(time).unwrap_or_else(far_future);
+        tell_exporter_here(config);
         loop {
             let began = monotonic();
             let Ok(resolution) = timeout_at(deadline, imds.resolve()).await else { break };
             let failure = match resolution.outcome {
                 Ok(credential) => {
+                    tell_exporter_here(config);
                     println!(
                         "{:.0} credentials resolve: role {}, until {}",
                         SystemClock.now(),
@@ -100,10 +102,6 @@ pub(super) fn wait(config: &Config, time: Duration) -> ExitCode {
                 }
                 Err(failure) => failure,
             };
-            if told.is_none() {
-                // If an exporter runs here, what starts with it is held back: its clients are not to be called stuck.
-                let _no_exporter = local::get(config.listen, Page::Startup.path(), WAIT_USER_AGENT);
-            }
             if told != Some(failure) {
                 let (kind, step) = (failure.kind, failure.step);
                 println!("{:.0} waiting: {kind} at the step {step}: {}", SystemClock.now(), kind.when());
@@ -120,6 +118,11 @@ pub(super) fn wait(config: &Config, time: Duration) -> ExitCode {
         }
         Ok(ExitCode::FAILURE)
     })
+}
+
+/// If an exporter runs here: what waits now creates its clients only afterwards, and is not to be called stuck.
+fn tell_exporter_here(config: &Config) {
+    let _no_exporter = local::get(config.listen, Page::Startup.path(), WAIT_USER_AGENT);
 }
 
 fn far_future() -> Instant {

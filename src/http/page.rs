@@ -105,7 +105,8 @@ impl Verdict {
 /// What becomes of clients that hold credentials.
 fn held(status: &Status) -> String {
     match status.remaining_seconds {
-        None => "No credentials were seen.".to_owned(),
+        None if status.last_success_at.is_some() => String::new(),
+        None => "None were seen so far.".to_owned(),
         Some(left) if left > 0 => {
             format!("Those handed out before are good for another {}.", Span(SignedDuration::from_secs(left)))
         }
@@ -186,12 +187,16 @@ fn banner(verdict: Verdict, status: &Status) -> String {
     };
     match (status.remaining_seconds, status.expiration) {
         (Some(left), Some(end)) => {
-            let gone = if left > 0 { "" } else { " ago" };
-            let left = Span(SignedDuration::from_secs(left.abs()));
-            let name = if gone.is_empty() { "Time left" } else { "Expired" };
-            fact(name, &format_args!("<b>{left}{gone}</b> <small>until {}</small>{}", Instant(end), meter(status)));
+            let span = Span(SignedDuration::from_secs(left.abs()));
+            if left > 0 {
+                let rest = format_args!("<b>{span}</b> <small>until {}</small>{}", Instant(end), meter(status));
+                fact("Time left", &rest);
+            } else {
+                fact("Expired", &format_args!("<b>{span} ago</b> <small>at {}</small>", Instant(end)));
+            }
         }
-        _ => fact("Time left", &"<b>unknown</b> <small>no credentials were seen</small>"),
+        _ if status.last_success_at.is_some() => fact("Time left", &"<b>none</b> <small>no role is attached</small>"),
+        _ => fact("Time left", &"<b>unknown</b> <small>no credentials were seen so far</small>"),
     }
     let says_none = status.failure.as_ref().is_some_and(|failure| failure.kind.says_no_role());
     match &status.role {
@@ -285,6 +290,9 @@ fn clients(status: &Status) -> String {
 fn consequence(client: &ClientStatus, status: &Status) -> String {
     let text = match (client.created, client.usable, status.up) {
         (_, None, _) => "The first poll has not ended yet.",
+        (_, Some(true), Some(true)) if Verdict::of(status) == Verdict::Expired => {
+            "It can sign, but AWS may refuse: what it holds has ended."
+        }
         (_, Some(true), Some(true)) => "It works.",
         ("before_outage", Some(true), _) => {
             let renews = SDKS.iter().find(|sdk| sdk.label == client.sdk).map(|sdk| sdk.refreshes_before_expiry);

@@ -1,18 +1,16 @@
-//! Gauges that are read off the state, built anew each time: none can freeze at a former value, and what is unknown
-//! is absent.
+//! Gauges that are read off the state after a poll, built anew each time: none can freeze at a former value, and
+//! what is unknown is absent.
 
 use jiff::Timestamp;
 use prometheus::proto::{Gauge, LabelPair, Metric, MetricFamily, MetricType};
 
 use super::catalog::{self, SUSPECT_SERIES, Spec};
-use crate::client::{Created, SDKS};
 use crate::clock::unix_seconds;
 use crate::model::{Outcome, RoleName};
 use crate::process::Suspect;
 use crate::state::State;
 
-/// What changes only with a poll.
-pub(super) fn of_polls(
+pub(super) fn families(
     state: &State,
     expected_role: Option<&RoleName>,
     suspects: Option<&[Suspect]>,
@@ -50,23 +48,6 @@ pub(super) fn of_polls(
         })
         .collect();
     families.push(family_of(catalog::SUSPECT_START_TIME, series));
-    families.retain(|family| !family.get_metric().is_empty());
-    families
-}
-
-/// What changes from one moment to the next.
-pub(super) fn of_now(state: &State, at: Timestamp) -> Vec<MetricFamily> {
-    let remaining = state.credential().map(|credential| credential.remaining(at).as_secs_f64());
-    let mut usable = Vec::new();
-    for (index, sdk) in SDKS.iter().enumerate() {
-        for created in Created::ALL {
-            if let Some(is) = state.client_usable(index, *created, at) {
-                let value = f64::from(u8::from(is));
-                usable.push(metric(catalog::CLIENT_USABLE, &[sdk.label, created.label()], value));
-            }
-        }
-    }
-    let mut families = vec![family_of(catalog::CLIENT_USABLE, usable), single(catalog::REMAINING, remaining)];
     families.retain(|family| !family.get_metric().is_empty());
     families
 }

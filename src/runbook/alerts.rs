@@ -60,7 +60,7 @@ pub(super) const ALERTS: &[Alert] = &[
         meaning: "When the exporter started, its first poll failed; now polls succeed. A boto3 client that was created in that gap, as the clients of a pod are that starts together with this exporter, was bound to no credentials. It raised nothing then and never asks again.",
         breaks: "Every AWS call of such a client raises `NoCredentialsError`, from its creation until it is created again, while all else looks healthy. Neither IMDS nor AWS sees anything of it, because the client sends nothing.",
         confirm: "kubectl logs POD --all-containers --since=10m | grep NoCredentialsError",
-        action: "Restart the workload beside this exporter: `kubectl delete pod POD`, `systemctl restart UNIT`, or stop the ECS task. If its log shows that its calls succeed, then it was not created in the gap: restart the exporter alone and the alert goes. To prevent it, hold the workload back until the exporter's `/-/startup` answers 200 (startup probe), or start it after `imds-exporter wait`.",
+        action: "Restart the workload beside this exporter: `kubectl delete pod POD`, `systemctl restart UNIT`, or stop the ECS task. Where the exporter outlives that, as on a host, restart it afterwards: the alert tells of its start. If the workload's log shows that its calls succeed, then it was not created in the gap: restart the exporter alone and the alert goes. To prevent it, hold the workload back until the exporter's `/-/startup` answers 200 (startup probe), or start it after `imds-exporter wait`.",
         escalate: "To who owns the workload, if it comes back after a restart although the exporter reports credentials: then the workload finds another source of credentials than IMDS.",
     },
     Alert {

@@ -9,6 +9,7 @@ DEPLOY = ROOT / "deploy/prometheus"
 RULES = DEPLOY / "imds-alerts.yaml"
 DEBIAN = ROOT / "target/tools/debian/usr/bin"
 GO = ROOT / "target/tools/go/bin"
+EXPORTER = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")) / "debug/imds-exporter"
 # Another promtool, of a newer Prometheus for instance, can be put in its place.
 PROMTOOL = os.environ.get("PROMTOOL", DEBIAN / "promtool")
 

@@ -146,6 +146,16 @@ def test_colours_are_of_a_palette_for_everyone(dashboard):
 
 
 @each
+def test_a_figure_that_is_missing_looks_neither_good_nor_bad(dashboard):
+    """Grafana paints it in the colour that holds from minus infinity on."""
+    for panel in dashboard["panels"]:
+        if panel["type"] in ("stat", "bargauge"):
+            defaults = panel["fieldConfig"]["defaults"]
+            assert defaults["color"] == {"mode": "thresholds"}
+            assert defaults["thresholds"]["steps"][0] == {"color": "#808080", "value": None}, panel["title"]
+
+
+@each
 def test_every_kind_of_failure_has_a_colour(dashboard):
     for panel in dashboard["panels"]:
         if panel.get("title") in ("Failed polls by kind", "Failing by kind"):

@@ -150,3 +150,11 @@ def test_an_alert_without_a_limit_says_so():
     for alert, severity in set(NAMES) - set(LIMITS):
         values = {"prometheusRule": {"enabled": True, "overrides": {alert: {severity: {"limit": 1}}}}}
         assert alert in refused(values=values)
+
+
+@pytest.mark.parametrize("values", [{"prometheusRule": {"enabled": True}}, None], ids=["defaults", "everything"])
+def test_prometheus_takes_the_rules_of_the_chart(tmp_path, values):
+    documents = helm(values=values) if values else helm("--values", EVERYTHING)
+    spec = next(d for d in documents if d["kind"] == "PrometheusRule")["spec"]
+    (tmp_path / "rules.yaml").write_text(yaml.safe_dump(spec))
+    run(tool("promtool"), "check", "rules", tmp_path / "rules.yaml")

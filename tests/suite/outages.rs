@@ -264,6 +264,20 @@ async fn clients_whose_start_was_held_back_are_not_stuck() {
 }
 
 #[tokio::test]
+async fn a_wait_that_begins_after_the_outage_lets_the_workload_start_all_the_same() {
+    let simulator = simulator().await;
+    tell(&simulator, "fault = \"connect_refused\"").await;
+    let exporter = Exporter::start(&simulator, &[]).await;
+    exporter.until("/metrics", |_, body| body.contains("imds_up 0")).await;
+    assert!(!at_start_after(&simulator, &exporter).await);
+    let mut wait = against(&simulator, &["wait", "--timeout", "60s"]);
+    wait.env("IMDS_EXPORTER_LISTEN_ADDRESS", exporter.address.to_string());
+    assert!(timeout(PATIENCE, wait.status()).await.expect("it ends").expect("it ran").success());
+    assert!(at_start_after(&simulator, &exporter).await);
+    exporter.stop().await;
+}
+
+#[tokio::test]
 async fn wait_tells_the_exporter_beside_it_that_a_start_is_held_back() {
     let simulator = simulator().await;
     tell(&simulator, "fault = \"connect_refused\"").await;

@@ -69,14 +69,13 @@ fn words(polls: &[Poll]) -> String {
         return "No poll has ended yet.".to_owned();
     };
     let failed = polls.iter().filter(|poll| poll.failure.is_some()).count();
-    let mut slowest = polls.iter().filter(|poll| poll.failure.is_none()).map(|poll| poll.duration).collect::<Vec<_>>();
-    slowest.sort_unstable();
-    let mut words = format!(
-        "{} in {}: {} succeeded, {failed} failed",
-        count(polls.len(), "poll"),
-        Span(first.at.duration_until(last.at)),
-        polls.len() - failed
-    );
+    let mut took: Vec<_> = polls.iter().filter(|poll| poll.failure.is_none()).map(|poll| poll.duration).collect();
+    took.sort_unstable();
+    let number = match polls.len() {
+        1 => "1 poll".to_owned(),
+        several => format!("{several} polls in {}", Span(first.at.duration_until(last.at))),
+    };
+    let mut words = format!("{number}: {} succeeded, {failed} failed", polls.len() - failed);
     let kinds: Vec<_> = Kind::ALL
         .iter()
         .map(|kind| (kind, polls.iter().filter(|poll| poll.failure.is_some_and(|f| f.kind == *kind)).count()))
@@ -87,15 +86,11 @@ fn words(polls: &[Poll]) -> String {
         let _infallible = write!(words, " ({})", kinds.join(", "));
     }
     words.push('.');
-    if let (Some(longest), Some(middle)) = (slowest.last(), slowest.get(slowest.len() / 2)) {
+    if let (Some(longest), Some(middle)) = (took.last(), took.get(took.len() / 2)) {
         let _infallible =
             write!(words, " A success took {} at the median and {} at most.", brief(*middle), brief(*longest));
     }
     words
-}
-
-fn count(number: usize, noun: &str) -> String {
-    if number == 1 { format!("1 {noun}") } else { format!("{number} {noun}s") }
 }
 
 fn brief(duration: Duration) -> String {

@@ -119,15 +119,15 @@ CASES = [
         Exporter(other(job="shop/imds-exporter"), lost=[(20, 35)]),
         Exporter(other(job="shop/imds-exporter", instance="10.0.0.2:10169", pod="cart-1"), stalls=[(20, 35)]),
     ], [Fires("ImdsExporterDown", "warning", 25, 40, other(job="shop/imds-exporter"), slack=WINDOW),
-        Fires("ImdsPollStalled", "warning", 25, 40,
+        Fires("ImdsPollStalled", "warning", 25, 45,
               other(job="shop/imds-exporter", instance="10.0.0.2:10169", pod="cart-1"), slack=WINDOW)],
         disturbed=False),
     Case("the poll loop hangs", 60, [Exporter(TARGET, stalls=[(20, 40)])],
-         [Fires("ImdsPollStalled", "warning", 25, 45, slack=WINDOW)]),
+         [Fires("ImdsPollStalled", "warning", 25, 50, slack=WINDOW)]),
     Case("the poll loop hangs until a restart", 60, [Exporter(TARGET, stalls=[(20, 40)], restarts=[40])],
-         [Fires("ImdsPollStalled", "warning", 25, 45, slack=3 * STEP + 1)]),
-    Case("the first poll never ends", 30, [Exporter(TARGET, stalls=[(0, 20)])],
-         [Fires("ImdsPollStalled", "warning", 2, 25, slack=WINDOW)]),
+         [Fires("ImdsPollStalled", "warning", 25, 50, slack=3 * STEP + 1)]),
+    Case("the first poll never ends", 40, [Exporter(TARGET, stalls=[(0, 20)])],
+         [Fires("ImdsPollStalled", "warning", 2, 30, slack=WINDOW)]),
     Case("the credentials cannot be fetched", 60, [Exporter(TARGET, fails=[(20, 35, "connect_refused", "token")])],
          failing(20, 35), restart=28),
     Case("kinds that take turns are one failure", 60, [
@@ -135,49 +135,49 @@ CASES = [
                                 for n in range(30)]),
     ], [replace(alert, labels=dropped(alert.labels, "kind"), slack=WINDOW) for alert in failing(20, 35)],
         ignored="kind", disturbed=False),
-    Case("the credentials end while they cannot be fetched", 430, [
+    Case("the credentials end while they cannot be fetched", 440, [
         Exporter(TARGET, fails=[(20, 420, "no_role", "role")]),
     ], [
         *failing(20, 420, "no_role", "role"),
-        Fires("ImdsClientsFailing", "critical", 346, 425, {**TARGET, "kind": "no_role", "step": "role"}),
-        Fires("ImdsCredentialsExpired", "critical", 361, 425),
+        Fires("ImdsClientsFailing", "critical", 346, 430, {**TARGET, "kind": "no_role", "step": "role"}),
+        Fires("ImdsCredentialsExpired", "critical", 361, 427),
     ]),
     Case("a restart does not end the alert of failing clients", 430, [
         Exporter(TARGET, fails=[(20, 400, "server_error", "token")], restarts=[380]),
     ], [
         *failing(20, 400, "server_error"),
-        Fires("ImdsClientsFailing", "critical", 346, 405, {**TARGET, "kind": "server_error", "step": "token"}),
-        Fires("ImdsCredentialsExpired", "critical", 361, 388, slack=3 * MINUTE),
+        Fires("ImdsClientsFailing", "critical", 346, 410, {**TARGET, "kind": "server_error", "step": "token"}),
+        Fires("ImdsCredentialsExpired", "critical", 361, 390, slack=3 * MINUTE),
     ]),
     Case("IMDS stops renewing the document", 430, [Exporter(TARGET, rotates=[0, 405])], [
         Fires("ImdsRotationOverdue", "warning", 210, 410),
         Fires("ImdsRotationOverdue", "critical", 356, 410),
-        Fires("ImdsCredentialsExpired", "critical", 391, 410),
+        Fires("ImdsCredentialsExpired", "critical", 391, 412),
     ], restart=300),
     Case("one missed rotation", 400, [Exporter(TARGET, rotates=[0, 120, 180, 240, 300, 360])], []),
     Case("short credentials of a proxy that renews them in time", 120, [
         Exporter(TARGET, rotates=range(-10, 121, 10), lifetime=15 * MINUTE),
     ], []),
     Case("an expired document", 60, [Exporter(TARGET, rotates=[-400, 30])], [
-        Fires("ImdsCredentialsExpired", "critical", 1, 35),
+        Fires("ImdsCredentialsExpired", "critical", 1, 37),
         Fires("ImdsRotationOverdue", "warning", 15, 35),
         Fires("ImdsRotationOverdue", "critical", 5, 35),
     ], restart=25),
     Case("a client that was born in an outage, until the pod is replaced", 60, [
         Exporter(TARGET, fails=[(0, 8, "connect_refused", "token")], gone=[(30, 60)]),
         Exporter(other(instance="10.0.0.2:10169", pod="cart-1"), starts=30),
-    ], [*failing(0, 8, critical=False), Fires("ImdsClientsStuck", "critical", 13, 38, {**TARGET, "sdk": "boto3"},
+    ], [*failing(0, 8, critical=False), Fires("ImdsClientsStuck", "critical", 13, 43, {**TARGET, "sdk": "boto3"},
                                              slack=WINDOW)],
         restart=20),
     Case("clients that were born healthy are not stuck after an outage", 60, [
         Exporter(TARGET, fails=[(20, 21, "connect_refused", "token")]),
     ], []),
     Case("suspect processes until they are restarted", 60, [Exporter(TARGET, suspects=[(20, 40, 2)])],
-         [Fires("ImdsSuspectProcesses", "warning", 25, 45)], restart=30),
+         [Fires("ImdsSuspectProcesses", "warning", 25, 47)], restart=30),
     Case("a workload in the pod started during the outage", 60, [
         Exporter(TARGET, fails=[(20, 21.5, "connect_timeout", "token")]),
         Exporter(other(instance="10.0.0.2:10169", pod="cart-1")),
-        Workload(WORKLOAD, 20.5, until=40),
+        Workload(WORKLOAD, 19.5, until=40),  # before the last success, and within the allowance
         Workload({**WORKLOAD, "instance": "10.0.0.1:8001"}, 18),
         Workload({**WORKLOAD, "instance": "10.0.0.1:8002"}, 22),
         Workload({**WORKLOAD, "instance": "10.0.0.1:8003"}, 20.5, shows=("go_info",)),
@@ -227,16 +227,17 @@ CASES = [
     Case("a quarter of a fleet is not a fleet", 60, fleet(12, 3, "c1"), fleet_singles(3, "c1")),
     Case("more than a quarter of one fleet of two", 60, [*fleet(12, 4, "c1"), *fleet(4, 2, "c2")], [
         *fleet_singles(4, "c1"), *fleet_singles(2, "c2"),
-        Fires("ImdsFleetOutage", "critical", 21, 34, {"cluster": "c1", "job": "imds-exporter"}),
+        Fires("ImdsFleetOutage", "critical", 21, 44, {"cluster": "c1", "job": "imds-exporter"}),
     ], restart=25),
 ]
 
 
 def disturb(case):
-    """The same with every eleventh scrape lost; edges move by at most two scrapes."""
-    targets = [replace(target, lose_every=11 + n) if isinstance(target, Exporter) else target
-               for n, target in enumerate(case.targets)]
-    fires = [replace(alert, slack=alert.slack + 2 * STEP + 1) for alert in case.fires]
+    """The same with every eleventh scrape lost, and the one before the last that each alert waits for."""
+    before = [(alert.start - 0.75, alert.start - 0.25) for alert in case.fires if alert.start > 1]
+    targets = [replace(target, lose_every=11 + n, lost=[*target.lost, *before])
+               if isinstance(target, Exporter) else target for n, target in enumerate(case.targets)]
+    fires = [replace(alert, slack=alert.slack + STEP + 1) for alert in case.fires]
     return replace(case, name=f"{case.name}, with lost scrapes", targets=targets, fires=fires)
 
 
@@ -278,6 +279,40 @@ def test_alerts_fire_when_they_should_and_only_then(case, tmp_path):
     file.write_text(json.dumps({
         "rule_files": [str(RULES)], "evaluation_interval": f"{STEP}s", "tests": [promtool_test(case)],
     }))
+    result = promtool("test", "rules", file)
+    assert result.returncode == 0, result.stdout + result.stderr
+
+
+def test_no_alert_grows_faster_than_the_targets(tmp_path):
+    """As many exporters and workloads on one host and in one pod as tempt the joins to multiply."""
+    size = 30
+    one_pod = [{**TARGET, "instance": f"10.0.0.1:{20000 + n}"} for n in range(size)]
+    born = [{**WORKLOAD, "instance": f"10.0.0.1:{30000 + n}"} for n in range(size)]
+    one_host = [dropped(labels, "namespace", "pod") for labels in one_pod]
+    hosted = [dropped(labels, "namespace", "pod") for labels in born]
+    gap = [(4, 5.5, "connect_refused", "token")]
+    kinds = [(8 + n / 2, 8.5 + n / 2, ("hop_limit", "read_timeout")[n % 2], "token") for n in range(30)]
+    targets = [
+        *(Exporter(labels, fails=[*gap, *kinds], rotates=[-400]) for labels in one_pod),
+        *(Exporter({**labels, "job": "shop/imds-exporter"}, fails=gap, skew=[(0, 30, 270)]) for labels in one_host),
+        *(Workload(labels, 4.5) for labels in [*born, *hosted]),
+    ]
+    count = "count without (instance, workload_instance, kind, step) (ALERTS)"
+    file = tmp_path / "test.yaml"
+    file.write_text(json.dumps({"rule_files": [str(RULES)], "evaluation_interval": f"{STEP}s", "tests": [{
+        "interval": f"{STEP}s", "input_series": input_series(targets, 20),
+        "promql_expr_test": [
+            {"expr": f"{count} > {2 * size}", "eval_time": f"{minute}m"} for minute in range(1, 20)
+        ] + [
+            {"expr": f'count(ALERTS{{alertname="{alert}", severity="{severity}"}}) > {expected - 1}',
+             "eval_time": "19m", "exp_samples": [{"labels": "{}", "value": expected}]}
+            for alert, severity, expected in [
+                ("ImdsClientsFailing", "critical", size),
+                ("ImdsClockSkew", "critical", size),
+                ("ImdsWorkloadStartedDuringOutage", "warning", 2 * size),
+            ]
+        ],
+    }]}))
     result = promtool("test", "rules", file)
     assert result.returncode == 0, result.stdout + result.stderr
 
