@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use tokio::net::TcpListener;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::watch;
 use tracing::info;
 
 use crate::clock::Clock;
@@ -19,20 +19,37 @@ use crate::process::{Suspect, Watch};
 use crate::source::Source;
 use crate::state::{Report, Shared, State};
 use crate::statefile::StateFile;
+use crate::web::Door;
 use crate::{http, journal, metrics, systemd};
 
-/// Resolves from IMDS and serves on `listener`, until `stop`.
+/// Where to serve, and for whom.
+pub struct Listeners {
+    /// For all pages.
+    pub pages: TcpListener,
+    /// Who may ask for them.
+    pub door: Door,
+    /// For the probes alone, whoever asks.
+    pub probes: Option<TcpListener>,
+}
+
+impl From<TcpListener> for Listeners {
+    fn from(pages: TcpListener) -> Self {
+        Self { pages, door: Door::default(), probes: None }
+    }
+}
+
+/// Resolves from IMDS and serves on `listeners`, until `stop`.
 ///
 /// # Errors
 /// When the HTTP client cannot be built.
 pub async fn run(
     config: Config,
-    listener: TcpListener,
+    listeners: impl Into<Listeners>,
     clock: Arc<dyn Clock>,
     stop: impl Future<Output = ()>,
 ) -> io::Result<()> {
     let imds = Imds::new(config.imds.clone(), Arc::clone(&clock)).map_err(io::Error::other)?;
-    serve(config, imds, listener, clock, |_| {}, stop).await;
+    serve(config, imds, listeners, clock, |_| {}, stop).await;
     Ok(())
 }
 
@@ -40,7 +57,7 @@ pub async fn run(
 pub async fn serve(
     config: Config,
     source: impl Source,
-    listener: TcpListener,
+    listeners: impl Into<Listeners>,
     clock: Arc<dyn Clock>,
     mut told: impl FnMut(&Report),
     stop: impl Future<Output = ()>,
@@ -72,10 +89,18 @@ pub async fn serve(
         watch: watch.clone(),
         endpoint: config.imds.endpoint.as_str().to_owned(),
     });
-    let (stop_server, server_stopped) = oneshot::channel::<()>();
-    let server = tokio::spawn(http::serve(listener, http::router(&context), Limits::default(), async {
-        let _sender_gone = server_stopped.await;
-    }));
+    let Listeners { pages, door, probes } = listeners.into();
+    let (stop_server, server_stopped) = watch::channel(());
+    let stopped = |mut server_stopped: watch::Receiver<()>| async move {
+        let _sender_gone = server_stopped.changed().await;
+    };
+    let limits = Limits::default();
+    let server =
+        tokio::spawn(http::serve(pages, http::router(&context), limits, door, stopped(server_stopped.clone())));
+    let probes = probes.map(|probes| {
+        let router = http::probe_router(&context);
+        tokio::spawn(http::serve(probes, router, limits, Door::default(), stopped(server_stopped)))
+    });
     systemd::ready();
     let watchdog = tokio::spawn(systemd::feed_watchdog(poller.pulse()));
     let (save, latest) = watch::channel(None);
@@ -105,6 +130,9 @@ pub async fn serve(
     drop(stop_server);
     drop(save);
     let _panicked = server.await;
+    if let Some(probes) = probes {
+        let _panicked = probes.await;
+    }
     if let Some((writer, _)) = writer {
         let _out_of_time = tokio::time::timeout(Limits::default().drain, writer).await;
     }

@@ -35,6 +35,10 @@ const SHORTEST_TIMEOUT: Duration = Duration::from_millis(10);
 pub struct Config {
     /// Where to serve.
     pub listen: SocketAddr,
+    /// Where to serve the probes alone.
+    pub probe_listen: Option<SocketAddr>,
+    /// TLS and basic authentication.
+    pub web_config_file: Option<PathBuf>,
     /// Time between polls.
     pub poll_interval: Duration,
     /// How to reach IMDS.
@@ -130,6 +134,15 @@ impl Config {
             endpoint_of_mode,
         );
         let listen = read.or_default("IMDS_EXPORTER_LISTEN_ADDRESS", raw.imds_exporter_listen_address, listen_address);
+        let probe_listen = read.or_default(
+            "IMDS_EXPORTER_PROBE_LISTEN_ADDRESS",
+            raw.imds_exporter_probe_listen_address,
+            listen_address,
+        );
+        if raw.imds_exporter_web_config_file.is_some() && !cfg!(feature = "web-config") {
+            // To go on would be to serve in the open what somebody meant to protect.
+            read.mistake("IMDS_EXPORTER_WEB_CONFIG_FILE", "this build has no feature web-config");
+        }
         let expected_role = read.or_default("IMDS_EXPORTER_EXPECTED_ROLE", raw.imds_exporter_expected_role, |text| {
             RoleName::try_from(text.to_owned()).map_err(|error| error.to_string())
         });
@@ -153,6 +166,8 @@ impl Config {
         }
         Ok(Self {
             listen: listen.unwrap_or(SocketAddr::from(([0, 0, 0, 0], DEFAULT_PORT))),
+            probe_listen,
+            web_config_file: raw.imds_exporter_web_config_file.map(PathBuf::from),
             poll_interval,
             imds: imds::Options { endpoint: endpoint.or(mode_endpoint).unwrap_or_else(ipv4), timeout, disabled },
             expected_role,

@@ -91,7 +91,16 @@ routes! {
 
 /// The routes; any other path is 404, any other method 405.
 pub fn router(context: &Arc<Context>) -> Router {
-    let routes = Page::ALL.iter().fold(Router::new(), |router, page| {
+    router_of(Page::ALL.iter().copied(), context)
+}
+
+/// The routes that tell no more than whether something is well: for a listener of their own.
+pub fn probe_router(context: &Arc<Context>) -> Router {
+    router_of(Page::ALL.iter().copied().filter(|page| page.path().starts_with("/-/")), context)
+}
+
+fn router_of(pages: impl Iterator<Item = Page>, context: &Arc<Context>) -> Router {
+    let routes = pages.fold(Router::new(), |router, page| {
         let context = Arc::clone(context);
         let answer = move |headers: HeaderMap| std::future::ready(page.answer(&context, &headers));
         router.route(page.path(), get(answer))

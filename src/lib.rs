@@ -48,3 +48,4 @@ pub mod state;
 pub mod statefile;
 pub mod status;
 pub mod systemd;
+pub mod web;

@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::io;
+use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,9 +11,10 @@ use serde::Deserialize;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::{Instant, sleep_until, timeout_at};
-use tracing::{error, info};
+use tracing::{error, field, info};
 
-use super::local;
+use super::{EXIT_USAGE, local};
+use crate::app::Listeners;
 use crate::check::Check;
 use crate::clock::{Clock, SystemClock, monotonic};
 use crate::config::Config;
@@ -23,6 +25,7 @@ use crate::model::Failure;
 use crate::outage::Window;
 use crate::pace;
 use crate::source::Source;
+use crate::web::Door;
 use crate::{app, log};
 
 const AGENT: &str = "imds-exporter";
@@ -32,25 +35,59 @@ pub(super) fn serve(config: Config) -> ExitCode {
     log::set_up(&config.log);
     block_on(async {
         let Build { version, revision, .. } = Build::THIS;
-        let listener = match TcpListener::bind(config.listen).await {
-            Ok(listener) => listener,
-            Err(error) => {
-                error!(address = %config.listen, %error, "cannot listen: is IMDS_EXPORTER_LISTEN_ADDRESS taken?");
-                return Ok(ExitCode::FAILURE);
+        let door = match door(&config) {
+            Ok(door) => door,
+            Err(mistake) => {
+                eprintln!("imds-exporter: the configuration is wrong:\nIMDS_EXPORTER_WEB_CONFIG_FILE: {mistake}");
+                return Ok(EXIT_USAGE.into());
             }
         };
+        let Some(listener) = bind(config.listen, "IMDS_EXPORTER_LISTEN_ADDRESS").await else {
+            return Ok(ExitCode::FAILURE);
+        };
+        let probes = match config.probe_listen {
+            Some(address) => match bind(address, "IMDS_EXPORTER_PROBE_LISTEN_ADDRESS").await {
+                Some(probes) => Some(probes),
+                None => return Ok(ExitCode::FAILURE),
+            },
+            None => None,
+        };
+        let probe_address = probes.as_ref().map(TcpListener::local_addr).transpose()?.map(field::display);
         info!(
             version,
             revision,
             address = %listener.local_addr()?,
+            probe_address,
             endpoint = config.imds.endpoint.as_str(),
             poll_interval = %humantime::format_duration(config.poll_interval),
             timeout = %humantime::format_duration(config.imds.timeout),
             "serving"
         );
-        app::run(config, listener, Arc::new(SystemClock), stop_signal()?).await?;
+        let listeners = Listeners { pages: listener, door, probes };
+        app::run(config, listeners, Arc::new(SystemClock), stop_signal()?).await?;
         Ok(ExitCode::SUCCESS)
     })
+}
+
+#[cfg(feature = "web-config")]
+fn door(config: &Config) -> Result<Door, String> {
+    config.web_config_file.as_deref().map_or_else(|| Ok(Door::default()), Door::guarded)
+}
+
+#[cfg(not(feature = "web-config"))]
+#[expect(clippy::unnecessary_wraps, reason = "the other form can fail")]
+fn door(_: &Config) -> Result<Door, String> {
+    Ok(Door::default())
+}
+
+async fn bind(address: SocketAddr, variable: &str) -> Option<TcpListener> {
+    let bound = TcpListener::bind(address).await;
+    bound.inspect_err(|error| error!(%address, %error, "cannot listen: is {variable} taken?")).ok()
+}
+
+/// Where the probes are answered; there they need neither TLS nor a password.
+fn probes(config: &Config) -> SocketAddr {
+    config.probe_listen.unwrap_or(config.listen)
 }
 
 /// One resolution, told whole.
@@ -122,7 +159,7 @@ pub(super) fn wait(config: &Config, time: Duration) -> ExitCode {
 
 /// If an exporter runs here: what waits now creates its clients only afterwards, and is not to be called stuck.
 fn tell_exporter_here(config: &Config) {
-    let _no_exporter = local::get(config.listen, Page::Startup.path(), WAIT_USER_AGENT);
+    let _no_exporter = local::get(probes(config), Page::Startup.path(), WAIT_USER_AGENT);
 }
 
 fn far_future() -> Instant {
@@ -131,7 +168,7 @@ fn far_future() -> Instant {
 
 /// Whether the exporter that runs here says that it is healthy.
 pub(super) fn healthcheck(config: &Config) -> ExitCode {
-    match local::get(config.listen, "/-/healthy", AGENT) {
+    match local::get(probes(config), "/-/healthy", AGENT) {
         Ok((200, _)) => ExitCode::SUCCESS,
         Ok((status, body)) => {
             eprintln!("imds-exporter: unhealthy: HTTP {status}: {}", body.trim());

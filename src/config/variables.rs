@@ -32,6 +32,10 @@ macro_rules! variables {
 variables! {
     imds_exporter_listen_address = "IMDS_EXPORTER_LISTEN_ADDRESS", default "0.0.0.0:10169",
         "Address and port to serve on; port 0 takes a free one.";
+    imds_exporter_probe_listen_address = "IMDS_EXPORTER_PROBE_LISTEN_ADDRESS", default "none",
+        "Address and port that serve /-/healthy, /-/ready, /-/startup and /-/clients alone, without TLS or a password: for the kubelet's probes beside a web configuration.";
+    imds_exporter_web_config_file = "IMDS_EXPORTER_WEB_CONFIG_FILE", default "none",
+        "TLS and basic authentication: the web-config.yml that Prometheus exporters share; in builds with the feature web-config.";
     imds_exporter_poll_interval = "IMDS_EXPORTER_POLL_INTERVAL", default "15s",
         "Time between polls, from 1s to 1h; polls come every 5s while they fail.";
     imds_exporter_timeout = "IMDS_EXPORTER_TIMEOUT", default "1s",

@@ -11,6 +11,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use axum::Router;
+#[cfg(feature = "web-config")]
+use axum::http::HeaderValue;
+#[cfg(feature = "web-config")]
+use axum::http::header::AUTHORIZATION;
+use axum::http::header::WWW_AUTHENTICATE;
+use axum::http::{Request, StatusCode};
+use axum::response::{IntoResponse, Response};
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -22,6 +30,8 @@ use tokio::time::timeout;
 use tower_service::Service;
 use tracing::warn;
 
+use crate::web::Door;
+
 /// Bounds on what clients may take.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
@@ -29,6 +39,8 @@ pub struct Limits {
     pub connections: usize,
     /// Time for a request's head, and between two requests on one connection.
     pub head: Duration,
+    /// Time for the handshake of TLS.
+    pub handshake: Duration,
     /// Size of a request's head in bytes.
     pub head_bytes: usize,
     /// Headers of a request.
@@ -45,6 +57,7 @@ impl Default for Limits {
             connections: 64,
             // Longer than any usual scrape interval, so that Prometheus keeps its connection.
             head: Duration::from_secs(75),
+            handshake: Duration::from_secs(10),
             head_bytes: 16 * 1024,
             headers: 64,
             quiet: Duration::from_secs(90),
@@ -56,8 +69,8 @@ impl Default for Limits {
 /// Pause after the system could not give a connection.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-/// Serves until `stop`, then lets answers that are being written end.
-pub async fn serve(listener: TcpListener, router: Router, limits: Limits, stop: impl Future<Output = ()>) {
+/// Serves whom `door` admits until `stop`, then lets answers that are being written end.
+pub async fn serve(listener: TcpListener, router: Router, limits: Limits, door: Door, stop: impl Future<Output = ()>) {
     let (stopping, stopped) = watch::channel(false);
     let places = Places::default();
     let mut connections = JoinSet::new();
@@ -67,7 +80,7 @@ pub async fn serve(listener: TcpListener, router: Router, limits: Limits, stop: 
             accepted = listener.accept() => match accepted {
                 Ok((stream, _)) => {
                     let place = places.take(limits.connections);
-                    connections.spawn(connection(stream, router.clone(), limits, place, stopped.clone()));
+                    connections.spawn(connection(stream, router.clone(), limits, door.clone(), place, stopped.clone()));
                     // In a flood each has its turn before so many others came that it must give way.
                     tokio::task::yield_now().await;
                 }
@@ -90,6 +103,7 @@ async fn connection(
     stream: TcpStream,
     router: Router,
     limits: Limits,
+    door: Door,
     (place, given_up): (Place, oneshot::Receiver<Infallible>),
     mut stopped: watch::Receiver<bool>,
 ) {
@@ -102,8 +116,18 @@ async fn connection(
     let stop = async {
         let _sender_gone = stopped.wait_for(|stopped| *stopped).await;
     };
+    let conversation = async {
+        #[cfg(feature = "web-config")]
+        if let Some(tls) = door.tls() {
+            if let Ok(Ok(stream)) = timeout(limits.handshake, tls.accept(stream)).await {
+                converse(stream, router, limits, &door, stop, touch).await;
+            }
+            return;
+        }
+        converse(stream, router, limits, &door, stop, touch).await;
+    };
     tokio::select! {
-        () = converse(stream, router, limits, stop, touch) => {}
+        () = conversation => {}
         () = quiet => {}
         _ = given_up => {}
     }
@@ -115,12 +139,14 @@ pub async fn converse(
     stream: impl AsyncRead + AsyncWrite + Unpin,
     router: Router,
     limits: Limits,
+    door: &Door,
     stop: impl Future<Output = ()>,
     asked: impl Fn(),
 ) {
-    let service = service_fn(|request| {
+    let service = service_fn(|request: Request<Incoming>| {
         asked();
-        router.clone().call(request)
+        let mut router = router.clone();
+        async move { if admitted(door, &request).await { router.call(request).await } else { Ok(who_is_it()) } }
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -136,6 +162,21 @@ pub async fn converse(
         () = stop => connection.as_mut().graceful_shutdown(),
     }
     let _ = connection.await;
+}
+
+#[cfg(feature = "web-config")]
+async fn admitted(door: &Door, request: &Request<Incoming>) -> bool {
+    door.admits(request.headers().get(AUTHORIZATION).map(HeaderValue::as_bytes)).await
+}
+
+#[cfg(not(feature = "web-config"))]
+#[expect(clippy::unused_async, reason = "the other form waits")]
+async fn admitted(_: &Door, _: &Request<Incoming>) -> bool {
+    true
+}
+
+fn who_is_it() -> Response {
+    (StatusCode::UNAUTHORIZED, [(WWW_AUTHENTICATE, "Basic realm=\"imds-exporter\"")], "unauthorized\n").into_response()
 }
 
 /// The places of the open connections, the one that was quiet for longest first.

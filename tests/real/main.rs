@@ -9,3 +9,5 @@ mod prometheus;
 mod support;
 mod tools;
 mod truth;
+#[cfg(feature = "web-config")]
+mod web_config;

@@ -68,29 +68,37 @@ impl Python {
 /// The exporter as a process, on a port of the system's choice.
 pub(crate) struct Exporter {
     pub(crate) address: SocketAddr,
+    /// Where the probes are, if they are on.
+    #[cfg_attr(not(feature = "web-config"), expect(dead_code, reason = "the tests of the feature use it"))]
+    pub(crate) probes: Option<SocketAddr>,
     _child: Child,
 }
 
 impl Exporter {
     pub(crate) async fn start(imds: SocketAddr) -> Self {
+        Self::start_with(imds, &[]).await
+    }
+
+    pub(crate) async fn start_with(imds: SocketAddr, more: &[(&str, &str)]) -> Self {
         let mut command = command(env!("CARGO_BIN_EXE_imds-exporter").into());
         command.env_clear().env("AWS_EC2_METADATA_SERVICE_ENDPOINT", format!("http://{imds}"));
         command.env("IMDS_EXPORTER_LISTEN_ADDRESS", "127.0.0.1:0").env("IMDS_EXPORTER_POLL_INTERVAL", "1s");
         command.env("IMDS_EXPORTER_LOG_FORMAT", "json").stderr(Stdio::piped());
-        let mut child = command.spawn().expect("the exporter runs");
+        let mut child = command.envs(more.iter().copied()).spawn().expect("the exporter runs");
         let mut lines = BufReader::new(child.stderr.take().expect("it is piped")).lines();
-        let address = timeout(PATIENCE, async {
+        let addresses = timeout(PATIENCE, async {
             loop {
                 let line = lines.next_line().await.expect("its log is text").expect("it logs where it serves");
                 let line: serde_json::Value = serde_json::from_str(&line).expect("its log is JSON");
                 if let Some(address) = line["address"].as_str() {
-                    return address.parse().expect("an address");
+                    let probes = line["probe_address"].as_str().map(|address| address.parse().expect("an address"));
+                    return (address.parse().expect("an address"), probes);
                 }
             }
         });
-        let address = address.await.expect("it tells in time");
+        let (address, probes) = addresses.await.expect("it tells in time");
         tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
-        Self { address, _child: child }
+        Self { address, probes, _child: child }
     }
 
     /// The exposition, once it holds `wanted`.

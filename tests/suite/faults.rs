@@ -35,17 +35,17 @@ impl Scrape {
         Self(answer)
     }
 
-    /// The value of a series, 0 if there is none.
-    pub(crate) fn value(&self, series: &str) -> f64 {
+    /// The value of a series that holds whole numbers, 0 if there is none.
+    pub(crate) fn value(&self, series: &str) -> u64 {
         let line = self.0.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
-        line.map_or(0.0, |value| value.parse().expect("a number"))
+        line.map_or(0, |value| value.parse().expect("a whole number"))
     }
 
-    pub(crate) fn failures(&self, kind: Kind) -> f64 {
+    pub(crate) fn failures(&self, kind: Kind) -> u64 {
         self.value(&format!("imds_fetch_failures_total{{kind=\"{kind}\"}}"))
     }
 
-    fn all_failures(&self) -> f64 {
+    fn all_failures(&self) -> u64 {
         Kind::ALL.iter().map(|kind| self.failures(*kind)).sum()
     }
 
@@ -67,10 +67,10 @@ pub(crate) async fn until(address: SocketAddr, what: &str, wanted: impl Fn(&Scra
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     };
-    match timeout(PATIENCE * 2, scraping).await {
-        Ok(scrape) => scrape,
-        Err(_) => panic!("{what}: not seen; last: {}", Scrape::of(address).await.0),
-    }
+    let Ok(scrape) = timeout(PATIENCE * 2, scraping).await else {
+        panic!("{what}: not seen; last: {}", Scrape::of(address).await.0)
+    };
+    scrape
 }
 
 /// What a process holds.
@@ -143,10 +143,10 @@ impl Ordeal {
     async fn is_told_as(&self, kind: Kind, before: &Scrape, when: &str) {
         let what = format!("{}, {when}", self.kind);
         let seen = until(self.address, &what, |scrape| scrape.active() == Some(kind.label())).await;
-        assert!(seen.value("imds_up") == 0.0, "{what}");
+        assert!(seen.value("imds_up") == 0, "{what}");
         let (of_kind, of_any) =
             (seen.failures(kind) - before.failures(kind), seen.all_failures() - before.all_failures());
-        assert!(of_kind >= 1.0 && of_kind == of_any, "{what}: {of_kind} of {of_any} failures are of its kind");
+        assert!(of_kind >= 1 && of_kind == of_any, "{what}: {of_kind} of {of_any} failures are of its kind");
     }
 
     /// Of the polls that end after it is healed, one may have begun before: the second succeeds at the latest.
@@ -157,11 +157,11 @@ impl Ordeal {
         let what = format!("{}, recovery from it {when}", self.kind);
         let polls = before.value("imds_fetches_total");
         let up = until(self.address, &what, |scrape| {
-            scrape.value("imds_up") == 1.0 && scrape.value("imds_fetches_total") > polls
+            scrape.value("imds_up") == 1 && scrape.value("imds_fetches_total") > polls
         });
         let after = up.await;
         let failed = after.all_failures() - before.all_failures();
-        assert!(failed <= 1.0, "{what}: {failed} polls failed after it");
+        assert!(failed <= 1, "{what}: {failed} polls failed after it");
         after
     }
 
@@ -181,7 +181,7 @@ impl Ordeal {
 
         fault_and(Change::default()).await;
         if only_the_token(kind) {
-            let polls = before.value("imds_fetches_total") + 3.0;
+            let polls = before.value("imds_fetches_total") + 3;
             let later = until(address, "polling goes on", |scrape| scrape.value("imds_fetches_total") >= polls).await;
             assert!(later.all_failures() == before.all_failures(), "{kind} strikes nobody who holds a token");
         } else {
@@ -243,7 +243,7 @@ async fn the_kinds_that_no_server_makes_leave_metrics_answering_and_shutdown_cle
         let Served { mut child, address, .. } = Served::start(command).await;
         let first = until(address, kind.label(), |scrape| scrape.active() == Some(kind.label())).await;
         let level = Holdings::of(&child);
-        let polls = first.value("imds_fetches_total") + 3.0;
+        let polls = first.value("imds_fetches_total") + 3;
         let later = until(address, kind.label(), |scrape| scrape.value("imds_fetches_total") >= polls).await;
         assert!(later.failures(kind) == later.value("imds_fetches_total"), "{kind}");
         level.return_to(&child, RSS_MARGIN_KIB, kind.label()).await;
@@ -290,9 +290,9 @@ async fn over_thousands_of_polls_each_is_counted_once_and_recovery_is_seen_at_on
                 assert_eq!(state.lock().outages().begun(), outages, "{what}");
             }
             let scrape = Scrape(metrics.render(&state.lock(), None, clock.now()));
-            assert!(scrape.value("imds_fetches_total") == f64::from(POLLS), "{what}");
-            assert!(scrape.failures(*kind) == f64::from(failures), "{what}");
-            assert!(scrape.all_failures() == f64::from(failures), "{what}");
+            assert!(scrape.value("imds_fetches_total") == u64::from(POLLS), "{what}");
+            assert!(scrape.failures(*kind) == u64::from(failures), "{what}");
+            assert!(scrape.all_failures() == u64::from(failures), "{what}");
             assert_eq!(scrape.active(), strikes(POLLS - 1).then_some(kind.label()), "{what}");
         }
     }

@@ -25,8 +25,8 @@ use crate::support::simulator;
 const ENDPOINT: &str = "SOAKED_ENDPOINT";
 const INTERVAL: Duration = Duration::from_millis(15);
 /// At one poll in 15 seconds, four hours.
-const POLLS: f64 = 960.0;
-const WARM_UP: f64 = 200.0;
+const POLLS: u64 = 960;
+const WARM_UP: u64 = 200;
 /// What an allocator may keep beyond the first polls. A leak of 1 KiB a poll would be seen.
 const RSS_MARGIN_KIB: u64 = 768;
 const SCRAPERS: usize = 2;
@@ -64,7 +64,7 @@ fn faults() -> Vec<Fault> {
         .collect()
 }
 
-fn asked(scrape: &Scrape, step: Step) -> f64 {
+fn asked(scrape: &Scrape, step: Step) -> u64 {
     scrape.value(&format!("imds_request_duration_seconds_count{{step=\"{step}\"}}"))
 }
 
@@ -96,9 +96,9 @@ async fn hours_of_polls_leave_everything_flat_and_counted() {
         })
         .collect();
 
-    let seed = fastrand::u64(..);
-    println!("seed {seed}");
-    let mut dice = fastrand::Rng::with_seed(seed);
+    let random = fastrand::u64(..);
+    println!("seed {random}");
+    let mut dice = fastrand::Rng::with_seed(random);
     let faults = faults();
     let mut level = None;
     let deadline = Instant::now() + PATIENCE * 6;
@@ -134,7 +134,7 @@ async fn hours_of_polls_leave_everything_flat_and_counted() {
             let counts = simulator.counts();
             let scrape = Scrape::of(address).await;
             let told = [asked(&scrape, Step::Token), asked(&scrape, Step::Role), asked(&scrape, Step::Credentials)];
-            let seen = [counts.token, counts.role, counts.credentials].map(|count| count as f64);
+            let seen = [counts.token, counts.role, counts.credentials];
             if told == seen {
                 return scrape;
             }
@@ -144,11 +144,11 @@ async fn hours_of_polls_leave_everything_flat_and_counted() {
     let Ok(scrape) = timeout(PATIENCE, agreeing).await else {
         panic!("the simulator counts {:?}, the exporter otherwise", simulator.counts())
     };
-    let failed: f64 = Kind::ALL.iter().map(|kind| scrape.failures(*kind)).sum();
+    let failed: u64 = Kind::ALL.iter().map(|kind| scrape.failures(*kind)).sum();
     let of = |outcome: &str| scrape.value(&format!("imds_fetch_duration_seconds_count{{outcome=\"{outcome}\"}}"));
-    assert!(failed > 0.0 && failed == of("failure"), "every failure has one kind");
+    assert!(failed > 0 && failed == of("failure"), "every failure has one kind");
     assert!(scrape.value("imds_fetches_total") == of("success") + of("failure"));
-    assert!(scrape.value("imds_token_renewals_total") <= simulator.counts().token as f64);
+    assert!(scrape.value("imds_token_renewals_total") <= simulator.counts().token);
     assert_eq!(simulator.counts().other, 0);
-    until(address, "recovery", |scrape| scrape.value("imds_up") == 1.0).await;
+    until(address, "recovery", |scrape| scrape.value("imds_up") == 1).await;
 }

@@ -6,12 +6,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use axum::body::Bytes;
 use imds_exporter::clock::{Clock, SystemClock, monotonic};
 use imds_exporter::http::{Context, Limits, converse, router};
 use imds_exporter::metrics::{Build, Metrics, Options};
 use imds_exporter::model::{Credential, Resolution};
 use imds_exporter::pulse::Pulse;
 use imds_exporter::state::{Shared, State};
+use imds_exporter::web::Door;
 use libfuzzer_sys::fuzz_target;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
 use tokio::runtime::{Builder, Runtime};
@@ -49,7 +51,10 @@ impl Stage {
             state,
             pulse: Pulse::new(monotonic(), Duration::from_hours(1)),
             clock: Arc::new(clock),
-            exposition: Box::new(move || metrics.render(&shown.lock(), None, SystemClock.now())),
+            exposition: Box::new(move || {
+                let text = metrics.render(&shown.lock(), None, SystemClock.now());
+                [Bytes::from(text), Bytes::new()]
+            }),
             watch: None,
             endpoint: "http://127.0.0.1".to_owned(),
         };
@@ -59,7 +64,8 @@ impl Stage {
     fn ask(&self, request: &[u8]) {
         let answers = self.runtime.block_on(async {
             let (mut client, server) = duplex(64 * 1024);
-            let conversation = converse(server, self.router.clone(), Limits::default(), std::future::pending(), || {});
+            let door = Door::default();
+            let conversation = converse(server, self.router.clone(), Limits::default(), &door, std::future::pending(), || {});
             let asking = async {
                 let (mut reader, mut writer) = tokio::io::split(&mut client);
                 let mut answers = Vec::new();

@@ -1,0 +1,57 @@
+#!/usr/bin/env python3
+"""Writes the bill of materials of the program as CycloneDX JSON: what is linked or run to build it, with versions,
+licences and checksums, from Cargo's own metadata.
+
+    deploy/sbom.py [features, as for cargo --features; none by default, as the image is built] > sbom.json
+"""
+
+import json
+import os
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def cargo(command, features):
+    wanted = ["--no-default-features", *(["--features", features] if features else [])]
+    command = ["cargo", *command, "--locked", *wanted]
+    return subprocess.run(command, check=True, capture_output=True, text=True, cwd=ROOT).stdout
+
+
+def bill(features=""):
+    # What is built: Cargo's metadata would add what tests switch on in the same crates.
+    target = ["--target", os.environ["TARGET"]] if "TARGET" in os.environ else []
+    tree = cargo(["tree", "--edges=normal,build", "--prefix=none", "--no-dedupe", *target], features)
+    built = {tuple(line.split()[:2]) for line in tree.splitlines() if line.strip()}
+    packages = json.loads(cargo(["metadata", "--format-version=1"], features))["packages"]
+    with open(ROOT / "Cargo.lock", "rb") as file:
+        locked = {(each["name"], each["version"]): each.get("checksum") for each in tomllib.load(file)["package"]}
+    packages = [package for package in packages if (package["name"], f"v{package['version']}") in built]
+    packages.sort(key=lambda package: (package["name"], package["version"]))
+    root = next(package for package in packages if package["source"] is None)
+
+    def component(package, kind):
+        name, version = package["name"], package["version"]
+        made = {"type": kind, "bom-ref": f"pkg:cargo/{name}@{version}", "name": name, "version": version}
+        made["purl"] = made["bom-ref"]
+        if package["license"]:
+            made["licenses"] = [{"expression": package["license"].replace(" / ", " OR ").replace("/", " OR ")}]
+        if locked[name, version]:
+            made["hashes"] = [{"alg": "SHA-256", "content": locked[name, version]}]
+        return made
+
+    return {
+        "bomFormat": "CycloneDX",
+        "specVersion": "1.5",
+        "version": 1,
+        "metadata": {"component": component(root, "application")},
+        "components": [component(package, "library") for package in packages if package is not root],
+    }
+
+
+if __name__ == "__main__":
+    json.dump(bill(",".join(sys.argv[1:])), sys.stdout, indent=2)
+    print()
