@@ -189,8 +189,11 @@ async fn under_attack_the_honest_are_served_and_the_bounds_hold() {
     assert!(honest.load(Ordering::Relaxed) >= 10);
     let failed = after.value("imds_fetch_duration_seconds_count{outcome=\"failure\"}");
     assert!(failed == 0, "the poll loop is untouched");
+    let places = Limits::default().connections;
+    assert_eq!(places, 64, "the documented bound");
+    assert!(most > level.descriptors + places / 2, "{most} descriptors are no attack");
     // One more than there are places: the newest, before the oldest is gone.
-    assert!(most <= level.descriptors + Limits::default().connections + 2, "{most} descriptors");
+    assert!(most <= level.descriptors + places + 2, "{most} descriptors");
     level.return_to(&child, RSS_MARGIN_KIB, "after the attacks").await;
 }
 
