@@ -73,7 +73,7 @@ async fn huge_heads(address: SocketAddr) {
     let long_path = format!("GET /{} HTTP/1.1\r\n\r\n", "x".repeat(8 * 1024 * 1024));
     for head in [many, long_name, long_value, long_path] {
         let status = status(&send_all(address, head.as_bytes()).await);
-        assert!(matches!(status, None | Some(400 | 414 | 431)), "{:.40}: {status:?}", head);
+        assert!(matches!(status, None | Some(400 | 414 | 431)), "{head:.40}: {status:?}");
     }
     // A long path within the bounds is a path that there is not.
     let path = format!("GET /{} HTTP/1.1\r\n\r\n", "x".repeat(4 * 1024));

@@ -134,8 +134,8 @@ async fn hours_of_polls_leave_everything_flat_and_counted() {
             let counts = simulator.counts();
             let scrape = Scrape::of(address).await;
             let told = [asked(&scrape, Step::Token), asked(&scrape, Step::Role), asked(&scrape, Step::Credentials)];
-            let seen = [counts.token, counts.role, counts.credentials].map(|count| count as f64);
-            if told == seen {
+            let received = [counts.token, counts.role, counts.credentials].map(|count| count as f64);
+            if told == received {
                 return scrape;
             }
             tokio::time::sleep(Duration::from_millis(3)).await;
