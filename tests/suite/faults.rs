@@ -67,10 +67,10 @@ pub(crate) async fn until(address: SocketAddr, what: &str, wanted: impl Fn(&Scra
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     };
-    match timeout(PATIENCE * 2, scraping).await {
-        Ok(scrape) => scrape,
-        Err(_) => panic!("{what}: not seen; last: {}", Scrape::of(address).await.0),
-    }
+    let Ok(scrape) = timeout(PATIENCE * 2, scraping).await else {
+        panic!("{what}: not seen; last: {}", Scrape::of(address).await.0)
+    };
+    scrape
 }
 
 /// What a process holds.
