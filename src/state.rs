@@ -102,7 +102,7 @@ impl State {
     #[must_use]
     pub fn with_past(mut self, past: Past) -> Self {
         self.outages = past.outages;
-        self.held_before = past.held_since_start.is_some();
+        self.held_before = past.held_since_start.is_some_and(|held| held.iter().any(Option::is_some));
         self.held_since_start = past.held_since_start.unwrap_or(self.held_since_start);
         self
     }

@@ -1,5 +1,7 @@
 //! The tests that need nothing but Rust. Real sockets with short deadlines, or paused time with fakes, never both.
 
+#![allow(clippy::float_cmp, reason = "counts are read back as they were written")]
+
 mod architecture;
 mod attack;
 mod canaries;

@@ -308,6 +308,14 @@ fn a_gate_that_is_asked_after_a_restart_forgets_nothing() {
     second.record(&success, duration, at(11));
     assert!(second.clients_stuck(at(12)));
 
+    // Restarted while it held a start back: there are no clients to know of yet.
+    let past = Past { outages: first.outages().clone(), held_since_start: Some([None]) };
+    let mut restarted = State::new(at(10)).with_past(past);
+    restarted.hold_back();
+    restarted.record(&failure, duration, at(11));
+    restarted.record(&success, duration, at(12));
+    assert!(!restarted.clients_stuck(at(13)));
+
     let mut held = State::new(at(0));
     held.record(&failure, duration, at(1));
     held.hold_back();
