@@ -1,14 +1,12 @@
 //! The real Prometheus: its linter reads the live exposition, its server scrapes it.
 
-use std::fs;
-use std::net::SocketAddr;
 use std::process::Stdio;
 
-use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+use tokio::io::AsyncWriteExt;
 use tokio::time::timeout;
 
 use crate::support::{simulator, tell};
-use crate::tools::{Exporter, PATIENCE, command, get, tool, until};
+use crate::tools::{Exporter, PATIENCE, command, get, prometheus, tool, until};
 
 #[tokio::test]
 #[ignore = "needs promtool: tests/run fetches it"]
@@ -39,31 +37,11 @@ async fn prometheus_scrapes_it() {
     let simulator = simulator().await;
     let exporter = Exporter::start(simulator.address()).await;
     let folder = tempfile::tempdir().expect("a folder");
-    let config = folder.path().join("prometheus.yml");
-    let text = format!(
+    let config = format!(
         "global: {{scrape_interval: 1s}}\nscrape_configs:\n- job_name: imds\n  static_configs: [{{targets: ['{}']}}]\n",
         exporter.address
     );
-    fs::write(&config, text).expect("the folder can be written");
-    let mut prometheus = command(tool("debian/usr/bin/prometheus"));
-    prometheus
-        .arg(format!("--config.file={}", config.display()))
-        .arg(format!("--storage.tsdb.path={}", folder.path().join("data").display()))
-        .arg("--web.listen-address=127.0.0.1:0")
-        .stderr(Stdio::piped());
-    let mut prometheus = prometheus.spawn().expect("Prometheus runs");
-    let mut lines = BufReader::new(prometheus.stderr.take().expect("it is piped")).lines();
-    let address: SocketAddr = timeout(PATIENCE, async {
-        loop {
-            let line = lines.next_line().await.expect("text").expect("it tells where it serves");
-            if let Some((_, address)) = line.split_once("msg=\"Listening on\" address=") {
-                return address.trim().parse().expect("an address");
-            }
-        }
-    })
-    .await
-    .expect("it starts in time");
-    tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
+    let (_prometheus, address) = prometheus(folder.path(), &config).await;
 
     let query = async |query: &str| {
         let body = get(address, &format!("/api/v1/query?query={query}")).await?;

@@ -1,7 +1,8 @@
 //! Programs from `target/tools`, and the exporter as a process.
 
+use std::fs;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -105,6 +106,31 @@ impl Exporter {
     pub(crate) async fn metrics_with(&self, wanted: &str) -> String {
         until(async || get(self.address, "/metrics").await.filter(|body| body.contains(wanted)), wanted).await
     }
+}
+
+/// The real Prometheus with this configuration; its address.
+pub(crate) async fn prometheus(folder: &Path, config: &str) -> (Child, SocketAddr) {
+    let file = folder.join("prometheus.yml");
+    fs::write(&file, config).expect("the folder can be written");
+    let mut prometheus = command(tool("debian/usr/bin/prometheus"));
+    prometheus
+        .arg(format!("--config.file={}", file.display()))
+        .arg(format!("--storage.tsdb.path={}", folder.join("data").display()))
+        .arg("--web.listen-address=127.0.0.1:0")
+        .stderr(Stdio::piped());
+    let mut prometheus = prometheus.spawn().expect("Prometheus runs");
+    let mut lines = BufReader::new(prometheus.stderr.take().expect("it is piped")).lines();
+    let address = timeout(PATIENCE, async {
+        loop {
+            let line = lines.next_line().await.expect("text").expect("it tells where it serves");
+            if let Some((_, address)) = line.split_once("msg=\"Listening on\" address=") {
+                return address.trim().parse().expect("an address");
+            }
+        }
+    });
+    let address = address.await.expect("it starts in time");
+    tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
+    (prometheus, address)
 }
 
 /// Asks again until there is an answer.

@@ -8,11 +8,10 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use serde_json::Value;
-use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::time::timeout;
 
 use crate::support::simulator;
-use crate::tools::{Exporter, PATIENCE, command, get, tool, until};
+use crate::tools::{Exporter, PATIENCE, command, get, prometheus, until};
 
 /// Makes certificates with openssl, in `folder`.
 struct Authority<'a> {
@@ -135,26 +134,7 @@ async fn prometheus_gets_in_with_the_right_keys_only() {
     healthcheck.env("IMDS_EXPORTER_PROBE_LISTEN_ADDRESS", probes.to_string());
     assert!(healthcheck.status().await.expect("it runs").success());
 
-    fs::write(folder.join("prometheus.yml"), prometheus_config(exporter.address)).expect("the folder can be written");
-    let mut prometheus = command(tool("debian/usr/bin/prometheus"));
-    prometheus
-        .arg(format!("--config.file={}", folder.join("prometheus.yml").display()))
-        .arg(format!("--storage.tsdb.path={}", folder.join("data").display()))
-        .arg("--web.listen-address=127.0.0.1:0")
-        .stderr(Stdio::piped());
-    let mut prometheus = prometheus.spawn().expect("Prometheus runs");
-    let mut lines = BufReader::new(prometheus.stderr.take().expect("it is piped")).lines();
-    let address: SocketAddr = timeout(PATIENCE, async {
-        loop {
-            let line = lines.next_line().await.expect("text").expect("it tells where it serves");
-            if let Some((_, address)) = line.split_once("msg=\"Listening on\" address=") {
-                return address.trim().parse().expect("an address");
-            }
-        }
-    })
-    .await
-    .expect("it starts in time");
-    tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
+    let (_prometheus, address) = prometheus(folder, &prometheus_config(exporter.address)).await;
 
     becomes(address, "right", "up", "").await;
     becomes(address, "later", "down", "401").await;
