@@ -1,0 +1,19 @@
+//! The exporter's own poll: everything, up to the classified outcome.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use imds_exporter::clock::SystemClock;
+use imds_exporter::imds::{Endpoint, Imds, Options};
+use imds_exporter::source::Source;
+
+fn main() {
+    let make = async |endpoint: String| {
+        let endpoint = Endpoint::parse(&endpoint).expect("an endpoint");
+        let options = Options { endpoint, timeout: Duration::from_secs(1), disabled: false };
+        Imds::new(options, Arc::new(SystemClock)).expect("a client")
+    };
+    imds_exporter_bench::polls(make, async |imds: &mut Imds| {
+        imds.resolve().await.outcome.expect("credentials");
+    });
+}

@@ -1,0 +1,37 @@
+//! The same requests with bare reqwest: no JSON is read, nothing is checked but the status.
+
+use std::time::Duration;
+
+use reqwest::{Client, Response};
+
+struct Bare {
+    client: Client,
+    base: String,
+    token: String,
+}
+
+impl Bare {
+    async fn get(&self, path: &str) -> String {
+        let url = format!("{}/latest/meta-data/iam/security-credentials/{path}", self.base);
+        text(self.client.get(url).header("x-aws-ec2-metadata-token", &self.token).send().await).await
+    }
+}
+
+async fn text(response: reqwest::Result<Response>) -> String {
+    let response = response.and_then(Response::error_for_status).expect("an answer");
+    response.text().await.expect("a body")
+}
+
+fn main() {
+    let make = async |base: String| {
+        let client = Client::builder().no_proxy().timeout(Duration::from_secs(1)).build().expect("a client");
+        let request = client.put(format!("{base}/latest/api/token"));
+        let token = text(request.header("x-aws-ec2-metadata-token-ttl-seconds", "21600").send().await).await;
+        Bare { client, base, token }
+    };
+    imds_exporter_bench::polls(make, async |bare: &mut Bare| {
+        let role = bare.get("").await;
+        let document = bare.get(&role).await;
+        assert!(document.contains("Expiration"));
+    });
+}
