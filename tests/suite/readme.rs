@@ -67,7 +67,8 @@ fn with_section(readme: &str, name: &str, text: &str) -> String {
 fn the_readmes_tables_are_current() {
     let readme =
         fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).expect("there is a README");
-    let tables = [("metrics", metrics()), ("kinds", kinds()), ("variables", variables()), ("routes", routes()), ("cost", cost)];
+    let tables =
+        [("metrics", metrics()), ("kinds", kinds()), ("variables", variables()), ("routes", routes()), ("cost", cost)];
     let wanted = tables.iter().fold(readme, |readme, (name, table)| with_section(&readme, name, table));
     current("README.md", &wanted);
 }
