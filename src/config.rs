@@ -150,8 +150,7 @@ impl Config {
             Regex::new(text).map_err(|_| "is not a regular expression".to_owned())
         });
         let filter = read.or_default("IMDS_EXPORTER_LOG", raw.imds_exporter_log, |text| {
-            let mistake = "is not a log filter such as info or imds_exporter=debug";
-            if log::is_filter(text) { Ok(text.to_owned()) } else { Err(mistake.to_owned()) }
+            log::filter(text).ok_or_else(|| "is not a log filter such as info or imds_exporter=debug".to_owned())
         });
         let format = read.or_default("IMDS_EXPORTER_LOG_FORMAT", raw.imds_exporter_log_format, |text| match text {
             "text" => Ok(log::Format::Text),
@@ -174,7 +173,7 @@ impl Config {
             watch,
             state_file: raw.imds_exporter_state_file.map(PathBuf::from),
             log: log::Options {
-                filter: filter.unwrap_or_else(|| "info".to_owned()),
+                filter: filter.unwrap_or_else(log::default_filter),
                 format: format.unwrap_or_default(),
             },
         })

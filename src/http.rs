@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use axum::Router;
 use axum::body::{Body, Bytes};
+use axum::extract::Request;
 use axum::http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, USER_AGENT};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
@@ -102,7 +103,7 @@ pub fn probe_router(context: &Arc<Context>) -> Router {
 fn router_of(pages: impl Iterator<Item = Page>, context: &Arc<Context>) -> Router {
     let routes = pages.fold(Router::new(), |router, page| {
         let context = Arc::clone(context);
-        let answer = move |headers: HeaderMap| std::future::ready(page.answer(&context, &headers));
+        let answer = move |request: Request| std::future::ready(page.answer(&context, request.headers()));
         router.route(page.path(), get(answer))
     });
     routes.fallback(|| std::future::ready(text(StatusCode::NOT_FOUND, "not found\n")))

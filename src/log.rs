@@ -2,7 +2,8 @@
 
 use std::io::IsTerminal;
 
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
 /// How log lines look.
@@ -18,19 +19,26 @@ pub enum Format {
 /// What is logged, and how.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// A filter in `tracing-subscriber`'s syntax, checked by [`is_filter`].
-    pub filter: String,
+    /// Which modules' lines, and from which level on.
+    pub filter: Targets,
     /// The format.
     pub format: Format,
 }
 
-/// Whether the text is a filter.
+/// Reads a filter: levels and `module=level`, separated by commas, in the syntax of `RUST_LOG`.
+///
+/// Spans and fields cannot be named. The exporter has none, and what would match them is a tenth of the program.
 #[must_use]
-pub fn is_filter(text: &str) -> bool {
-    // There are no spans to filter by, and on what is meant for them the parser of tracing-subscriber 0.3.23 can
-    // panic or take minutes.
+pub fn filter(text: &str) -> Option<Targets> {
+    // On what is meant for spans and fields the parsers of tracing-subscriber 0.3.23 can panic or take minutes.
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_:=,-".contains(&byte);
-    text.bytes().all(plain) && EnvFilter::builder().parse(text).is_ok()
+    text.bytes().all(plain).then(|| text.parse().ok()).flatten()
+}
+
+/// All lines from `info` on.
+#[must_use]
+pub fn default_filter() -> Targets {
+    Targets::new().with_default(LevelFilter::INFO)
 }
 
 /// The exit code after a bug (`EX_SOFTWARE` of BSD's sysexits).
@@ -53,10 +61,10 @@ pub fn end_on_panic() {
 
 /// Sets up the log of this process; a second call changes nothing.
 pub fn set_up(options: &Options) {
-    let filter = EnvFilter::builder().parse_lossy(&options.filter);
-    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let lines = tracing_subscriber::fmt().with_max_level(LevelFilter::TRACE).with_writer(std::io::stderr);
+    let filter = options.filter.clone();
     let _set_already = match options.format {
-        Format::Text => lines.with_ansi(std::io::stderr().is_terminal()).finish().try_init(),
-        Format::Json => lines.json().flatten_event(true).finish().try_init(),
+        Format::Text => lines.with_ansi(std::io::stderr().is_terminal()).finish().with(filter).try_init(),
+        Format::Json => lines.json().flatten_event(true).finish().with(filter).try_init(),
     };
 }

@@ -1,5 +1,6 @@
 //! The commands that talk to IMDS or to the exporter that runs here.
 
+use std::fmt::Display;
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
@@ -9,11 +10,12 @@ use std::time::Duration;
 
 use serde::Deserialize;
 use tokio::net::TcpListener;
+use tokio::runtime::Builder;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::{Instant, sleep_until, timeout_at};
 use tracing::{error, field, info};
 
-use super::{EXIT_USAGE, local};
+use super::{EXIT_USAGE, local, tell};
 use crate::app::Listeners;
 use crate::check::Check;
 use crate::clock::{Clock, SystemClock, monotonic};
@@ -21,12 +23,15 @@ use crate::config::Config;
 use crate::http::{Page, WAIT_USER_AGENT};
 use crate::imds::Imds;
 use crate::metrics::Build;
-use crate::model::Failure;
+use crate::model::{Credential, Failure};
 use crate::outage::Window;
 use crate::pace;
 use crate::source::Source;
 use crate::web::Door;
 use crate::{app, log};
+
+/// Sockets that are looked at in one go; the others come next. tokio's 1,024 would be resident.
+const EVENTS_PER_TICK: usize = 64;
 
 const AGENT: &str = "imds-exporter";
 
@@ -101,7 +106,7 @@ pub(super) fn check(config: &Config, json: bool) -> ExitCode {
             expected_role: config.expected_role.as_ref(),
             last_outage: last_outage_known_here(config),
         };
-        print!("{}", if json { check.json() } else { check.text() });
+        tell(&if json { check.json() } else { check.text() });
         Ok(check.verdict().exit_code().into())
     })
 }
@@ -129,19 +134,15 @@ pub(super) fn wait(config: &Config, time: Duration) -> ExitCode {
             let failure = match resolution.outcome {
                 Ok(credential) => {
                     tell_exporter_here(config);
-                    println!(
-                        "{:.0} credentials resolve: role {}, until {}",
-                        SystemClock.now(),
-                        credential.role,
-                        credential.expiration
-                    );
+                    let Credential { role, expiration, .. } = credential;
+                    tell_now(&format_args!("credentials resolve: role {role}, until {expiration}"));
                     return Ok(ExitCode::SUCCESS);
                 }
                 Err(failure) => failure,
             };
             if told != Some(failure) {
                 let (kind, step) = (failure.kind, failure.step);
-                println!("{:.0} waiting: {kind} at the step {step}: {}", SystemClock.now(), kind.when());
+                tell_now(&format_args!("waiting: {kind} at the step {step}: {}", kind.when()));
                 told = Some(failure);
             }
             let next = began + pace::delay(pace::SHORTEST_INTERVAL, true, fastrand::f64());
@@ -149,12 +150,17 @@ pub(super) fn wait(config: &Config, time: Duration) -> ExitCode {
         }
         match told {
             Some(Failure { kind, step }) => {
-                println!("{:.0} the time is up: {kind} at the step {step}. {}", SystemClock.now(), kind.action());
+                tell_now(&format_args!("the time is up: {kind} at the step {step}. {}", kind.action()));
             }
-            None => println!("{:.0} the time is up before the first answer", SystemClock.now()),
+            None => tell_now(&"the time is up before the first answer"),
         }
         Ok(ExitCode::FAILURE)
     })
+}
+
+/// A line of what goes on, with the time.
+fn tell_now(what: &dyn Display) {
+    tell(&format_args!("{:.0} {what}\n", SystemClock.now()));
 }
 
 /// If an exporter runs here: what waits now creates its clients only afterwards, and is not to be called stuck.
@@ -187,7 +193,7 @@ fn client(config: &Config) -> io::Result<Imds> {
 
 /// Runs a command on one thread; an error of the system ends it with its text.
 pub(super) fn block_on(command: impl Future<Output = io::Result<ExitCode>>) -> ExitCode {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = Builder::new_current_thread().enable_all().max_io_events_per_tick(EVENTS_PER_TICK).build();
     let ended = runtime.and_then(|runtime| runtime.block_on(command));
     ended.unwrap_or_else(|error| {
         eprintln!("imds-exporter: {error}");

@@ -2,16 +2,26 @@
 
 use std::fs;
 use std::io;
+use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::sync::Arc;
 
 use tokio::net::TcpListener;
 
 use super::commands::{block_on, stop_signal};
-use super::{EXIT_USAGE, SimulateOptions};
+use super::line::{Given, Value};
+use super::{EXIT_USAGE, tell};
 use crate::clock::{Clock, SystemClock};
 use crate::demo;
 use crate::simulator::{Options, Scenario, Simulator};
+
+/// The switch that `--listen` needs for addresses that other machines reach.
+pub(super) const EXPOSE: &str = "expose-to-the-network";
+
+/// An option that takes an address.
+pub(super) const fn address(default: &'static str) -> Value {
+    Value { shown: "ADDRESS:PORT", default: Some(default), is_good: |text| text.parse::<SocketAddr>().is_ok() }
+}
 
 /// Tells the story until its end and serves on, or ends with it.
 pub(super) fn demo(once: bool) -> ExitCode {
@@ -20,18 +30,19 @@ pub(super) fn demo(once: bool) -> ExitCode {
             Ok(listener) => listener,
             Err(_) => TcpListener::bind((demo::ADDRESS.0, 0)).await?,
         };
-        demo::run(listener, Arc::new(SystemClock), once, stop_signal()?, |line| println!("{line}")).await?;
+        demo::run(listener, Arc::new(SystemClock), once, stop_signal()?, |line| tell(&format_args!("{line}\n")))
+            .await?;
         Ok(ExitCode::SUCCESS)
     })
 }
 
 /// Serves the simulated IMDS until SIGTERM or Ctrl-C.
-pub(super) fn simulate(options: &SimulateOptions) -> ExitCode {
-    if options.list {
+pub(super) fn simulate(given: &Given) -> ExitCode {
+    if given.has("list") {
         list();
         return ExitCode::SUCCESS;
     }
-    let scenario = match options.scenario.as_deref().map(scenario).transpose() {
+    let scenario = match given.text("scenario").map(scenario).transpose() {
         Ok(scenario) => scenario,
         Err(mistake) => {
             eprintln!("imds-exporter: {mistake}");
@@ -39,24 +50,29 @@ pub(super) fn simulate(options: &SimulateOptions) -> ExitCode {
         }
     };
     block_on(async {
-        let (listen, control) = (options.listen, Some(options.control));
-        let options = Options { listen, control, allow_any_address: options.expose_to_the_network };
+        let address = |option| given.value(option, str::parse);
+        let options = Options {
+            listen: address("listen"),
+            control: Some(address("control")),
+            allow_any_address: given.has(EXPOSE),
+        };
         let simulator = Simulator::start(options, Arc::new(SystemClock)).await.map_err(|error| {
-            let hint = if error.kind() == io::ErrorKind::InvalidInput { "; see --expose-to-the-network" } else { "" };
+            let refused = error.kind() == io::ErrorKind::InvalidInput;
+            let hint = if refused { format!("; see --{EXPOSE}") } else { String::new() };
             io::Error::new(error.kind(), format!("the simulator cannot start: {error}{hint}"))
         })?;
-        println!("This is a simulated IMDS; its credentials are made up.");
-        println!("  IMDS     http://{}  (AWS_EC2_METADATA_SERVICE_ENDPOINT)", simulator.address());
+        tell(&format_args!("This is a simulated IMDS; its credentials are made up.\n"));
+        tell(&format_args!("  IMDS     http://{}  (AWS_EC2_METADATA_SERVICE_ENDPOINT)\n", simulator.address()));
         if let Some(address) = simulator.control_address() {
-            println!("  control  http://{address}  (GET / tells how)");
+            tell(&format_args!("  control  http://{address}  (GET / tells how)\n"));
         }
         let stop = stop_signal()?;
         let play = async {
             if let Some(scenario) = &scenario {
-                println!("{}", scenario.title);
+                tell(&format_args!("{}\n", scenario.title));
                 let played = simulator.play(scenario, |step| {
                     if let Some(say) = &step.say {
-                        println!("{:.0}  {say}", SystemClock.now());
+                        tell(&format_args!("{:.0}  {say}\n", SystemClock.now()));
                     }
                 });
                 if let Err(error) = played.await {
@@ -77,7 +93,7 @@ pub(super) fn simulate(options: &SimulateOptions) -> ExitCode {
 fn list() {
     for (name, toml) in Scenario::bundled() {
         let title = Scenario::parse(toml).map(|scenario| scenario.title).unwrap_or_default();
-        println!("{name:<20} {title}");
+        tell(&format_args!("{name:<20} {title}\n"));
     }
 }
 

@@ -1,5 +1,7 @@
 use std::os::unix::ffi::OsStringExt;
 
+use tracing::Level;
+
 use super::*;
 
 fn read(pairs: &[(&str, &str)]) -> Result<Config, Mistakes> {
@@ -22,15 +24,17 @@ fn defaults_are_the_documented_ones() {
     assert_eq!(humantime::format_duration(config.poll_interval).to_string(), default("IMDS_EXPORTER_POLL_INTERVAL"));
     assert_eq!(humantime::format_duration(config.imds.timeout).to_string(), default("IMDS_EXPORTER_TIMEOUT"));
     assert_eq!(config.imds.endpoint.as_str(), default("AWS_EC2_METADATA_SERVICE_ENDPOINT"));
-    assert_eq!(config.log.filter, default("IMDS_EXPORTER_LOG"));
+    assert_eq!(config.log.filter.to_string(), default("IMDS_EXPORTER_LOG"));
     assert!(!config.imds.disabled && config.expected_role.is_none() && config.watch.is_none());
     assert!(config.state_file.is_none() && config.log.format == log::Format::Text);
 }
 
 #[test]
 fn a_log_filter_names_modules_and_levels_and_nothing_else() {
-    for filter in ["info", "imds_exporter=debug,warn", "imds_exporter::http=trace,hyper=off"] {
-        assert_eq!(good(&[("IMDS_EXPORTER_LOG", filter)]).log.filter, filter);
+    for text in ["debug", "imds_exporter=debug,warn", "imds_exporter::http=TRACE,hyper=off"] {
+        let filter = good(&[("IMDS_EXPORTER_LOG", text)]).log.filter;
+        assert!(filter.would_enable("imds_exporter::http", &Level::DEBUG), "{text}");
+        assert!(!filter.would_enable("hyper", &Level::TRACE), "{text}");
     }
     // What fuzzing found to make the parser panic, or take minutes.
     for filter in ["   :VAL4\u{b6}10=t*p:..0METRI4\u{b6}10=rue", "x[y{z=\"a.*\"}]=info", "x[y]", "x{y}=debug"] {

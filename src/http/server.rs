@@ -21,15 +21,16 @@ use axum::response::{IntoResponse, Response};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Notify, oneshot, watch};
+use tokio::sync::{oneshot, watch};
 use tokio::task::JoinSet;
-use tokio::time::timeout;
+use tokio::time::{Instant, sleep_until, timeout};
 use tower_service::Service;
 use tracing::warn;
 
+use crate::clock::monotonic;
 use crate::web::Door;
 
 /// Bounds on what clients may take.
@@ -37,15 +38,14 @@ use crate::web::Door;
 pub struct Limits {
     /// Connections at a time.
     pub connections: usize,
-    /// Time for a request's head, and between two requests on one connection.
-    pub head: Duration,
     /// Time for the handshake of TLS.
     pub handshake: Duration,
     /// Size of a request's head in bytes.
     pub head_bytes: usize,
     /// Headers of a request.
     pub headers: usize,
-    /// Time from one request to the next, the taking of its answer included: for clients that do not read.
+    /// Time from one request's head to the next one's, the taking of the answer included: for clients that idle, send
+    /// slowly or do not read.
     pub quiet: Duration,
     /// Time for answers that are being written when the server stops.
     pub drain: Duration,
@@ -55,11 +55,10 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             connections: 64,
-            // Longer than any usual scrape interval, so that Prometheus keeps its connection.
-            head: Duration::from_secs(75),
             handshake: Duration::from_secs(10),
             head_bytes: 16 * 1024,
             headers: 64,
+            // Longer than any usual scrape interval, so that Prometheus keeps its connection.
             quiet: Duration::from_secs(90),
             drain: Duration::from_millis(300),
         }
@@ -107,12 +106,15 @@ async fn connection(
     (place, given_up): (Place, oneshot::Receiver<Infallible>),
     mut stopped: watch::Receiver<bool>,
 ) {
-    let asked = Notify::new();
-    let quiet = async { while timeout(limits.quiet, asked.notified()).await.is_ok() {} };
-    let touch = || {
-        place.touch();
-        asked.notify_one();
+    // One timer for many requests: a request wakes nobody, and the timer is set anew when it has run out.
+    let quiet = async {
+        while let until = place.asked_at() + limits.quiet
+            && until > monotonic()
+        {
+            sleep_until(until).await;
+        }
     };
+    let touch = || place.touch();
     let stop = async {
         let _sender_gone = stopped.wait_for(|stopped| *stopped).await;
     };
@@ -149,8 +151,6 @@ pub async fn converse(
         async move { if admitted(door, &request).await { router.call(request).await } else { Ok(who_is_it()) } }
     });
     let connection = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(limits.head)
         .half_close(true)
         .max_buf_size(limits.head_bytes)
         .max_headers(limits.headers)
@@ -186,13 +186,21 @@ struct Places(Arc<Mutex<Order>>);
 #[derive(Default)]
 struct Order {
     next: u64,
-    open: VecDeque<(u64, oneshot::Sender<Infallible>)>,
+    open: VecDeque<Open>,
+}
+
+struct Open {
+    number: u64,
+    asked_at: Instant,
+    /// Dropped, it tells the connection to give way.
+    _keep: oneshot::Sender<Infallible>,
 }
 
 /// A connection's place; free when dropped.
 struct Place {
     places: Places,
     number: u64,
+    opened_at: Instant,
 }
 
 impl Places {
@@ -209,8 +217,9 @@ impl Places {
         }
         let number = order.next;
         order.next += 1;
-        order.open.push_back((number, sender));
-        (Place { places: self.clone(), number }, receiver)
+        let opened_at = monotonic();
+        order.open.push_back(Open { number, asked_at: opened_at, _keep: sender });
+        (Place { places: self.clone(), number, opened_at }, receiver)
     }
 }
 
@@ -218,15 +227,21 @@ impl Place {
     /// A request came.
     fn touch(&self) {
         let open = &mut self.places.lock().open;
-        if let Some(index) = open.iter().position(|(number, _)| *number == self.number) {
-            let entry = open.remove(index);
-            open.extend(entry);
+        if let Some(index) = open.iter().position(|place| place.number == self.number) {
+            let place = open.remove(index);
+            open.extend(place.map(|place| Open { asked_at: monotonic(), ..place }));
         }
+    }
+
+    /// When the last request came, or the connection.
+    fn asked_at(&self) -> Instant {
+        let order = self.places.lock();
+        order.open.iter().find(|place| place.number == self.number).map_or(self.opened_at, |place| place.asked_at)
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.places.lock().open.retain(|(number, _)| *number != self.number);
+        self.places.lock().open.retain(|place| place.number != self.number);
     }
 }

@@ -60,7 +60,9 @@ impl Endpoint {
     }
 
     fn join(&self, path: &str) -> Url {
-        self.0.join(path).expect("paths are literals, or end in a role name, which is safe in a path")
+        let mut url = self.0.clone();
+        url.set_path(&format!("{}{path}", self.0.path()));
+        url
     }
 }
 
@@ -125,6 +127,13 @@ impl Transport {
             .connect_timeout(timeout.mul_f64(0.9))
             .pool_max_idle_per_host(1)
             .pool_idle_timeout(CONNECTION_KEPT)
+            // Each would be a system call for each connection, and IMDS may close one after each answer. What they
+            // are good for, the timeout and a request that is written in one piece make needless.
+            .tcp_keepalive(None)
+            .tcp_keepalive_interval(None)
+            .tcp_keepalive_retries(None)
+            .tcp_user_timeout(None)
+            .tcp_nodelay(false)
             .build()?;
         Ok(Self { client, endpoint, clock })
     }

@@ -26,7 +26,7 @@ const PLACES: &[(&str, &[&str])] = &[
     ("axum::", &["http"]),
     ("hyper::server", &["http"]),
     ("envy::", &["config"]),
-    ("clap::", &["cli"]),
+    ("lexopt::", &["cli"]),
     ("procfs::", &["process"]),
     ("toml::", &["simulator"]),
     ("httparse::", &["simulator"]),

@@ -199,7 +199,7 @@ async fn under_attack_the_honest_are_served_and_the_bounds_hold() {
 
 /// A server with short times, and nothing to serve.
 async fn impatient() -> SocketAddr {
-    let limits = Limits { head: Duration::from_millis(50), quiet: Duration::from_millis(300), ..Limits::default() };
+    let limits = Limits { quiet: Duration::from_millis(300), ..Limits::default() };
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("loopback has a free port");
     let address = listener.local_addr().expect("it is bound");
     let page = axum::routing::get(|| async { vec![b'x'; 16 * 1024 * 1024] });

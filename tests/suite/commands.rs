@@ -160,6 +160,18 @@ async fn usage_errors_end_it_with_64_and_help_with_0() {
 }
 
 #[tokio::test]
+async fn a_reader_that_goes_away_is_no_bug() {
+    let simulator = simulator().await;
+    for arguments in [&["--help"][..], &["--version"], &["check"], &["wait"], &["simulate", "--list"]] {
+        let (reader, writer) = std::io::pipe().expect("the system has pipes");
+        drop(reader);
+        let mut command = against(&simulator, arguments);
+        let status = command.stdout(writer).stderr(Stdio::null()).status().await.expect("it runs");
+        assert_eq!(status.code(), Some(0), "{arguments:?}");
+    }
+}
+
+#[tokio::test]
 async fn check_tells_usable_failing_and_warning_by_its_exit_code() {
     let simulator = simulator().await;
     let check = async || {
