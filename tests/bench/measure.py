@@ -1,14 +1,23 @@
 """Measures in interleaved rounds, and prints the medians' ratios.
 
 Absolute values move from machine to machine and from minute to minute; each round measures all, so that the ratios hold.
+Programs start, rest and are loaded on all CPUs. What a scrape or a poll costs is measured with both sides on one CPU:
+else it is mostly the waking of an idle CPU that is counted, which costs the most where the machine is a virtual one.
 """
 
+import contextlib
+import gzip
+import io
 import os
 import pathlib
+import re
+import signal
 import socket
 import statistics
 import subprocess
 import sys
+import tarfile
+import tempfile
 import time
 import urllib.request
 
@@ -18,21 +27,49 @@ PYTHON = TOOLS / "python/bin/python"
 PROGRAMS = BENCH / "release"
 
 SCRAPES, LOAD_CONNECTIONS, POLLS = 10_000, 4, 2_000
+# What is counted is the same each time.
+SCRAPES_COUNTED, POLLS_COUNTED = 1_000, 500
 # A slow peer is measured over fewer, which changes no median.
 SCRAPES_OF_PYTHON, POLLS_OF_PYTHON = 1_000, 200
 NAMES = {
     "exporter": "imds-exporter",
+    "glibc": "the same, static glibc",
     "blackbox": "blackbox_exporter",
     "node": "node_exporter",
     "python": "boto3 + prometheus_client",
     "fixed": "fixed body, axum",
 }
+POLLERS = {
+    "exporter": "imds-exporter, built as these",
+    "reqwest": "bare reqwest",
+    "sdk": "official Rust SDK",
+    "botocore": "botocore's fetcher",
+    "shipped": "imds-exporter, as shipped",
+}
+# What Python's packages for the script take, without the interpreter and the standard library.
+PYTHON_PACKAGES = ("boto3", "botocore", "s3transfer", "jmespath", "dateutil", "urllib3", "six.py", "prometheus_client")
+ALL_CPUS = os.sched_getaffinity(0)
+ONE_CPU = {min(ALL_CPUS)}
 
 
 def free_port():
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
+
+
+@contextlib.contextmanager
+def on_one_cpu(pid=None):
+    """This program, what it starts and a process on the same CPU."""
+    def pin(cpus):
+        os.sched_setaffinity(0, cpus)
+        for task in pathlib.Path(f"/proc/{pid}/task").iterdir() if pid else ():
+            os.sched_setaffinity(int(task.name), cpus)
+    pin(ONE_CPU)
+    try:
+        yield
+    finally:
+        pin(ALL_CPUS)
 
 
 class Process:
@@ -60,15 +97,25 @@ class Process:
         self.process.wait()
 
 
+def binary(name):
+    return {
+        "exporter": ROOT / "target/static/imds-exporter",
+        "glibc": BENCH / "imds-exporter-glibc",
+        "blackbox": TOOLS / "debian/usr/bin/prometheus-blackbox-exporter",
+        "node": TOOLS / "debian/usr/bin/prometheus-node-exporter",
+    }[name]
+
+
 def command(name, port, imds, body):
     address = f"127.0.0.1:{port}"
     imds_environment = {"AWS_EC2_METADATA_SERVICE_ENDPOINT": f"http://{imds}"}
+    own = {**imds_environment, "IMDS_EXPORTER_LISTEN_ADDRESS": address, "IMDS_EXPORTER_POLL_INTERVAL": "1s"}
     return {
-        "exporter": ([ROOT / "target/static/imds-exporter"],
-                     {**imds_environment, "IMDS_EXPORTER_LISTEN_ADDRESS": address, "IMDS_EXPORTER_POLL_INTERVAL": "1s"}),
-        "blackbox": ([TOOLS / "debian/usr/bin/prometheus-blackbox-exporter", f"--web.listen-address={address}",
+        "exporter": ([binary("exporter")], own),
+        "glibc": ([binary("glibc")], own),
+        "blackbox": ([binary("blackbox"), f"--web.listen-address={address}",
                       f"--config.file={TOOLS / 'debian/etc/prometheus/blackbox.yml'}"], {}),
-        "node": ([TOOLS / "debian/usr/bin/prometheus-node-exporter", f"--web.listen-address={address}",
+        "node": ([binary("node"), f"--web.listen-address={address}",
                   "--collector.disable-defaults", "--collector.textfile"], {}),
         "python": ([PYTHON, ROOT / "tests/bench/peers/exporter.py", port], imds_environment),
         "fixed": ([PROGRAMS / "fixed", "axum", address, body], {}),
@@ -108,10 +155,12 @@ def serve(name, imds, body, results):
         time.sleep(2)
         idle_cpu = (process.cpu_us(threads) - cpu) / 2
         scrapes = SCRAPES_OF_PYTHON if name == "python" else SCRAPES
-        cpu = process.cpu_us(threads)
-        began = time.perf_counter()
-        p50, p99, _ = scrape(port, scrapes, 1)
-        elapsed = time.perf_counter() - began
+        with on_one_cpu(process.process.pid):
+            scrape(port, 200, 1)
+            cpu = process.cpu_us(threads)
+            began = time.perf_counter()
+            p50, p99, _ = scrape(port, scrapes, 1)
+            elapsed = time.perf_counter() - began
         per_scrape = (process.cpu_us(threads) - cpu - idle_cpu * elapsed) / scrapes
         scrape(port, scrapes, LOAD_CONNECTIONS)
         figures = {"start to first answer, ms": start_ms, "RSS idle, KiB": idle, "CPU idle, µs/s": idle_cpu,
@@ -124,16 +173,68 @@ def serve(name, imds, body, results):
         process.stop()
 
 
+def poller(name, endpoint, polls):
+    program = {"shipped": [BENCH / "poll-exporter-shipped"],
+               "botocore": [PYTHON, ROOT / "tests/bench/peers/poll.py"]}.get(name, [PROGRAMS / f"poll-{name}"])
+    return [*map(str, program), f"http://{endpoint}", str(polls)]
+
+
 def polls(endpoint, results, mode):
-    programs = {"exporter": [PROGRAMS / "poll-exporter"], "reqwest": [PROGRAMS / "poll-reqwest"],
-                "sdk": [PROGRAMS / "poll-sdk"], "botocore": [PYTHON, ROOT / "tests/bench/peers/poll.py"]}
-    for name, program in programs.items():
-        count = POLLS_OF_PYTHON if name == "botocore" else POLLS
-        arguments = [*map(str, program), f"http://{endpoint}", str(count)]
-        output = subprocess.run(arguments, check=True, capture_output=True, text=True, env={}).stdout
+    for name in POLLERS:
+        with on_one_cpu():
+            arguments = poller(name, endpoint, POLLS_OF_PYTHON if name == "botocore" else POLLS)
+            output = subprocess.run(arguments, check=True, capture_output=True, text=True, env={}).stdout
         wall, cpu, _ = map(float, output.split())
-        results.setdefault((f"poll, connection {mode}, wall", name), []).append(wall / 1000)
-        results.setdefault((f"poll, connection {mode}, CPU", name), []).append(cpu / 1000)
+        results.setdefault((f"connection {mode}, wall, µs", name), []).append(wall / 1000)
+        results.setdefault((f"connection {mode}, CPU, µs", name), []).append(cpu / 1000)
+
+
+def instructions(endpoint, results, mode, directory):
+    """What a poll executes outside the kernel: two runs' difference."""
+    def run(name, count):
+        file = directory / "callgrind"
+        before = ["valgrind", "--tool=callgrind", f"--callgrind-out-file={file}"]
+        subprocess.run([*before, *poller(name, endpoint, count)], check=True, capture_output=True)
+        return int(re.search(r"^summary: (\d+)", file.read_text(), re.MULTILINE)[1])
+    for name in POLLERS:
+        if name != "botocore":
+            more = run(name, 100 + POLLS_COUNTED) - run(name, 100)
+            results[f"connection {mode}, instructions, thousands", name] = [more / POLLS_COUNTED / 1000]
+
+
+def system_calls(name, imds, body, results, directory):
+    """The system calls of one scrape on a connection that is kept."""
+    process, port, _ = started(name, imds, body)
+    file = directory / "strace"
+    try:
+        scrape(port, 20, 1)
+        arguments = ["strace", "-f", "-c", "-U", "calls,name", "-o", str(file), "-p", str(process.process.pid)]
+        tracer = subprocess.Popen(arguments, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+        tracer.stderr.readline()
+        scrape(port, SCRAPES_COUNTED, 1)
+        tracer.send_signal(signal.SIGINT)
+        tracer.communicate()
+    finally:
+        process.stop()
+    results["system calls per scrape", name] = [int(re.search(r"(\d+) total", file.read_text())[1]) / SCRAPES_COUNTED]
+
+
+def sizes(results):
+    site = next((TOOLS / "python/lib").glob("python*/site-packages"))
+    packages = [site / package for package in PYTHON_PACKAGES]
+    files = (file for package in packages for file in ([package] if package.is_file() else package.rglob("*")))
+    bytes_on_disk = {name: binary(name).stat().st_size for name in ("exporter", "glibc", "blackbox", "node")}
+    bytes_on_disk["python"] = sum(file.stat().st_size for file in files if file.is_file() and file.suffix != ".pyc")
+    for name, size in bytes_on_disk.items():
+        results["on disk, MB", name] = [size / 1e6]
+
+
+def image_layer_mb():
+    """The layer of the image, as a registry stores it."""
+    layer = io.BytesIO()
+    with tarfile.open(fileobj=layer, mode="w") as tar:
+        tar.add(binary("exporter"), "imds-exporter")
+    return len(gzip.compress(layer.getvalue())) / 1e6
 
 
 def main():
@@ -152,32 +253,47 @@ def main():
                 serve(name, endpoints["kept"], body, results)
             for mode, endpoint in endpoints.items():
                 polls(endpoint, results, mode)
+        with tempfile.TemporaryDirectory() as directory:
+            for name in NAMES:
+                system_calls(name, endpoints["kept"], body, results, pathlib.Path(directory))
+            for mode, endpoint in endpoints.items():
+                instructions(endpoint, results, mode, pathlib.Path(directory))
+        sizes(results)
     finally:
         for process in imds.values():
             process.stop()
     report(results, rounds, text.decode())
 
 
+def table(first, names, rows, median):
+    """Values, with how many times the first column's they are; more digits where a ratio is near one."""
+    lines = [f"| {first} | " + " | ".join(names.values()) + " |", "| --- |" + " --- |" * len(names)]
+    for what in rows:
+        own = median[what, next(iter(names))]
+
+        def cell(name):
+            value = median.get((what, name))
+            if value is None:
+                return "–"
+            ratio = value / own if own else 0
+            number = f"{value:,.1f}" if value < 1000 else f"{value:,.0f}"
+            return number if value is own else f"{number} (×{ratio:,.2f})" if ratio < 10 else f"{number} (×{ratio:,.0f})"
+        lines.append(f"| {what} | " + " | ".join(cell(name) for name in names) + " |")
+    return lines
+
+
 def report(results, rounds, exposition):
     median = {key: statistics.median(values) for key, values in results.items()}
-    lines = [f"Medians of {rounds} interleaved rounds; in brackets, how many times imds-exporter's. "
-             "`tests/bench/run` measures again.", "",
-             "| | " + " | ".join(NAMES.values()) + " |", "| --- |" + " --- |" * len(NAMES)]
-    for what in dict.fromkeys(what for what, name in median if name == "blackbox" and what != "growth"):
-        own = median[what, "exporter"]
-        cells = [f"{own:,.1f}"] + [f"{median[what, n]:,.1f} (×{median[what, n] / own:,.1f})" for n in list(NAMES)[1:]]
-        lines.append(f"| {what} | " + " | ".join(cells) + " |")
-    lines += ["", "| one poll, µs | imds-exporter | bare reqwest | official Rust SDK | botocore's fetcher |",
-              "| --- | --- | --- | --- | --- |"]
-    for what in dict.fromkeys(what for what, name in median if name == "sdk"):
-        own = median[what, "exporter"]
-        cells = [f"{own:,.0f}"] + [f"{median[what, n]:,.0f} (×{median[what, n] / own:,.2f})" for n in ("reqwest", "sdk", "botocore")]
-        lines.append(f"| {what.removeprefix('poll, ')} | " + " | ".join(cells) + " |")
+    serving = dict.fromkeys(what for what, name in median if name == "blackbox" and what != "growth")
+    polling = sorted({what for what, name in median if name == "sdk"}, key=lambda what: ("closed" in what, what))
     series = sum(1 for line in exposition.splitlines() if line and not line.startswith("#"))
-    binary = (ROOT / "target/static/imds-exporter").stat().st_size / 1e6
-    lines += ["", f"Static binary, which is all that the image holds: {binary:.2f} MB. Series: {series}. RSS grows by "
-              f"{median['growth', 'exporter']:.0f} KiB from idle over 20,000 scrapes. botocore asks for a session token at every poll: three "
-              "requests, where the others make two."]
+    lines = [f"Medians of {rounds} interleaved rounds; in brackets, how many times the first column's. "
+             "`tests/bench/run` measures again.", "",
+             *table("serving, with a poll a second", NAMES, serving, median), "",
+             *table("one poll", POLLERS, polling, median), "",
+             f"The image is the binary: one layer of {image_layer_mb():.2f} MB as a registry stores it. Series: {series}. RSS grows "
+             f"by {median['growth', 'exporter']:.0f} KiB from idle over 20,000 scrapes. botocore asks for a session token at every "
+             "poll: three requests, where the others make two."]
     text = "\n".join(lines) + "\n"
     (ROOT / "tests/bench/RESULT.md").write_text(text)
     print(text)

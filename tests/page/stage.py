@@ -6,6 +6,7 @@ import json
 import os
 import pathlib
 import re
+import signal
 import socket
 import subprocess
 import sys
@@ -32,12 +33,15 @@ def running(*command, log, **environment):
     """A program with this environment alone, whose output goes to a file."""
     with log.open("wb") as out:
         process = subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL,
-                                   env={"PATH": os.environ["PATH"], **environment})
+                                   env={"PATH": os.environ["PATH"], **environment}, start_new_session=True)
     try:
         yield process
     finally:
-        process.terminate()
+        # The group: Debian's Chromium is a script that does not become it.
+        os.killpg(process.pid, signal.SIGTERM)
         process.wait(timeout=30)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
 
 
 def said(process, log, pattern):
