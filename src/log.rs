@@ -2,9 +2,13 @@
 
 use std::io::IsTerminal;
 
-use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing::span::{Attributes, Id, Record};
+use tracing::{Event, Metadata, Subscriber};
+use tracing_subscriber::filter::{FilterId, LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::registry::{Extensions, ExtensionsMut, LookupSpan, SpanData};
 use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{Layer, fmt};
 
 /// How log lines look.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -61,10 +65,71 @@ pub fn end_on_panic() {
 
 /// Sets up the log of this process; a second call changes nothing.
 pub fn set_up(options: &Options) {
-    let lines = tracing_subscriber::fmt().with_max_level(LevelFilter::TRACE).with_writer(std::io::stderr);
-    let filter = options.filter.clone();
-    let _set_already = match options.format {
-        Format::Text => lines.with_ansi(std::io::stderr().is_terminal()).finish().with(filter).try_init(),
-        Format::Json => lines.json().flatten_event(true).finish().with(filter).try_init(),
+    let lines = fmt::layer().with_writer(std::io::stderr);
+    let lines = match options.format {
+        Format::Text => lines.with_ansi(std::io::stderr().is_terminal()).boxed(),
+        Format::Json => lines.json().flatten_event(true).boxed(),
     };
+    let _set_already = WithoutSpans.with(lines).with(options.filter.clone()).try_init();
+}
+
+/// What the layers stand on, in place of the library's registry: that would keep room for the spans of 4,096 threads,
+/// and this program has none of either.
+struct WithoutSpans;
+
+impl Subscriber for WithoutSpans {
+    fn enabled(&self, _: &Metadata<'_>) -> bool {
+        true
+    }
+
+    fn new_span(&self, _: &Attributes<'_>) -> Id {
+        Id::from_u64(1)
+    }
+
+    fn record(&self, _: &Id, _: &Record<'_>) {}
+
+    fn record_follows_from(&self, _: &Id, _: &Id) {}
+
+    fn event(&self, _: &Event<'_>) {}
+
+    fn enter(&self, _: &Id) {}
+
+    fn exit(&self, _: &Id) {}
+}
+
+impl LookupSpan<'_> for WithoutSpans {
+    type Data = NoSpan;
+
+    fn span_data(&self, _: &Id) -> Option<NoSpan> {
+        None
+    }
+}
+
+/// A span that is kept: there is none.
+enum NoSpan {}
+
+impl SpanData<'_> for NoSpan {
+    fn id(&self) -> Id {
+        match *self {}
+    }
+
+    fn metadata(&self) -> &'static Metadata<'static> {
+        match *self {}
+    }
+
+    fn parent(&self) -> Option<&Id> {
+        match *self {}
+    }
+
+    fn extensions(&self) -> Extensions<'_> {
+        match *self {}
+    }
+
+    fn extensions_mut(&self) -> ExtensionsMut<'_> {
+        match *self {}
+    }
+
+    fn is_enabled_for(&self, _: FilterId) -> bool {
+        match *self {}
+    }
 }

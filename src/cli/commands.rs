@@ -9,9 +9,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Deserialize;
-use tokio::net::TcpListener;
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::low_level::pipe;
+use tokio::io::AsyncReadExt;
+use tokio::net::{TcpListener, UnixStream};
 use tokio::runtime::Builder;
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::{Instant, sleep_until, timeout_at};
 use tracing::{error, field, info};
 
@@ -202,12 +204,15 @@ pub(super) fn block_on(command: impl Future<Output = io::Result<ExitCode>>) -> E
 }
 
 /// Ends with SIGTERM or Ctrl-C.
+// Not tokio's: for each of 128 signals it keeps what would be resident.
 pub(super) fn stop_signal() -> io::Result<impl Future<Output = ()>> {
-    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let (came, comes) = std::os::unix::net::UnixStream::pair()?;
+    pipe::register(SIGINT, comes.try_clone()?)?;
+    pipe::register(SIGTERM, comes)?;
+    came.set_nonblocking(true)?;
+    let mut came = UnixStream::from_std(came)?;
     Ok(async move {
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-        }
+        // An error would come with the signal's end of the pair, which this process holds for good.
+        let _one = came.read_u8().await;
     })
 }

@@ -27,6 +27,7 @@ const PLACES: &[(&str, &[&str])] = &[
     ("hyper::server", &["http"]),
     ("envy::", &["config"]),
     ("lexopt::", &["cli"]),
+    ("signal_hook::", &["cli"]),
     ("procfs::", &["process"]),
     ("toml::", &["simulator"]),
     ("httparse::", &["simulator"]),
