@@ -239,7 +239,8 @@ def image_layer_mb():
 
 def main():
     rounds, results = int(sys.argv[1]), {}
-    imds = {mode: Process([BENCH / "imds", argument]) for mode, argument in (("kept", "keep"), ("closed", "close"))}
+    with on_one_cpu():
+        imds = {mode: Process([BENCH / "imds", argument]) for mode, argument in (("kept", "keep"), ("closed", "close"))}
     endpoints = {mode: process.process.stdout.readline().strip() for mode, process in imds.items()}
     body = BENCH / "body.txt"
     try:
