@@ -18,6 +18,7 @@ import socket
 import subprocess
 import threading
 import time
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -216,3 +217,9 @@ def test_the_shipped_binary_stays_small_under_attack():
                 assert resident_kib(pid) < 8 * 1024
                 assert "imds_" in exposition(port)
         assert resident_kib(pid) < 8 * 1024
+
+
+def test_the_benchmark_polls_with_the_profile_of_the_release():
+    own, benchmarks = (tomllib.loads((ROOT / file).read_text())["profile"] for file in ("Cargo.toml", "tests/bench/Cargo.toml"))
+    benchmarks["shipped"].pop("inherits")
+    assert {**benchmarks["release"], **benchmarks["shipped"]} == own["release"]
