@@ -49,3 +49,8 @@ pub mod statefile;
 pub mod status;
 pub mod systemd;
 pub mod web;
+
+/// Here, and not beside `main`, so that whatever measures the library has it too.
+#[cfg(target_env = "musl")]
+#[global_allocator]
+static ALLOCATOR: dlmalloc::GlobalDlmalloc = dlmalloc::GlobalDlmalloc;

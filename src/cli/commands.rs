@@ -206,11 +206,10 @@ pub(super) fn block_on(command: impl Future<Output = io::Result<ExitCode>>) -> E
 /// Ends with SIGTERM or Ctrl-C.
 // Not tokio's: for each of 128 signals it keeps what would be resident.
 pub(super) fn stop_signal() -> io::Result<impl Future<Output = ()>> {
-    let (came, comes) = std::os::unix::net::UnixStream::pair()?;
+    let (mut came, comes) = UnixStream::pair()?;
+    let comes = comes.into_std()?;
     pipe::register(SIGINT, comes.try_clone()?)?;
     pipe::register(SIGTERM, comes)?;
-    came.set_nonblocking(true)?;
-    let mut came = UnixStream::from_std(came)?;
     Ok(async move {
         // An error would come with the signal's end of the pair, which this process holds for good.
         let _one = came.read_u8().await;

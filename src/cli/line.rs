@@ -121,11 +121,9 @@ pub(super) fn read<Run>(
         return Ok(Asked::Help(command));
     }
     let command = command.unwrap_or(&commands[0]);
-    for option in command.options.iter().filter(|option| !given.has(option.name)).collect::<Vec<_>>() {
-        if let Some(default) = option.value.as_ref().and_then(|value| value.default) {
-            given.0.push((option.name, default.to_owned()));
-        }
-    }
+    let missing = command.options.iter().filter(|option| !given.has(option.name));
+    let defaults: Vec<_> = missing.filter_map(|option| Some((option.name, option.default()?.to_owned()))).collect();
+    given.0.extend(defaults);
     Ok(Asked::Run(command, given))
 }
 
@@ -189,9 +187,13 @@ impl Display for Opt {
 }
 
 impl Opt {
+    fn default(&self) -> Option<&'static str> {
+        self.value.as_ref().and_then(|value| value.default)
+    }
+
     fn explained(&self) -> String {
         let mut text = self.about.to_owned();
-        if let Some(default) = self.value.as_ref().and_then(|value| value.default) {
+        if let Some(default) = self.default() {
             write!(text, " [default: {default}]").expect("a String takes all");
         }
         text

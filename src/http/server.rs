@@ -108,7 +108,8 @@ async fn connection(
 ) {
     // One timer for many requests: a request wakes nobody, and the timer is set anew when it has run out.
     let quiet = async {
-        while let until = place.asked_at() + limits.quiet
+        while let Some(asked_at) = place.asked_at()
+            && let until = asked_at + limits.quiet
             && until > monotonic()
         {
             sleep_until(until).await;
@@ -200,7 +201,6 @@ struct Open {
 struct Place {
     places: Places,
     number: u64,
-    opened_at: Instant,
 }
 
 impl Places {
@@ -217,9 +217,8 @@ impl Places {
         }
         let number = order.next;
         order.next += 1;
-        let opened_at = monotonic();
-        order.open.push_back(Open { number, asked_at: opened_at, _keep: sender });
-        (Place { places: self.clone(), number, opened_at }, receiver)
+        order.open.push_back(Open { number, asked_at: monotonic(), _keep: sender });
+        (Place { places: self.clone(), number }, receiver)
     }
 }
 
@@ -233,10 +232,10 @@ impl Place {
         }
     }
 
-    /// When the last request came, or the connection.
-    fn asked_at(&self) -> Instant {
+    /// When the last request came, or the connection; nothing once the place was given to another one.
+    fn asked_at(&self) -> Option<Instant> {
         let order = self.places.lock();
-        order.open.iter().find(|place| place.number == self.number).map_or(self.opened_at, |place| place.asked_at)
+        order.open.iter().find(|place| place.number == self.number).map(|place| place.asked_at)
     }
 }
 

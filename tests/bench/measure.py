@@ -10,9 +10,7 @@ import gzip
 import io
 import os
 import pathlib
-import re
 import signal
-import socket
 import statistics
 import subprocess
 import sys
@@ -20,6 +18,8 @@ import tarfile
 import tempfile
 import time
 import urllib.request
+
+import counting
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 BENCH, TOOLS = ROOT / "target/bench", ROOT / "target/tools"
@@ -50,12 +50,6 @@ POLLERS = {
 PYTHON_PACKAGES = ("boto3", "botocore", "s3transfer", "jmespath", "dateutil", "urllib3", "six.py", "prometheus_client")
 ALL_CPUS = os.sched_getaffinity(0)
 ONE_CPU = {min(ALL_CPUS)}
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 @contextlib.contextmanager
@@ -89,8 +83,7 @@ class Process:
         return sum(int((task / "schedstat").read_text().split()[0]) for task in tasks) / 1000
 
     def rss_kib(self):
-        status = (self.proc / "status").read_text()
-        return int(next(line.split()[1] for line in status.splitlines() if line.startswith("VmRSS:")))
+        return counting.resident_kib(self.process.pid)
 
     def stop(self):
         self.process.kill()
@@ -124,7 +117,7 @@ def command(name, port, imds, body):
 
 def started(name, imds, body):
     """The program once it answers, its port and the milliseconds that this took."""
-    port = free_port()
+    port = counting.free_port()
     arguments, environment = command(name, port, imds, body)
     began = time.perf_counter()
     process = Process(arguments, environment)
@@ -165,10 +158,11 @@ def serve(name, imds, body, results):
         scrape(port, scrapes, LOAD_CONNECTIONS)
         figures = {"start to first answer, ms": start_ms, "RSS idle, KiB": idle, "CPU idle, µs/s": idle_cpu,
                    "CPU per scrape, µs": per_scrape, "scrape p50, µs": p50, "scrape p99, µs": p99,
-                   "RSS after 10,000 scrapes and load, KiB": process.rss_kib()}
+                   f"RSS after {SCRAPES:,} scrapes and load, KiB": process.rss_kib()}
         for what, value in figures.items():
             results.setdefault((what, name), []).append(value)
-        results.setdefault(("growth", name), []).append(process.rss_kib() - idle)
+        if name == "exporter":
+            results.setdefault(("growth", name), []).append(process.rss_kib() - idle)
     finally:
         process.stop()
 
@@ -198,10 +192,9 @@ def polls(endpoint, results, mode, names):
 def instructions(endpoint, results, mode, directory):
     """What a poll executes outside the kernel: two runs' difference."""
     def run(name, count):
-        file = directory / "callgrind"
-        before = ["valgrind", "--tool=callgrind", f"--callgrind-out-file={file}"]
+        before, executed = counting.callgrind(directory)
         subprocess.run([*before, *poller(name, endpoint, count)], check=True, capture_output=True)
-        return int(re.search(r"^summary: (\d+)", file.read_text(), re.MULTILINE)[1])
+        return executed()
     for name in POLLERS:
         if name != "botocore":
             more = run(name, 100 + POLLS_COUNTED) - run(name, 100)
@@ -211,18 +204,17 @@ def instructions(endpoint, results, mode, directory):
 def system_calls(name, imds, body, results, directory):
     """The system calls of one scrape on a connection that is kept."""
     process, port, _ = started(name, imds, body)
-    file = directory / "strace"
+    before, made = counting.strace(directory)
     try:
         scrape(port, 20, 1)
-        arguments = ["strace", "-f", "-c", "-U", "calls,name", "-o", str(file), "-p", str(process.process.pid)]
-        tracer = subprocess.Popen(arguments, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+        tracer = subprocess.Popen([*before, "-p", str(process.process.pid)], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
         tracer.stderr.readline()
         scrape(port, SCRAPES_COUNTED, 1)
         tracer.send_signal(signal.SIGINT)
         tracer.communicate()
     finally:
         process.stop()
-    results["system calls per scrape", name] = [int(re.search(r"(\d+) total", file.read_text())[1]) / SCRAPES_COUNTED]
+    results["system calls per scrape", name] = [made() / SCRAPES_COUNTED]
 
 
 def sizes(results):
@@ -244,7 +236,7 @@ def image_layer_mb():
 
 
 def main():
-    rounds, results = int(sys.argv[1]), {}
+    rounds, serving, polling = int(sys.argv[1]), {}, {}
     with on_one_cpu():
         imds = {mode: Process([BENCH / "imds", argument]) for mode, argument in (("kept", "keep"), ("closed", "close"))}
     endpoints = {mode: process.process.stdout.readline().strip() for mode, process in imds.items()}
@@ -257,28 +249,30 @@ def main():
         process.stop()
         for number in range(rounds):
             for name in rotated(NAMES, number):
-                serve(name, endpoints["kept"], body, results)
+                serve(name, endpoints["kept"], body, serving)
         # Apart: a minute later the kernel clears thousands of closed connections away, on whoever runs then.
         for number in range(rounds):
             for mode, endpoint in endpoints.items():
-                polls(endpoint, results, mode, rotated(POLLERS, number))
+                polls(endpoint, polling, mode, rotated(POLLERS, number))
         with tempfile.TemporaryDirectory() as directory:
             for name in NAMES:
-                system_calls(name, endpoints["kept"], body, results, pathlib.Path(directory))
+                system_calls(name, endpoints["kept"], body, serving, pathlib.Path(directory))
             for mode, endpoint in endpoints.items():
-                instructions(endpoint, results, mode, pathlib.Path(directory))
-        sizes(results)
+                instructions(endpoint, polling, mode, pathlib.Path(directory))
+        sizes(serving)
     finally:
         for process in imds.values():
             process.stop()
-    report(results, rounds, text.decode())
+    report(serving, polling, rounds, text.decode())
 
 
-def table(first, names, rows, median):
-    """Values, with how many times the first column's they are; more digits where a ratio is near one."""
+def table(first, names, results):
+    """Medians, with how many times the first column's they are; more digits where a ratio is near one."""
+    median = {key: statistics.median(values) for key, values in results.items()}
+    base = next(iter(names))
     lines = [f"| {first} | " + " | ".join(names.values()) + " |", "| --- |" + " --- |" * len(names)]
-    for what in rows:
-        own = median[what, next(iter(names))]
+    for what in dict.fromkeys(what for what, _ in results):
+        own = median[what, base]
 
         def cell(name):
             value = median.get((what, name))
@@ -286,23 +280,24 @@ def table(first, names, rows, median):
                 return "–"
             ratio = value / own if own else 0
             number = f"{value:,.1f}" if value < 1000 else f"{value:,.0f}"
-            return number if value is own else f"{number} (×{ratio:,.2f})" if ratio < 10 else f"{number} (×{ratio:,.0f})"
+            return number if name == base else f"{number} (×{ratio:,.2f})" if ratio < 10 else f"{number} (×{ratio:,.0f})"
         lines.append(f"| {what} | " + " | ".join(cell(name) for name in names) + " |")
     return lines
 
 
-def report(results, rounds, exposition):
-    median = {key: statistics.median(values) for key, values in results.items()}
-    serving = dict.fromkeys(what for what, name in median if name == "exporter" and "connection" not in what and what != "growth")
-    polling = sorted({what for what, name in median if name == "sdk"}, key=lambda what: ("closed" in what, what))
-    series = sum(1 for line in exposition.splitlines() if line and not line.startswith("#"))
+def kept_first(polling):
+    return dict(sorted(polling.items(), key=lambda item: ("closed" in item[0][0], item[0])))
+
+
+def report(serving, polling, rounds, exposition):
+    growth = statistics.median(serving.pop(("growth", "exporter")))
     lines = [f"Medians of {rounds} interleaved rounds; in brackets, how many times the first column's. "
              "`tests/bench/run` measures again.", "",
-             *table("serving, with a poll a second", NAMES, serving, median), "",
-             *table("one poll", POLLERS, polling, median), "",
-             f"The image is the binary: one layer of {image_layer_mb():.2f} MB as a registry stores it. Series: {series}. RSS grows "
-             f"by {median['growth', 'exporter']:.0f} KiB from idle over 20,000 scrapes. botocore asks for a session token at every "
-             "poll: three requests, where the others make two."]
+             *table("serving, with a poll a second", NAMES, serving), "",
+             *table("one poll", POLLERS, kept_first(polling)), "",
+             f"The image is the binary: one layer of {image_layer_mb():.2f} MB as a registry stores it. Series: "
+             f"{counting.series(exposition)}. RSS grows by {growth:.0f} KiB from idle over {2 * SCRAPES:,} scrapes. botocore asks "
+             "for a session token at every poll: three requests, where the others make two."]
     text = "\n".join(lines) + "\n"
     (ROOT / "tests/bench/RESULT.md").write_text(text)
     print(text)

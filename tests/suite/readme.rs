@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 
 use imds_exporter::config::VARIABLES;
-use imds_exporter::http::Page;
+use imds_exporter::http::{Limits, Page};
 use imds_exporter::metrics::catalog;
 use imds_exporter::model::Kind;
 
@@ -55,6 +55,20 @@ fn routes() -> String {
     table
 }
 
+fn bounds() -> String {
+    let Limits { connections, handshake, head_bytes, headers, quiet, drain } = Limits::default();
+    let [handshake, quiet, drain] = [handshake, quiet, drain].map(humantime::format_duration);
+    let head_kib = head_bytes / 1024;
+    format!(
+        "| bound | value | beyond it |\n| --- | --- | --- |\n\
+         | connections | {connections} | the one that was quiet for longest is closed |\n\
+         | time for a request's head, and from there to the next one's, the taking of the answer included | {quiet} | closed |\n\
+         | a request's head | {head_kib} KiB, {headers} headers | 431 or closed |\n\
+         | TLS handshake | {handshake} | closed |\n\
+         | answers that are being written at the end | {drain} | cut off |\n"
+    )
+}
+
 /// The text between the markers of `name` is replaced.
 fn with_section(readme: &str, name: &str, text: &str) -> String {
     let (open, close) = (format!("<!-- generated: {name} -->\n"), "<!-- end -->");
@@ -71,6 +85,7 @@ fn the_readmes_tables_are_current() {
         ("kinds", kinds()),
         ("variables", variables()),
         ("routes", routes()),
+        ("bounds", bounds()),
         ("cost", text("tests/bench/RESULT.md")),
     ];
     let readme = text("README.md");

@@ -7,10 +7,6 @@ use imds_exporter::clock::SystemClock;
 use imds_exporter::imds::{Endpoint, Imds, Options};
 use imds_exporter::source::Source;
 
-#[cfg(target_env = "musl")]
-#[global_allocator]
-static ALLOCATOR: dlmalloc::GlobalDlmalloc = dlmalloc::GlobalDlmalloc;
-
 fn main() {
     let make = async |endpoint: String| {
         let endpoint = Endpoint::parse(&endpoint).expect("an endpoint");
