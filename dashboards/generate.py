@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""Writes the dashboards from their source. Needs Python alone.
+"""Generates the dashboards from their source. Requires only Python.
 
     dashboards/generate.py          write the JSON files
-    dashboards/generate.py --check  exit 1 if one of them is not what the source says
+    dashboards/generate.py --check  exit with status 1 if a JSON file differs from what the source generates
 """
 
 import json
@@ -18,7 +18,7 @@ DASHBOARDS = {"imds-instance.json": instance.DASHBOARD, "imds-fleet.json": fleet
 
 
 def text(dashboard):
-    """The JSON as it is committed."""
+    """The JSON file's content."""
     return json.dumps(dashboard, indent=2, ensure_ascii=False) + "\n"
 
 
@@ -27,7 +27,7 @@ def main():
              if not (HERE / name).exists() or (HERE / name).read_text(encoding="utf-8") != text(one)]
     if "--check" in sys.argv[1:]:
         for name in stale:
-            print(f"dashboards/{name} is not what its source says: run dashboards/generate.py", file=sys.stderr)
+            print(f"dashboards/{name} differs from its source: run dashboards/generate.py", file=sys.stderr)
         return 1 if stale else 0
     for name in stale:
         (HERE / name).write_text(text(DASHBOARDS[name]), encoding="utf-8")

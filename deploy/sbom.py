@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""Writes the bill of materials of the program as CycloneDX JSON: what is linked or run to build it, with versions,
-licences and checksums, from Cargo's own metadata.
+"""Writes the software bill of materials (SBOM) of the program as CycloneDX JSON. It lists the packages that are linked
+into the program or run to build it, with versions, licenses and checksums, from Cargo's own metadata.
 
-    deploy/sbom.py [features, as for cargo --features; none by default, as the image is built] > sbom.json
+    deploy/sbom.py [features, as for cargo --features; none by default, like the image] > sbom.json
 """
 
 import json
@@ -22,7 +22,7 @@ def cargo(command, features):
 
 
 def bill(features=""):
-    # What is built: Cargo's metadata would add what tests switch on in the same crates.
+    # `cargo tree` gives what is built; `cargo metadata` also includes what tests enable in the same crates.
     target = ["--target", os.environ["TARGET"]] if "TARGET" in os.environ else []
     tree = cargo(["tree", "--edges=normal,build", "--prefix=none", "--no-dedupe", *target], features)
     built = {tuple(line.split()[:2]) for line in tree.splitlines() if line.strip()}

@@ -1,7 +1,7 @@
 """Building blocks of the dashboards: selectors, panels, variables, links.
 
-Owns what every panel has in common. Must not know which panel answers which question.
-The result is Grafana's classic JSON model, readable by Grafana 10 and later and by file provisioning.
+Owns what all panels have in common. Must not know which panel answers which question. The result is Grafana's classic
+JSON model, which Grafana 10 and later and file provisioning can read.
 """
 
 SCHEMA_VERSION = 39
@@ -10,11 +10,12 @@ TAG = "imds-exporter"
 INSTANCE_UID = "imds-exporter-instance"
 FLEET_UID = "imds-exporter-fleet"
 
-# Okabe and Ito's palette: tells apart for the common kinds of colour blindness. Blue is good, vermillion is bad.
+# The palette of Okabe and Ito, which is distinguishable with the common kinds of color blindness. Blue is good,
+# vermilion is bad.
 GOOD, WARN, BAD, NEUTRAL = "#0072B2", "#E69F00", "#D55E00", "#808080"
 SERIES = ["#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442"]
 
-# The kinds of failure by what they are about, as expressions on their names.
+# The kinds of failure in groups, as regular expressions on their names, each with a color.
 KINDS = {
     "^(connect_|network_|read_timeout|connection_|hop_limit)": SERIES[0],
     "^(token_|unauthorized|imds_disabled|forbidden|disabled_by)": SERIES[1],
@@ -24,20 +25,20 @@ KINDS = {
 }
 STEPS = {"token": SERIES[0], "role": SERIES[1], "credentials": SERIES[2]}
 
-# From here on botocore refuses to sign when it cannot refresh.
+# Below this time to expiry, botocore refuses to sign if it cannot refresh.
 SDK_REFUSES_BELOW = 900
 
 TARGET = 'job=~"$job", instance=~"$instance", cluster=~"$cluster", namespace=~"$namespace"'
 
 
-def m(metric, labels=""):
-    """A selector: the metric on the chosen targets."""
+def selector(metric, labels=""):
+    """A selector: the metric of the selected targets."""
     return f"{metric}{{{labels + ', ' if labels else ''}{TARGET}}}"
 
 
 def rate(metric, labels="", function="rate"):
-    """The rate of a counter, or its increase."""
-    return f"{function}({m(metric, labels)}[$__rate_interval])"
+    """The rate or the increase of a counter."""
+    return f"{function}({selector(metric, labels)}[$__rate_interval])"
 
 
 def quantile(q, metric, by):
@@ -53,21 +54,21 @@ def slower_than_1_s():
     """
 
 
-def remaining():
-    """Time to expiry, negative once past."""
-    return f"{m('imds_credentials_expiration_timestamp_seconds')} - time()"
+def time_to_expiry():
+    """Time to expiry; negative once past."""
+    return f"{selector('imds_credentials_expiration_timestamp_seconds')} - time()"
 
 
-def stuck():
-    """1 where a client that is created now works and one created at the exporter's start does not, else 0."""
+def clients_stuck():
+    """1 if a client that is created now has credentials and one created when the exporter started does not, else 0."""
     return f"""
-        (1 - max without (created) ({m('imds_client_usable', 'created="at_start"')}))
-        * min without (created) ({m('imds_client_usable', 'created="now"')})
+        (1 - max without (created) ({selector('imds_client_usable', 'created="at_start"')}))
+        * min without (created) ({selector('imds_client_usable', 'created="now"')})
     """
 
 
 def query(expr, legend="", *, instant=False, format="time_series"):
-    """One query of a panel; its refId is set by the panel."""
+    """One query of a panel; the panel sets its refId."""
     return {
         "datasource": DATASOURCE,
         "editorMode": "code",
@@ -79,33 +80,33 @@ def query(expr, legend="", *, instant=False, format="time_series"):
     }
 
 
-def instant(expr, legend=""):
-    """The value at the end of the chosen time."""
+def instant_query(expr, legend=""):
+    """A query for the value at the end of the selected time range."""
     return query(expr, legend, instant=True)
 
 
-def rows(expr):
-    """The same as rows of a table."""
+def table_query(expr):
+    """The same, as rows of a table."""
     return query(expr, instant=True, format="table")
 
 
-def steps(*pairs):
-    """Thresholds: the first colour holds from minus infinity on, each further one from its value on."""
+def threshold_steps(*pairs):
+    """Thresholds as (value, color): the first color applies from minus infinity, each other one from its value."""
     return {"mode": "absolute", "steps": [{"color": color, "value": value} for value, color in pairs]}
 
 
-def levels(*pairs):
-    """Thresholds of figures. Where there is no figure, Grafana takes the first colour: it is neither good nor bad."""
-    return steps((None, NEUTRAL), *pairs)
+def stat_thresholds(*pairs):
+    """Thresholds of single values. Without a value, Grafana uses the first color: it is neither good nor bad."""
+    return threshold_steps((None, NEUTRAL), *pairs)
 
 
-BELOW_ALL = -1e9
-EXPIRY_LEVELS = levels((BELOW_ALL, BAD), (SDK_REFUSES_BELOW, WARN), (2 * SDK_REFUSES_BELOW, GOOD))
-SKEW_LEVELS = levels((BELOW_ALL, BAD), (-300, WARN), (-60, GOOD), (60, WARN), (300, BAD))
+LOWEST = -1e9
+EXPIRY_LEVELS = stat_thresholds((LOWEST, BAD), (SDK_REFUSES_BELOW, WARN), (2 * SDK_REFUSES_BELOW, GOOD))
+SKEW_LEVELS = stat_thresholds((LOWEST, BAD), (-300, WARN), (-60, GOOD), (60, WARN), (300, BAD))
 
 
-def words(mapping):
-    """Values shown as words: {value: (text, colour)} or {value: text}."""
+def value_mappings(mapping):
+    """Value mappings: {value: (text, color)} or {value: text}."""
     options = {}
     for index, (value, shown) in enumerate(mapping.items()):
         text, color = (shown, None) if isinstance(shown, str) else shown
@@ -114,24 +115,24 @@ def words(mapping):
 
 
 def override(name, **properties):
-    """Settings of one field, by its name in the panel."""
+    """An override for one field, by its name in the panel."""
     return {
         "matcher": {"id": "byName", "options": name},
         "properties": [{"id": key.replace("__", "."), "value": value} for key, value in properties.items()],
     }
 
 
-def runbook(instance="${__field.labels.instance}", anchor="", title="Runbook"):
+def runbook_link(instance="${__field.labels.instance}", anchor="", title="Runbook"):
     """A link to the runbook that the exporter itself serves."""
     return {"title": title, "url": f"http://{instance}/runbook{'#' + anchor if anchor else ''}", "targetBlank": True}
 
 
 def panel(kind, title, description, queries, *, width, height, unit=None, thresholds=None, mappings=None, links=(),
           overrides=(), options=None, custom=None, no_value=None, color=None, transformations=(), **defaults):
-    """A panel without a place: `layout` gives it one."""
+    """A panel without a position, which `layout` sets."""
     field = {
         "color": color or {"mode": "thresholds"},
-        "thresholds": thresholds or levels(),
+        "thresholds": thresholds or stat_thresholds(),
         "links": list(links),
         "custom": custom or {},
     } | defaults
@@ -155,7 +156,7 @@ def panel(kind, title, description, queries, *, width, height, unit=None, thresh
 
 
 def stat(title, description, expr, legend="", *, width=4, height=4, text="value", background=True, **rest):
-    """One figure. `text` is Grafana's textMode."""
+    """A single value. `text` is Grafana's textMode."""
     options = {
         "colorMode": "background" if background else "value",
         "graphMode": "none",
@@ -165,14 +166,14 @@ def stat(title, description, expr, legend="", *, width=4, height=4, text="value"
         "wideLayout": True,
         "reduceOptions": {"calcs": ["lastNotNull"], "fields": "", "values": False},
     }
-    return panel("stat", title, description, [instant(expr, legend)], width=width, height=height, options=options,
+    return panel("stat", title, description, [instant_query(expr, legend)], width=width, height=height, options=options,
                  **rest)
 
 
 def graph(title, description, queries, *, width=12, height=8, unit, stack=False, bars=False, line_at=None, colors=None,
           fill=0, **rest):
-    """Lines over time. `line_at` draws a line across, at a value above which it is bad unless `thresholds` say other.
-    `colors` paints series by a regular expression on their names."""
+    """Lines over time. `line_at` draws a threshold line; values above it are bad, unless `thresholds` says otherwise.
+    `colors` sets the color of series by a regular expression on their names."""
     custom = {
         "drawStyle": "bars" if bars else "line",
         "lineInterpolation": "linear",
@@ -185,18 +186,18 @@ def graph(title, description, queries, *, width=12, height=8, unit, stack=False,
         "thresholdsStyle": {"mode": "dashed" if line_at is not None else "off"},
     }
     if line_at is not None:
-        rest.setdefault("thresholds", steps((None, "transparent"), (line_at, BAD)))
+        rest.setdefault("thresholds", threshold_steps((None, "transparent"), (line_at, BAD)))
     options = {
         "legend": {"displayMode": "list", "placement": "bottom", "showLegend": True, "calcs": []},
         "tooltip": {"mode": "multi", "sort": "desc"},
     }
     return panel("timeseries", title, description, queries, width=width, height=height, unit=unit, custom=custom,
-                 options=options, color={"mode": "shades", "fixedColor": SERIES[0]}, overrides=painted(colors or {}),
-                 **rest)
+                 options=options, color={"mode": "shades", "fixedColor": SERIES[0]},
+                 overrides=color_overrides(colors or {}), **rest)
 
 
-def painted(colors):
-    """Overrides that colour series by a regular expression on their names; several of one kind get its shades."""
+def color_overrides(colors):
+    """Overrides that color series by a regular expression on their names; several matches get shades of the color."""
     return [{"matcher": {"id": "byRegexp", "options": f"/{pattern}/"},
              "properties": [{"id": "color", "value": {"mode": "shades", "fixedColor": color}}]}
             for pattern, color in colors.items()]
@@ -218,7 +219,7 @@ def timeline(title, description, queries, *, width=24, height=6, **rest):
 
 
 def table(title, description, queries, *, columns, width=12, height=8, sort=None, merge=False, **rest):
-    """Rows. `columns` maps the names that Prometheus gives to the headings, in their order; all others are hidden."""
+    """A table. `columns` maps Prometheus' field names to headings, in their order; all other fields are hidden."""
     order = list(columns)
     transformations = [{"id": "merge", "options": {}}] if merge else []
     transformations += [
@@ -240,7 +241,7 @@ COLORED = {"type": "color-background", "mode": "basic"}
 
 
 def heatmap(title, description, expr, *, width=12, height=8, unit):
-    """How values spread over a classic histogram's buckets."""
+    """The distribution of values over the buckets of a classic histogram."""
     options = {
         "calculate": False,
         "cellGap": 1,
@@ -258,8 +259,8 @@ def heatmap(title, description, expr, *, width=12, height=8, unit):
                  options=options, unit="short")
 
 
-def bars(title, description, expr, legend, *, width=12, height=8, unit="short", **rest):
-    """A few named figures side by side."""
+def bar_gauge(title, description, expr, legend, *, width=12, height=8, unit="short", **rest):
+    """A few named values as bars."""
     options = {
         "displayMode": "basic",
         "orientation": "horizontal",
@@ -272,12 +273,12 @@ def bars(title, description, expr, legend, *, width=12, height=8, unit="short", 
         "maxVizHeight": 300,
         "reduceOptions": {"calcs": ["lastNotNull"], "fields": "", "values": False},
     }
-    return panel("bargauge", title, description, [instant(expr, legend)], width=width, height=height, unit=unit,
+    return panel("bargauge", title, description, [instant_query(expr, legend)], width=width, height=height, unit=unit,
                  options=options, **rest)
 
 
 def layout(*sections):
-    """Places panels from left to right and top to bottom, each section under a row that asks its question."""
+    """Positions the panels from left to right and top to bottom, each section below a row with its question."""
     placed, y = [], 0
     for question, panels in sections:
         placed.append({"type": "row", "title": question, "collapsed": False, "panels": [],
@@ -293,7 +294,7 @@ def layout(*sections):
 
 
 def variables(*, all_instances):
-    """Data source, then the targets. `cluster` and `namespace` are not everywhere: `.*` also matches their absence."""
+    """Data source and targets. The labels `cluster` and `namespace` may be absent: `.*` also matches this."""
     def target(name, query, all_value, *, include_all):
         return {
             "name": name, "label": name.title(), "type": "query", "datasource": DATASOURCE,
@@ -316,7 +317,7 @@ def variables(*, all_instances):
 
 
 def annotation(name, expr, color, title, text, *, at_value=False, enable=True):
-    """Marks on every graph: where the expression has values, or, with `at_value`, at the time that is its value."""
+    """Marks on all graphs: where the expression has values or, with `at_value`, at the time given by its value."""
     return {
         "name": name, "datasource": DATASOURCE, "enable": enable, "hide": False, "iconColor": color,
         "target": {"refId": "Anno", "expr": " ".join(expr.split()), "interval": "60s"},
@@ -325,7 +326,7 @@ def annotation(name, expr, color, title, text, *, at_value=False, enable=True):
 
 
 def dashboard(uid, title, description, *, panels, variables, annotations, links, refresh, past):
-    """The whole document."""
+    """The dashboard as a document."""
     builtin = {"name": "Annotations & Alerts", "builtIn": 1, "type": "dashboard", "enable": True, "hide": True,
                "iconColor": SERIES[4], "datasource": {"type": "grafana", "uid": "-- Grafana --"}}
     return {
@@ -338,13 +339,13 @@ def dashboard(uid, title, description, *, panels, variables, annotations, links,
     }
 
 
-def to_page(title, url, tooltip=""):
+def page_link(title, url, tooltip=""):
     """A link at the top of the dashboard."""
     return {"type": "link", "title": title, "url": url, "tooltip": tooltip, "icon": "doc", "targetBlank": True,
             "asDropdown": False, "includeVars": False, "keepTime": False, "tags": []}
 
 
-def to_dashboard(title, uid):
-    """A link to the other dashboard that takes the chosen time and targets along."""
+def dashboard_link(title, uid):
+    """A link to another dashboard that keeps the selected time range and targets."""
     return {"type": "link", "title": title, "url": f"/d/{uid}", "tooltip": "", "icon": "dashboard",
             "targetBlank": False, "asDropdown": False, "includeVars": True, "keepTime": True, "tags": []}

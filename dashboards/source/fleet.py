@@ -1,111 +1,122 @@
-"""Thousands of exporters: how many are fine, which are worst. No graph has one line per exporter."""
+"""The dashboard of a fleet: how many exporters are fine, which ones are worst. No graph has one line per exporter."""
 
 from source.blocks import (
     BAD, COLORED, EXPIRY_LEVELS, FLEET_UID, GOOD, INSTANCE_UID, KINDS, SDK_REFUSES_BELOW, SERIES, SKEW_LEVELS, STEPS,
-    WARN, annotation, bars, dashboard, graph, layout, levels, m, override, quantile, query, rate, remaining, rows,
-    runbook, slower_than_1_s, stat, steps, stuck, table, to_dashboard, variables,
+    WARN, annotation, bar_gauge, clients_stuck, dashboard, dashboard_link, graph, layout, override, quantile, query,
+    rate, runbook_link, selector, slower_than_1_s, stat, stat_thresholds, table, table_query, threshold_steps,
+    time_to_expiry, variables,
 )
 
-# What names an exporter. Labels that a set-up does not have are simply not there.
-WHO = "cluster, namespace, job, instance"
+# The labels that identify an exporter. Labels that a setup does not use are absent.
+IDENTITY = "cluster, namespace, job, instance"
 COLUMNS = {"cluster": "Cluster", "namespace": "Namespace", "job": "Job", "instance": "Instance"}
-WORST = 50
+MAX_ROWS = 50
 
-UP = m("imds_up")
+UP = selector("imds_up")
+LAST_SUCCESS = selector("imds_fetch_last_success_timestamp_seconds")
+PROCESS_START = selector("process_start_time_seconds")
 FAILING_FOR = f"""
-    max by ({WHO}) (
-      time() - ({m('imds_fetch_last_success_timestamp_seconds')} or {m('process_start_time_seconds')}) and {UP} == 0
+    max by ({IDENTITY}) (
+      time() - ({LAST_SUCCESS} or {PROCESS_START}) and {UP} == 0
     )
 """
-WORST_FAILING = f"topk({WORST}, {FAILING_FOR})"
+FAILING_LONGEST = f"topk({MAX_ROWS}, {FAILING_FOR})"
 STALLED = f"""
-    time() - {m('imds_fetch_last_attempt_timestamp_seconds')} > bool 5 * {m('imds_poll_interval_seconds')}
+    time() - {selector('imds_fetch_last_attempt_timestamp_seconds')}
+      > bool 5 * {selector('imds_poll_interval_seconds')}
 """
-SKEW = f"abs({m('imds_clock_skew_seconds')})"
-BAD_FROM_1 = levels((0, GOOD), (1, BAD))
-WARN_FROM_1 = levels((0, GOOD), (1, WARN))
+SKEW = f"abs({selector('imds_clock_skew_seconds')})"
+BAD_FROM_1 = stat_thresholds((0, GOOD), (1, BAD))
+WARN_FROM_1 = stat_thresholds((0, GOOD), (1, WARN))
 
 
-def count(title, description, expr, thresholds, no_value="no data", width=3):
-    """How many exporters."""
+def count_stat(title, description, expr, thresholds, no_value="no data", width=3):
+    """A number of exporters."""
     return stat(title, description, expr, unit="short", decimals=0, thresholds=thresholds, no_value=no_value,
                 width=width)
 
 
-def number(expr):
-    """How many are in the state that the expression tells as 0 or 1."""
+def count_of(expr):
+    """The number of exporters for which the expression is 1 and not 0."""
     return f"sum({expr})"
 
 
-TO_INSTANCE = {
+INSTANCE_LINK = override("Instance", links=[{
     "title": "Open ${__value.text}",
     "url": f"/d/{INSTANCE_UID}?var-instance=${{__value.raw}}&${{datasource:queryparam}}"
            "&${cluster:queryparam}&${namespace:queryparam}&${job:queryparam}&${__url_time_range}",
-}
-INSTANCE_LINK = override("Instance", links=[TO_INSTANCE])
-TO_RUNBOOK = runbook("${__data.fields.Instance}", "${__value.raw}", "What ${__value.raw} means and what to do")
+}])
+KIND_LINK = runbook_link("${__data.fields.Instance}", "${__value.raw}", "What ${__value.raw} means and what to do")
 
 STATES = {"^fine": GOOD, "^stuck": WARN, "^failing": BAD, "^not scraped": "#808080"}
 
 HEALTH = [
-    count("Fine", "Exporters whose last poll returned credentials, and whose workload's clients are not stuck.",
-          f"sum({UP}) - {number(stuck())}", levels((0, GOOD))),
-    count("Failing", "Exporters whose last poll failed.", number(f"{UP} == bool 0"), BAD_FROM_1),
-    count("Stuck", "IMDS answers, but boto3 clients created when the exporter started hold no credentials until they "
-          "are created again.", number(stuck()), BAD_FROM_1),
-    count("Close to expiry", "Less than 15 minutes left, and not past: boto3 refuses to sign when it cannot refresh.",
-          number(f"({remaining()} < bool {SDK_REFUSES_BELOW}) * ({remaining()} > bool 0)"), BAD_FROM_1),
-    count("Expired", "The last document seen is past its expiration.", number(f"{remaining()} <= bool 0"), BAD_FROM_1),
-    count("Suspect processes", "Watched processes that started in an outage that is over, over all exporters that "
-          "watch: suspicions, never proofs.", number(m("imds_suspect_processes")), WARN_FROM_1, "watching is off"),
-    count("Not scraped", "Exporters that Prometheus does not reach.", number(f"{m('up')} == bool 0"), WARN_FROM_1),
-    count("Stalled", "Exporters whose last poll ended more than 5 intervals ago.", number(STALLED), WARN_FROM_1),
+    count_stat("Fine", "Exporters whose last poll returned credentials, and whose workload's clients are not stuck.",
+               f"sum({UP}) - {count_of(clients_stuck())}", stat_thresholds((0, GOOD))),
+    count_stat("Failing", "Exporters whose last poll failed.", count_of(f"{UP} == bool 0"), BAD_FROM_1),
+    count_stat("Stuck", "IMDS answers, but boto3 clients that were created when the exporter started hold no "
+               "credentials until they are re-created.", count_of(clients_stuck()), BAD_FROM_1),
+    count_stat("Close to expiry", "Exporters whose credentials expire in less than 15 minutes: boto3 refuses to sign "
+               "if it cannot refresh.",
+               count_of(f"({time_to_expiry()} < bool {SDK_REFUSES_BELOW}) * ({time_to_expiry()} > bool 0)"),
+               BAD_FROM_1),
+    count_stat("Expired", "The last document seen is past its expiration.",
+               count_of(f"{time_to_expiry()} <= bool 0"), BAD_FROM_1),
+    count_stat("Suspect processes", "Watched processes that started during an outage that is over, on all exporters "
+               "that watch processes: suspicions, never proofs.", count_of(selector("imds_suspect_processes")),
+               WARN_FROM_1, "watching is disabled"),
+    count_stat("Not scraped", "Exporters that Prometheus does not reach.", count_of(f"{selector('up')} == bool 0"),
+               WARN_FROM_1),
+    count_stat("Stalled", "Exporters whose last poll ended more than 5 intervals ago.", count_of(STALLED), WARN_FROM_1),
     graph("Exporters by state", "Each exporter is in one of these states.", [
-        query(f"sum({UP}) - {number(stuck())}", "fine"),
-        query(number(stuck()), "stuck"),
-        query(number(f"{UP} == bool 0"), "failing"),
-        query(number(f"{m('up')} == bool 0"), "not scraped"),
+        query(f"sum({UP}) - {count_of(clients_stuck())}", "fine"),
+        query(count_of(clients_stuck()), "stuck"),
+        query(count_of(f"{UP} == bool 0"), "failing"),
+        query(count_of(f"{selector('up')} == bool 0"), "not scraped"),
     ], unit="short", stack=True, min=0, colors=STATES, decimals=0),
-    graph("Failing by kind", "Exporters whose last poll failed, by the kind of the failure. One kind on many at once "
-          "has one cause.", [query(f"sum by (kind) ({m('imds_failure_active')})", "{{kind}}")],
-          unit="short", stack=True, min=0, colors=KINDS, decimals=0, no_value="none fails"),
+    graph("Failing by kind", "Exporters whose last poll failed, by the kind of the failure. If many exporters have the "
+          "same kind, they have one cause.",
+          [query(f"sum by (kind) ({selector('imds_failure_active')})", "{{kind}}")],
+          unit="short", stack=True, min=0, colors=KINDS, decimals=0, no_value="none failing"),
 ]
 
-WORST_ONES = [
-    table("Failing longest", f"The {WORST} exporters that fail longest, why, and what is left. The instance opens its "
-          "dashboard, the kind opens the exporter's own runbook.", [
-              rows(WORST_FAILING),
-              rows(f"max by ({WHO}) ({remaining()}) and {WORST_FAILING}"),
-              rows(f"max by ({WHO}, kind, step) ({m('imds_failure_active')}) and on ({WHO}) {WORST_FAILING}"),
+WORST = [
+    table("Failing longest", f"The {MAX_ROWS} exporters that have failed for the longest time, the reason, and the "
+          "time to expiry. The instance links to its dashboard, the kind to the exporter's own runbook.", [
+              table_query(FAILING_LONGEST),
+              table_query(f"max by ({IDENTITY}) ({time_to_expiry()}) and {FAILING_LONGEST}"),
+              table_query(f"max by ({IDENTITY}, kind, step) ({selector('imds_failure_active')}) "
+                          f"and on ({IDENTITY}) {FAILING_LONGEST}"),
           ],
           columns=COLUMNS | {"kind": "Kind", "step": "Step", "Value #A": "Failing for", "Value #B": "Expires in"},
           width=24, height=9, merge=True, sort=("Failing for", True), no_value="", unit="dtdurations", decimals=1,
           overrides=[
               INSTANCE_LINK,
-              override("Kind", links=[TO_RUNBOOK]),
+              override("Kind", links=[KIND_LINK]),
               override("Expires in", thresholds=EXPIRY_LEVELS, custom__cellOptions=COLORED),
           ]),
-    table("Closest to expiry", "The 20 exporters whose credentials end first.",
-          [rows(f"bottomk(20, min by ({WHO}) ({remaining()}))")],
+    table("Closest to expiry", "The 20 exporters whose credentials expire first.",
+          [table_query(f"bottomk(20, min by ({IDENTITY}) ({time_to_expiry()}))")],
           columns=COLUMNS | {"Value": "Expires in"}, sort=("Expires in", False), unit="dtdurations", decimals=1,
           overrides=[INSTANCE_LINK, override("Expires in", thresholds=EXPIRY_LEVELS, custom__cellOptions=COLORED)]),
-    table("Stuck exporters", f"Up to {WORST} exporters whose workload holds clients without credentials although "
+    table("Stuck exporters", f"Up to {MAX_ROWS} exporters whose workload holds clients without credentials although "
           "IMDS answers. Restart these workloads.",
-          [rows(f"topk({WORST}, max by ({WHO}) (time() - {m('imds_outage_last_end_timestamp_seconds')}) "
-                f"and max by ({WHO}) ({stuck()}) == 1)")],
+          [table_query(f"topk({MAX_ROWS}, max by ({IDENTITY}) "
+                       f"(time() - {selector('imds_outage_last_end_timestamp_seconds')}) "
+                       f"and max by ({IDENTITY}) ({clients_stuck()}) == 1)")],
           columns=COLUMNS | {"Value": "Since the outage"}, sort=("Since the outage", True), unit="dtdurations",
           decimals=1, overrides=[INSTANCE_LINK]),
-    graph("Time to expiry across the fleet", "The least, and what 5 % and half of the exporters have at most.", [
-        query(f"min({remaining()})", "least"),
-        query(f"quantile(0.05, {remaining()})", "5 %"),
-        query(f"quantile(0.5, {remaining()})", "half"),
-    ], unit="s", line_at=SDK_REFUSES_BELOW, thresholds=steps((None, BAD), (SDK_REFUSES_BELOW, "transparent")),
-        colors={"least": SERIES[5], "5 %": SERIES[1], "half": SERIES[0]}),
-    table("Suspects", f"Up to {WORST} watched processes that started in an outage that is over and still run. "
-          "Suspicions, never proofs.",
-          [rows(f"bottomk({WORST}, max by ({WHO}, pid, command) ({m('imds_suspect_process_start_time_seconds')})) "
-                "* 1000")],
-          columns=COLUMNS | {"pid": "Process", "command": "Command", "Value": "Started"}, sort=("Started", False),
+    graph("Time to expiry across the fleet", "Minimum, 5th percentile and median over all exporters.", [
+        query(f"min({time_to_expiry()})", "minimum"),
+        query(f"quantile(0.05, {time_to_expiry()})", "p5"),
+        query(f"quantile(0.5, {time_to_expiry()})", "median"),
+    ], unit="s", line_at=SDK_REFUSES_BELOW, thresholds=threshold_steps((None, BAD), (SDK_REFUSES_BELOW, "transparent")),
+        colors={"minimum": SERIES[5], "p5": SERIES[1], "median": SERIES[0]}),
+    table("Suspect processes", f"Up to {MAX_ROWS} watched processes that started during an outage that is over and "
+          "still run. Suspicions, never proofs.",
+          [table_query(f"bottomk({MAX_ROWS}, max by ({IDENTITY}, pid, command) "
+                       f"({selector('imds_suspect_process_start_time_seconds')})) * 1000")],
+          columns=COLUMNS | {"pid": "PID", "command": "Command", "Value": "Started"}, sort=("Started", False),
           unit="dateTimeAsIso", overrides=[INSTANCE_LINK]),
 ]
 
@@ -113,42 +124,42 @@ FAILURES = [
     graph("Failed polls by kind", "Failed polls per second.",
           [query(f"sum by (kind) ({rate('imds_fetch_failures_total')}) > 0", "{{kind}}")], unit="ops", stack=True,
           min=0, colors=KINDS, no_value="no failure"),
-    graph("Share of failed polls", "Failed polls of all polls.",
+    graph("Share of failed polls", "Failed polls divided by all polls.",
           [query(f"sum({rate('imds_fetch_failures_total')}) / sum({rate('imds_fetches_total')})", "failed")],
           unit="percentunit", min=0, max=1, fill=20, colors={"failed": BAD}),
     graph("Outages and rotations", "Outages that began, and new documents seen.", [
         query(f"sum({rate('imds_outages_total', function='increase')})", "outages"),
         query(f"sum({rate('imds_credentials_rotations_total', function='increase')})", "rotations"),
     ], unit="short", min=0, bars=True, colors={"outages": BAD, "rotations": GOOD}),
-    graph("Requests: 99 % are faster than", "By request, over all exporters, against the 1 second after which every "
-          "AWS SDK gives up by default.",
+    graph("Request duration: 99th percentile", "By request, over all exporters. The line marks 1 second, the default "
+          "timeout of every AWS SDK.",
           [query(quantile(0.99, "imds_request_duration_seconds", "step"), "{{step}}")], unit="s", line_at=1, min=0,
           colors=STEPS),
     graph("Requests slower than 1 second", "The share of requests on which an AWS SDK with default settings would have "
-          "given up.", [query(slower_than_1_s(), "{{step}}")], unit="percentunit", min=0, fill=10, colors=STEPS),
-    bars("Roles", "Exporters by the role in force; the 10 most frequent.",
-         f"topk(10, sum by (role) ({m('imds_role_info')}))", "{{role}}", decimals=0, min=0,
-         thresholds=levels((0, GOOD))),
+          "timed out.", [query(slower_than_1_s(), "{{step}}")], unit="percentunit", min=0, fill=10, colors=STEPS),
+    bar_gauge("Roles", "Exporters by current role; the 10 most frequent roles.",
+              f"topk(10, sum by (role) ({selector('imds_role_info')}))", "{{role}}", decimals=0, min=0,
+              thresholds=stat_thresholds((0, GOOD))),
 ]
 
 EXPORTERS = [
-    count("Another role", "Exporters whose role in force is not the configured one.",
-          number(f"{m('imds_role_expected')} == bool 0"), BAD_FROM_1, "none configured", width=12),
-    count("Clock off by 60 s", "Exporters whose clock is off by more than 60 s.", number(f"{SKEW} > bool 60"),
-          WARN_FROM_1, width=12),
-    graph("Exporters by version", "How far a rollout has come.",
-          [query(f"sum by (version) ({m('imds_exporter_build_info')})", "{{version}}")], unit="short", stack=True,
-          min=0, decimals=0),
-    graph("Exporter starts", "Starts of exporters; many at once are a rollout or a crash loop.",
-          [query(f"sum(changes({m('process_start_time_seconds')}[$__rate_interval]))", "starts")], unit="short",
-          min=0, bars=True),
-    graph("Clock skew", "IMDS's clock minus the local one, by size. AWS rejects signatures from a clock that is off by "
-          "5 minutes.", [
-              query(f"max({SKEW})", "most"),
-              query(f"quantile(0.95, {SKEW})", "95 %"),
-          ], unit="s", min=0, line_at=60, colors={"most": SERIES[5], "95 %": SERIES[0]}),
-    table("Largest clock skew", "The 20 clocks that are furthest off; positive where the local clock is late.",
-          [rows(f"max by ({WHO}) ({m('imds_clock_skew_seconds')}) and topk(20, max by ({WHO}) ({SKEW}))")],
+    count_stat("Unexpected role", "Exporters whose current role is not the configured one.",
+               count_of(f"{selector('imds_role_expected')} == bool 0"), BAD_FROM_1, "none configured", width=12),
+    count_stat("Clock skew above 60 s", "Exporters whose clock is off by more than 60 s.",
+               count_of(f"{SKEW} > bool 60"), WARN_FROM_1, width=12),
+    graph("Exporters by version", "The progress of a rollout.",
+          [query(f"sum by (version) ({selector('imds_exporter_build_info')})", "{{version}}")], unit="short",
+          stack=True, min=0, decimals=0),
+    graph("Exporter starts", "Starts of exporters; many at the same time are a rollout or a crash loop.",
+          [query(f"sum(changes({PROCESS_START}[$__rate_interval]))", "starts")], unit="short", min=0, bars=True),
+    graph("Clock skew", "Absolute difference between the clock of IMDS and the local clock. AWS refuses signatures "
+          "from a clock that is off by 5 minutes.", [
+              query(f"max({SKEW})", "maximum"),
+              query(f"quantile(0.95, {SKEW})", "p95"),
+          ], unit="s", min=0, line_at=60, colors={"maximum": SERIES[5], "p95": SERIES[0]}),
+    table("Largest clock skew", "The 20 clocks that are off the most; positive if the local clock is behind.",
+          [table_query(f"max by ({IDENTITY}) ({selector('imds_clock_skew_seconds')}) "
+                       f"and topk(20, max by ({IDENTITY}) ({SKEW}))")],
           columns=COLUMNS | {"Value": "IMDS minus local"}, unit="s",
           thresholds=SKEW_LEVELS,
           overrides=[INSTANCE_LINK, override("IMDS minus local", custom__cellOptions=COLORED)]),
@@ -156,10 +167,10 @@ EXPORTERS = [
 
 DASHBOARD = dashboard(
     FLEET_UID, "IMDS exporter: fleet",
-    "Role credentials from IMDSv2 over all exporters: how many are fine, which are worst, how a rollout goes.",
+    "Role credentials from IMDSv2 over all exporters: how many are fine, which ones are worst, how a rollout proceeds.",
     panels=layout(
         ("How many are fine?", HEALTH),
-        ("Which are worst?", WORST_ONES),
+        ("Which ones are worst?", WORST),
         ("What fails, and how fast is IMDS?", FAILURES),
         ("Rollout, roles and clocks", EXPORTERS),
     ),
@@ -168,6 +179,6 @@ DASHBOARD = dashboard(
         annotation("Fleet outage", 'ALERTS{alertname="ImdsFleetOutage", alertstate="firing"}', BAD,
                    "{{alertname}}", "{{severity}}"),
     ],
-    links=[to_dashboard("One instance", INSTANCE_UID)],
+    links=[dashboard_link("One instance", INSTANCE_UID)],
     refresh="1m", past="6h",
 )

@@ -4,16 +4,16 @@ use tracing::Level;
 
 use super::*;
 
-fn read(pairs: &[(&str, &str)]) -> Result<Config, Mistakes> {
+fn read(pairs: &[(&str, &str)]) -> Result<Config, ConfigErrors> {
     Config::from_environment(pairs.iter().map(|(name, value)| (name.into(), value.into())))
 }
 
 fn good(pairs: &[(&str, &str)]) -> Config {
-    read(pairs).expect("a good configuration")
+    read(pairs).expect("a valid configuration")
 }
 
-fn mistakes(pairs: &[(&str, &str)]) -> Vec<String> {
-    read(pairs).expect_err("a bad configuration").list().to_vec()
+fn errors(pairs: &[(&str, &str)]) -> Vec<String> {
+    read(pairs).expect_err("an invalid configuration").list().to_vec()
 }
 
 #[test]
@@ -26,19 +26,19 @@ fn defaults_are_the_documented_ones() {
     assert_eq!(config.imds.endpoint.as_str(), default("AWS_EC2_METADATA_SERVICE_ENDPOINT"));
     assert_eq!(config.log.filter.to_string(), default("IMDS_EXPORTER_LOG"));
     assert!(!config.imds.disabled && config.expected_role.is_none() && config.watch.is_none());
-    assert!(config.state_file.is_none() && config.log.format == log::Format::Text);
+    assert!(config.state_file.is_none() && config.log.format == logging::Format::Text);
 }
 
 #[test]
-fn a_log_filter_names_modules_and_levels_and_nothing_else() {
+fn a_log_filter_accepts_only_modules_and_levels() {
     for text in ["debug", "imds_exporter=debug,warn", "imds_exporter::http=TRACE,hyper=off"] {
         let filter = good(&[("IMDS_EXPORTER_LOG", text)]).log.filter;
         assert!(filter.would_enable("imds_exporter::http", &Level::DEBUG), "{text}");
         assert!(!filter.would_enable("hyper", &Level::TRACE), "{text}");
     }
-    // What fuzzing found to make the parser panic, or take minutes.
+    // Fuzzing found that these make the parser panic or take minutes.
     for filter in ["   :VAL4\u{b6}10=t*p:..0METRI4\u{b6}10=rue", "x[y{z=\"a.*\"}]=info", "x[y]", "x{y}=debug"] {
-        assert_eq!(mistakes(&[("IMDS_EXPORTER_LOG", filter)]).len(), 1, "{filter}");
+        assert_eq!(errors(&[("IMDS_EXPORTER_LOG", filter)]).len(), 1, "{filter}");
     }
 }
 
@@ -49,7 +49,7 @@ fn an_empty_variable_counts_as_unset() {
 }
 
 #[test]
-fn the_sdks_variables_mean_what_they_mean_there() {
+fn variables_of_the_sdks_work_as_in_the_sdks() {
     let endpoint = |pairs| good(pairs).imds.endpoint.as_str().to_owned();
     assert_eq!(endpoint(&[("AWS_EC2_METADATA_SERVICE_ENDPOINT_MODE", "ipV6")]), IPV6_ENDPOINT);
     let both = [
@@ -66,7 +66,7 @@ fn the_sdks_variables_mean_what_they_mean_there() {
 }
 
 #[test]
-fn listen_addresses_of_both_families_and_the_short_form() {
+fn listen_addresses_may_be_ipv4_ipv6_or_only_a_port() {
     let listen = |text| good(&[("IMDS_EXPORTER_LISTEN_ADDRESS", text)]).listen.to_string();
     assert_eq!(listen("[::1]:0"), "[::1]:0");
     assert_eq!(listen("127.0.0.1:9"), "127.0.0.1:9");
@@ -74,7 +74,7 @@ fn listen_addresses_of_both_families_and_the_short_form() {
 }
 
 #[test]
-fn all_mistakes_come_in_one_go_with_full_names() {
+fn all_errors_are_listed_at_once_with_full_names() {
     let pairs = [
         ("IMDS_EXPORTER_LISTEN_ADDRESS", "localhost"),
         ("IMDS_EXPORTER_POLL_INTERVAL", "soon"),
@@ -88,16 +88,16 @@ fn all_mistakes_come_in_one_go_with_full_names() {
         ("AWS_METADATA_SERVICE_TIMEOUT", "1.5"),
         ("IMDS_EXPORTER_POL_INTERVAL", "15s"),
     ];
-    let mistakes = mistakes(&pairs);
+    let errors = errors(&pairs);
     for (name, _) in pairs {
         let prefix = format!("{name}: ");
-        assert_eq!(mistakes.iter().filter(|mistake| mistake.starts_with(&prefix)).count(), 1, "{name} in {mistakes:?}");
+        assert_eq!(errors.iter().filter(|error| error.starts_with(&prefix)).count(), 1, "{name} in {errors:?}");
     }
-    assert_eq!(mistakes.len(), pairs.len());
+    assert_eq!(errors.len(), pairs.len());
 }
 
 #[test]
-fn ranges_are_kept() {
+fn values_out_of_range_are_errors() {
     for (name, value) in [
         ("IMDS_EXPORTER_POLL_INTERVAL", "999ms"),
         ("IMDS_EXPORTER_POLL_INTERVAL", "61m"),
@@ -105,24 +105,24 @@ fn ranges_are_kept() {
         ("IMDS_EXPORTER_TIMEOUT", "16s"),
         ("AWS_METADATA_SERVICE_TIMEOUT", "0"),
     ] {
-        assert_eq!(mistakes(&[(name, value)]).len(), 1, "{name}={value}");
+        assert_eq!(errors(&[(name, value)]).len(), 1, "{name}={value}");
     }
 }
 
 #[test]
-fn a_typing_error_is_answered_with_the_nearest_name() {
+fn a_misspelt_variable_is_answered_with_the_nearest_name() {
     for (typed, meant) in [
         ("IMDS_EXPORTER_LISTEN_ADRESS", "IMDS_EXPORTER_LISTEN_ADDRESS"),
         ("IMDS_EXPORTER_STATEFILE", "IMDS_EXPORTER_STATE_FILE"),
         ("imds_exporter_log", "IMDS_EXPORTER_LOG"),
     ] {
-        let mistakes = mistakes(&[(typed, "x")]);
-        assert!(mistakes.len() == 1 && mistakes[0].contains(meant), "{mistakes:?}");
+        let errors = errors(&[(typed, "x")]);
+        assert!(errors.len() == 1 && errors[0].contains(meant), "{errors:?}");
     }
 }
 
 #[test]
-fn kubernetes_service_variables_do_not_hurt() {
+fn service_variables_of_kubernetes_are_ignored() {
     good(&[
         ("IMDS_EXPORTER_SERVICE_HOST", "10.0.0.1"),
         ("IMDS_EXPORTER_SERVICE_PORT", "10169"),
@@ -133,20 +133,20 @@ fn kubernetes_service_variables_do_not_hurt() {
         ("IMDS_EXPORTER_NODES_SERVICE_HOST", "10.0.0.1"),
         ("IMDS_EXPORTER_NODES_PORT_10169_TCP_PROTO", "tcp"),
     ]);
-    assert_eq!(mistakes(&[("IMDS_EXPORTER_PORT_X_TCP", "1")]).len(), 1);
+    assert_eq!(errors(&[("IMDS_EXPORTER_PORT_X_TCP", "1")]).len(), 1);
 }
 
 #[test]
-fn variables_that_are_not_utf8_do_not_hurt() {
+fn variables_of_others_that_are_not_utf8_are_ignored() {
     let bytes = || OsString::from_vec(vec![0xff, 0xfe]);
     let foreign = [(bytes(), bytes()), ("OTHER".into(), bytes())];
     assert!(Config::from_environment(foreign.into_iter()).is_ok());
     let own = [("IMDS_EXPORTER_LOG".into(), bytes())];
-    assert_eq!(Config::from_environment(own.into_iter()).expect_err("a mistake").list().len(), 1);
+    assert_eq!(Config::from_environment(own.into_iter()).expect_err("an error").list().len(), 1);
 }
 
 #[test]
 fn a_password_in_a_value_is_not_repeated() {
-    let text = read(&[("AWS_EC2_METADATA_SERVICE_ENDPOINT", "http://u:hunter2@h")]).expect_err("a mistake").to_string();
+    let text = read(&[("AWS_EC2_METADATA_SERVICE_ENDPOINT", "http://u:hunter2@h")]).expect_err("an error").to_string();
     assert!(!text.contains("hunter2"));
 }

@@ -1,21 +1,21 @@
-//! Variables with the exporter's prefix that it does not know: typing errors, or Kubernetes' own.
+//! Unknown variables with the exporter's prefix: misspelt ones, or those that Kubernetes injects.
 
-use super::VARIABLES;
+use super::variables::VARIABLES;
 
 const PREFIX: &str = "IMDS_EXPORTER_";
 
-/// The mistake that an unknown variable is, if it is one.
-pub(super) fn mistake(name: &str) -> Option<String> {
+/// The error about an unknown variable, if `name` is one.
+pub(super) fn error(name: &str) -> Option<String> {
     let upper = name.to_ascii_uppercase();
     let rest = upper.strip_prefix(PREFIX)?;
     if of_a_kubernetes_service(rest) {
         return None;
     }
     let nearest = VARIABLES.iter().min_by_key(|known| strsim::damerau_levenshtein(known.name, &upper))?;
-    Some(format!("{name}: is not known; did you mean {}?", nearest.name))
+    Some(format!("{name}: unknown variable; did you mean {}?", nearest.name))
 }
 
-/// Kubernetes puts these into every pod of a namespace with a Service whose name begins with `imds-exporter`.
+/// Kubernetes injects these into every pod of a namespace with a Service whose name begins with `imds-exporter`.
 fn of_a_kubernetes_service(rest: &str) -> bool {
     let ends = |end: &str| rest == end || rest.ends_with(&format!("_{end}"));
     let holds = |part: &str| rest.starts_with(part) || rest.contains(&format!("_{part}"));

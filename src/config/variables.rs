@@ -31,33 +31,33 @@ macro_rules! variables {
 
 variables! {
     imds_exporter_listen_address = "IMDS_EXPORTER_LISTEN_ADDRESS", default "0.0.0.0:10169",
-        "Address and port to serve on; port 0 takes a free one.";
+        "Address and port to listen on; port 0 selects a free port.";
     imds_exporter_probe_listen_address = "IMDS_EXPORTER_PROBE_LISTEN_ADDRESS", default "none",
-        "Address and port that serve /-/healthy, /-/ready, /-/startup and /-/clients alone, without TLS or a password: for the kubelet's probes beside a web configuration.";
+        "Address and port that serve only /-/healthy, /-/ready, /-/startup and /-/clients, without TLS or a password: for the kubelet's probes when a web configuration is in use.";
     imds_exporter_web_config_file = "IMDS_EXPORTER_WEB_CONFIG_FILE", default "none",
-        "TLS and basic authentication: the web-config.yml that Prometheus exporters share; in builds with the feature web-config.";
+        "File that configures TLS and basic authentication: the web-config.yml format of Prometheus exporters; only in builds with the feature web-config.";
     imds_exporter_poll_interval = "IMDS_EXPORTER_POLL_INTERVAL", default "15s",
-        "Time between polls, from 1s to 1h; polls come every 5s while they fail.";
+        "Time between polls, from 1s to 1h; the exporter polls every 5s while polls fail.";
     imds_exporter_timeout = "IMDS_EXPORTER_TIMEOUT", default "1s",
-        "Time for one request to IMDS; 1s is what the SDKs allow by default. Wins over AWS_METADATA_SERVICE_TIMEOUT.";
+        "Timeout of one request to IMDS; the SDKs' default is 1s. Takes precedence over AWS_METADATA_SERVICE_TIMEOUT.";
     imds_exporter_expected_role = "IMDS_EXPORTER_EXPECTED_ROLE", default "none",
-        "Name of the role that is to be in force; switches imds_role_expected on.";
+        "Name of the expected role; enables imds_role_expected.";
     imds_exporter_watch_processes = "IMDS_EXPORTER_WATCH_PROCESSES", default "none",
-        "Regular expression on command lines: which processes to suspect when they started in an outage; needs a shared PID namespace.";
+        "Regular expression for the command lines of the processes to watch: they are suspects if they started during an outage; needs a shared PID namespace.";
     imds_exporter_state_file = "IMDS_EXPORTER_STATE_FILE", default "none",
-        "File in which the outages survive a restart of the exporter.";
+        "File that keeps the outages across restarts of the exporter.";
     imds_exporter_log = "IMDS_EXPORTER_LOG", default "info",
-        "What is logged: a level, or a filter such as imds_exporter=debug.";
+        "Log level, or a filter such as imds_exporter=debug.";
     imds_exporter_log_format = "IMDS_EXPORTER_LOG_FORMAT", default "text",
-        "text or json.";
+        "Log format: text or json.";
     aws_ec2_metadata_service_endpoint = "AWS_EC2_METADATA_SERVICE_ENDPOINT", default "http://169.254.169.254",
-        "Where IMDS is, as for the SDKs; wins over the endpoint mode.";
+        "URL of IMDS, as for the SDKs; takes precedence over the endpoint mode.";
     aws_ec2_metadata_service_endpoint_mode = "AWS_EC2_METADATA_SERVICE_ENDPOINT_MODE", default "IPv4",
-        "IPv4 or IPv6, as for the SDKs.";
+        "Address family of IMDS: IPv4 or IPv6, as for the SDKs.";
     aws_ec2_metadata_disabled = "AWS_EC2_METADATA_DISABLED", default "false",
-        "true: nothing is sent to IMDS, as for the SDKs.";
+        "If true, no requests are sent to IMDS, as for the SDKs.";
     aws_metadata_service_timeout = "AWS_METADATA_SERVICE_TIMEOUT", default "1",
-        "Seconds for one request to IMDS, as for boto3.";
+        "Timeout of one request to IMDS in seconds, as for boto3.";
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use serde::Deserialize;
 use serde::de::{Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
-use crate::model::Kind;
+use crate::domain::Kind;
 
 /// What is kept of a credential document.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,7 +24,7 @@ pub struct Document {
 ///
 /// # Errors
 /// The kind of what is wrong with it.
-pub fn parse(body: &[u8]) -> Result<Document, Kind> {
+pub fn parse_document(body: &[u8]) -> Result<Document, Kind> {
     let fields = fields(body).ok_or(Kind::MalformedDocument)?;
     match &fields.code {
         None => {}
@@ -224,7 +224,7 @@ mod tests {
         "AccessKeyId":"ASIA","SecretAccessKey":"s","Token":"t","Expiration":"2026-01-01T06:30:00Z"}"#;
 
     fn kind(document: &str) -> Kind {
-        parse(document.as_bytes()).expect_err("a wrong document")
+        parse_document(document.as_bytes()).expect_err("an invalid document")
     }
 
     fn with(field: &str, value: &str) -> String {
@@ -234,21 +234,21 @@ mod tests {
     }
 
     #[test]
-    fn a_good_document_gives_its_two_instants() {
-        let document = parse(GOOD.as_bytes()).expect("a good document");
+    fn a_valid_document_has_an_expiration_and_a_last_update() {
+        let document = parse_document(GOOD.as_bytes()).expect("a valid document");
         assert_eq!(document.expiration, "2026-01-01T06:30:00Z".parse().expect("an instant"));
         assert_eq!(document.last_updated, Some("2026-01-01T00:00:00Z".parse().expect("an instant")));
     }
 
     #[test]
-    fn emulators_may_leave_out_what_no_sdk_needs() {
+    fn fields_that_no_sdk_needs_are_optional() {
         let moto =
             r#"{"AccessKeyId":"a","SecretAccessKey":"s","Token":"t","Expiration":"2026-01-01T06:30:00.123456Z"}"#;
-        assert_eq!(parse(moto.as_bytes()).expect("a good document").last_updated, None);
+        assert_eq!(parse_document(moto.as_bytes()).expect("a valid document").last_updated, None);
     }
 
     #[test]
-    fn each_wrong_field_is_told() {
+    fn a_wrong_field_is_incomplete_or_an_invalid_timestamp() {
         for field in ["AccessKeyId", "SecretAccessKey", "Token", "Expiration", "LastUpdated", "Code"] {
             for value in ["\"\"", "null", "1", "-1.5", "true", "[\"x\"]", "{\"x\":{\"y\":[1]}}"] {
                 assert_eq!(kind(&with(field, value)), Kind::IncompleteDocument, "{field} {value}");
@@ -265,7 +265,7 @@ mod tests {
     }
 
     #[test]
-    fn codes_are_told_apart() {
+    fn each_code_has_its_kind() {
         for (code, expected) in [
             ("AssumeRoleUnauthorizedAccess", Kind::AssumeRoleDenied),
             ("InstanceProfileNotFound", Kind::ProfileNotFound),
@@ -276,7 +276,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_object_is_malformed() {
+    fn a_body_that_is_not_an_object_is_malformed() {
         let deep = "[".repeat(100_000);
         for body in
             ["", "null", "[]", "1", "\"x\"", "<html>", &GOOD[..GOOD.len() - 1], &deep, &format!("{{\"x\":{deep}")]
@@ -284,18 +284,18 @@ mod tests {
             assert_eq!(kind(body), Kind::MalformedDocument);
         }
         for body in [&b"{\"Token\":\"\xff\"}"[..], b"{\"Other\":\"\xff\"}"] {
-            assert_eq!(parse(body).expect_err("not UTF-8"), Kind::MalformedDocument);
+            assert_eq!(parse_document(body).expect_err("not UTF-8"), Kind::MalformedDocument);
         }
     }
 
     #[test]
-    fn the_last_of_two_fields_holds() {
+    fn the_last_of_two_equal_fields_is_used() {
         let twice = GOOD.replacen('{', "{\"Code\":\"Failed\",\"Token\":null,", 1);
-        assert!(parse(twice.as_bytes()).is_ok());
+        assert!(parse_document(twice.as_bytes()).is_ok());
     }
 
     #[test]
-    fn profile_info_tells_why_there_is_no_role() {
+    fn profile_info_shows_why_there_is_no_role() {
         assert_eq!(parse_profile_info(b"{\"Code\":\"InstanceProfileNotFound\"}"), Kind::ProfileNotFound);
         assert_eq!(parse_profile_info(b"{\"Code\":\"Success\",\"Message\":\"\"}"), Kind::ProfileWithoutRole);
         assert_eq!(parse_profile_info(b"{}"), Kind::ProfileWithoutRole);

@@ -1,8 +1,11 @@
-//! Every metric: name, type, labels, help. The only place that has them; registration, snapshots, README and the
-//! checks of rules and dashboards follow from it.
+//! Every metric: name, type, labels and HELP. Registration, the reference and the checks of rules and dashboards are
+//! derived from it.
 
-/// The types of the text format that are in use.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+use strum::IntoStaticStr;
+
+/// The metric types of the text format that are in use.
+#[derive(Clone, Copy, Debug, Eq, IntoStaticStr, PartialEq)]
+#[strum(serialize_all = "snake_case")]
 pub enum Type {
     /// Only grows.
     Counter,
@@ -13,14 +16,10 @@ pub enum Type {
 }
 
 impl Type {
-    /// As the text format has it.
+    /// The type as the text format names it.
     #[must_use]
-    pub const fn label(self) -> &'static str {
-        match self {
-            Self::Counter => "counter",
-            Self::Gauge => "gauge",
-            Self::Histogram => "histogram",
-        }
+    pub fn label(self) -> &'static str {
+        self.into()
     }
 }
 
@@ -40,7 +39,7 @@ pub struct Spec {
 /// Bounds of the histograms in seconds. One lies at 1 s, every SDK's default time-out.
 pub const BUCKETS_SECONDS: &[f64] = &[0.001, 0.005, 0.025, 0.1, 0.5, 1.0, 2.5, 5.0];
 
-/// Suspects that get a series of their own.
+/// Suspect processes that get a series.
 pub const SUSPECT_SERIES: usize = 16;
 
 macro_rules! catalog {
@@ -58,62 +57,62 @@ catalog! {
     UP = "imds_up", Gauge, [],
         "Whether the last finished poll returned credentials; absent before the first poll ends.";
     EXPIRATION = "imds_credentials_expiration_timestamp_seconds", Gauge, [],
-        "Expiration of the last credential document seen; kept while polls fail, absent once IMDS says that there is no role.";
+        "Expiration of the last credential document seen; kept while polls fail, absent once IMDS reports that there is no role.";
     REMAINING = "imds_credentials_remaining_seconds", Gauge, [],
-        "Time to expiry, computed at the scrape; negative once past.";
+        "Time until the credentials expire, computed at scrape time; negative after that.";
     LAST_UPDATED = "imds_credentials_last_updated_timestamp_seconds", Gauge, [],
         "LastUpdated of the last credential document seen.";
     ROTATIONS = "imds_credentials_rotations_total", Counter, [],
-        "Times that a newer credential document was seen.";
+        "Number of times that a newer credential document was seen.";
     ROLE_INFO = "imds_role_info", Gauge, ["role"],
-        "The role in force; absent when no role is attached.";
+        "The current role; absent if no role is attached.";
     ROLE_CHANGES = "imds_role_changes_total", Counter, [],
-        "Times that the role name changed.";
+        "Number of times that the role name changed.";
     ROLE_EXPECTED = "imds_role_expected", Gauge, [],
-        "Whether the role in force is the configured one; absent where none is configured.";
+        "Whether the current role is the configured one; absent if none is configured.";
     FETCHES = "imds_fetches_total", Counter, [],
-        "Polls finished.";
+        "Number of finished polls.";
     FETCH_FAILURES = "imds_fetch_failures_total", Counter, ["kind"],
-        "Polls that failed, by kind.";
+        "Number of failed polls, by kind.";
     FAILURE_ACTIVE = "imds_failure_active", Gauge, ["kind", "step"],
-        "The failure in force; absent while the last poll succeeded.";
+        "The failure of the last poll; absent if the last poll succeeded.";
     FETCH_DURATION = "imds_fetch_duration_seconds", Histogram, ["outcome"],
-        "Duration of whole polls.";
+        "Duration of polls.";
     REQUEST_DURATION = "imds_request_duration_seconds", Histogram, ["step"],
-        "Duration of single requests to IMDS; those that only diagnose a failure are not counted.";
+        "Duration of individual requests to IMDS; requests that only diagnose a failure are not counted.";
     LAST_ATTEMPT = "imds_fetch_last_attempt_timestamp_seconds", Gauge, [],
-        "When the last poll ended.";
+        "Time at which the last poll ended.";
     LAST_SUCCESS = "imds_fetch_last_success_timestamp_seconds", Gauge, [],
-        "When the last successful poll ended.";
+        "Time at which the last successful poll ended.";
     CONSECUTIVE_FAILURES = "imds_fetch_consecutive_failures", Gauge, [],
-        "Length of the present run of failed polls.";
+        "Number of polls that have failed in a row.";
     POLL_INTERVAL = "imds_poll_interval_seconds", Gauge, [],
-        "Configured time between polls; polls happen in the background, never at a scrape.";
+        "Configured time between polls; polls run in the background, never during a scrape.";
     OUTAGES = "imds_outages_total", Counter, [],
-        "Outages begun: runs of one or more failed polls.";
+        "Number of outages that began; an outage is one or more failed polls in a row.";
     OUTAGE_LAST_START = "imds_outage_last_start_timestamp_seconds", Gauge, [],
-        "Start of the last ended outage: the last successful poll before it.";
+        "Start of the last outage that is over: the last successful poll before it.";
     OUTAGE_LAST_END = "imds_outage_last_end_timestamp_seconds", Gauge, [],
-        "End of the last ended outage: the first successful poll after it.";
+        "End of the last outage that is over: the first successful poll after it.";
     CLIENT_USABLE = "imds_client_usable", Gauge, ["sdk", "created"],
-        "Whether an SDK client that was created then would have credentials to sign with, derived from the history of polls.";
+        "Whether an SDK client that was created at that time would have credentials to sign with, derived from the history of polls.";
     SUSPECT_PROCESSES = "imds_suspect_processes", Gauge, [],
-        "Watched processes that started in an outage that is over: a suspicion, never a proof; absent where watching is off.";
+        "Number of watched processes that started during an outage that is over: a suspicion, never a proof; absent if watching is disabled.";
     SUSPECT_START_TIME = "imds_suspect_process_start_time_seconds", Gauge, ["pid", "command"],
-        "Start of the suspect processes, 16 at most, longest running first.";
+        "Start time of the suspect processes; at most 16, the longest-running first.";
     CLOCK_SKEW = "imds_clock_skew_seconds", Gauge, [],
-        "Date header of IMDS minus the local clock; Date counts whole seconds; absent without the header.";
+        "Date header of IMDS minus the local clock; the header has whole seconds; absent without the header.";
     TOKEN_RENEWALS = "imds_token_renewals_total", Counter, [],
-        "IMDSv2 session tokens obtained.";
+        "Number of IMDSv2 session tokens obtained.";
     BUILD_INFO = "imds_exporter_build_info", Gauge, ["version", "revision", "rustversion"],
-        "What this exporter was built from.";
+        "Version, revision and Rust version of this build.";
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// Labels that a scrape adds: ours must not clash with them.
+    /// Labels that a scrape adds, which no metric may have.
     const TARGET_LABELS: [&str; 12] = [
         "instance",
         "job",
@@ -130,7 +129,7 @@ mod tests {
     ];
 
     #[test]
-    fn names_follow_the_conventions() {
+    fn names_labels_and_help_follow_the_conventions() {
         for spec in ALL {
             assert!(spec.name.starts_with("imds_"), "{}", spec.name);
             assert_eq!(spec.name.ends_with("_total"), spec.metric_type == Type::Counter, "{}", spec.name);
@@ -144,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn one_bound_is_the_time_out_of_the_sdks() {
+    fn one_bucket_bound_is_the_timeout_of_the_sdks() {
         assert!(BUCKETS_SECONDS.contains(&1.0));
         assert!(BUCKETS_SECONDS.is_sorted());
     }

@@ -1,6 +1,6 @@
-//! One thing to tell the simulator.
+//! A change to what the simulator does.
 //!
-//! Owns the typed form of it. Must not know how it is spelled (see `spelling`) nor what follows from it.
+//! Must not know how it is written (see `toml_format`) or what follows from it.
 
 use std::num::NonZeroU8;
 use std::time::Duration;
@@ -8,37 +8,37 @@ use std::time::Duration;
 use jiff::SignedDuration;
 use serde::Serialize;
 
-use super::fault::Fault;
-use super::scenario_error::ScenarioError;
-use super::spelling;
-use super::words::words;
-use crate::model::RoleName;
+use strum::{EnumString, IntoStaticStr};
 
-words! {
-    /// Whether a `GET` needs a session token.
-    TokenPolicy {
-        /// IMDSv2 only.
-        Required = "required",
-        /// A `GET` without a token is answered too.
-        Optional = "optional",
-    }
+use super::fault::Fault;
+use crate::domain::RoleName;
+
+/// Whether a `GET` needs a session token.
+#[derive(Clone, Copy, Debug, EnumString, Eq, IntoStaticStr, PartialEq, Serialize)]
+#[serde(into = "&'static str")]
+#[strum(serialize_all = "snake_case")]
+pub enum TokenPolicy {
+    /// IMDSv2 only.
+    Required,
+    /// A `GET` without a token is answered too.
+    Optional,
 }
 
-/// What state the simulated IMDS is in.
+/// Whether the simulated IMDS works.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Health {
     /// It works.
-    Sound,
-    /// This is wrong with it.
+    Healthy,
+    /// It has this fault.
     Faulty(Fault),
 }
 
-/// When newer credentials come by themselves.
+/// When the credentials are rotated automatically.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Rotation {
     /// Never.
     Off,
-    /// Each time this much has passed.
+    /// With this period.
     Every(Duration),
 }
 
@@ -47,15 +47,15 @@ pub enum Rotation {
 #[serde(untagged)]
 pub enum Content {
     /// Made-up credentials.
-    Made,
-    /// This text, whatever it is.
+    Generated,
+    /// This text, valid or not.
     Raw(String),
 }
 
-/// What shall be different from now on; whatever is `None` stays as it is.
+/// What changes; `None` leaves a setting unchanged.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Change {
-    /// A new fault replaces the former one, and ends its flapping.
+    /// A new fault replaces the former one and stops its flapping.
     pub fault: Option<Health>,
     /// Alternate between the fault and health with this period, the fault first.
     pub flap: Option<Duration>,
@@ -94,18 +94,10 @@ pub struct Change {
 }
 
 impl Change {
-    /// Reads a change from TOML.
-    ///
-    /// # Errors
-    /// If the text is not TOML, or a key or a value is not known; the error names the key and the line.
-    pub fn parse(toml: &str) -> Result<Self, ScenarioError> {
-        spelling::change(toml)
-    }
-
-    /// Healthy again; all else stays as it is.
+    /// The end of any fault; everything else stays unchanged.
     #[must_use]
-    pub fn to_health() -> Self {
-        Self { fault: Some(Health::Sound), ..Self::default() }
+    pub fn to_healthy() -> Self {
+        Self { fault: Some(Health::Healthy), ..Self::default() }
     }
 }
 

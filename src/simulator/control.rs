@@ -1,4 +1,4 @@
-//! The control interface: an HTTP listener of its own through which the simulator is told what to do.
+//! The control interface: a separate HTTP listener that takes changes and scenarios.
 //!
 //! Owns its routes and its help. Must not know what follows from a change.
 
@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use serde_json::json;
+use strum::VariantArray;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::sync::Mutex;
@@ -16,14 +17,14 @@ use super::acceptor::Service;
 use super::answer::{Answer, Framing};
 use super::change::Change;
 use super::fault::{is_client_side, listed, steps, variants};
-use super::plant::Plant;
 use super::request::{Request, Requests, Unreadable};
 use super::scenario::{Scenario, Step};
-use crate::model::Kind;
+use super::server::Server;
+use crate::domain::Kind;
 
 #[derive(Clone)]
 pub(super) struct Control {
-    plant: Arc<Plant>,
+    server: Arc<Server>,
     /// The control interface's own address, for the examples of the help.
     address: SocketAddr,
     /// At most one task, which plays a scenario.
@@ -38,8 +39,8 @@ impl Service for Control {
                 Ok((request, body)) => {
                     (self.answer(&request, &body).await, request.keep_alive, request.method == "HEAD")
                 }
-                Err(Unreadable::Malformed) => (mistake(400, "this is not a request with a length"), false, false),
-                Err(Unreadable::TooLarge) => (mistake(413, "the request is too large"), false, false),
+                Err(Unreadable::Malformed) => (error(400, "this is not a request with a length"), false, false),
+                Err(Unreadable::TooLarge) => (error(413, "the request is too large"), false, false),
                 Err(Unreadable::Gone) => return,
             };
             let framing = Framing { server: "imds-simulator", date: None, keep_alive, head_only };
@@ -51,31 +52,31 @@ impl Service for Control {
 }
 
 impl Control {
-    pub(super) fn new(plant: Arc<Plant>, address: SocketAddr) -> Self {
-        Self { plant, address, playing: Arc::default() }
+    pub(super) fn new(server: Arc<Server>, address: SocketAddr) -> Self {
+        Self { server, address, playing: Arc::default() }
     }
 
     async fn answer(&self, request: &Request, body: &[u8]) -> Answer {
-        // A web page in a browser on this machine has no business here.
+        // Requests of web pages in a browser on this machine are refused.
         if request.header("origin").is_some() {
-            return mistake(403, "not from a web page");
+            return error(403, "not from a web page");
         }
-        let Ok(body) = std::str::from_utf8(body) else { return mistake(400, "the body is not UTF-8 text") };
+        let Ok(body) = std::str::from_utf8(body) else { return error(400, "the body is not UTF-8 text") };
         match (request.method.as_str(), request.path.as_str()) {
             ("GET" | "HEAD", "/") => Answer::text(200, self.help()),
             ("GET" | "HEAD", "/state") => self.state(),
             ("POST", "/") => match Change::parse(body) {
-                Ok(change) => match self.plant.apply(&change).await {
+                Ok(change) => match self.server.apply(&change).await {
                     Ok(()) => Answer::text(204, ""),
-                    Err(error) => mistake(400, error),
+                    Err(why) => error(400, why),
                 },
-                Err(error) => mistake(400, error),
+                Err(why) => error(400, why),
             },
             ("POST", "/play") => self.play(body).await,
             ("POST", path) if let Some(name) = path.strip_prefix("/play/") => {
                 match Scenario::bundled().iter().find(|(known, _)| *known == name) {
                     Some((_, text)) => self.play(text).await,
-                    None => mistake(404, format_args!("no such scenario, only {}", scenario_names())),
+                    None => error(404, format_args!("no such scenario, only {}", scenario_names())),
                 }
             }
             (_, "/" | "/state" | "/play") => Answer::error(405),
@@ -87,20 +88,20 @@ impl Control {
     async fn play(&self, text: &str) -> Answer {
         let scenario = match Scenario::parse(text) {
             Ok(scenario) => scenario,
-            Err(error) => return mistake(400, error),
+            Err(why) => return error(400, why),
         };
-        let plant = Arc::clone(&self.plant);
+        let server = Arc::clone(&self.server);
         let title = format!("plays: {}\n", scenario.title);
         let mut playing = self.playing.lock().await;
-        // The scenario that plays has told its last step before the new one tells its first.
+        // The running scenario has finished its last step before the new one starts.
         playing.shutdown().await;
         playing.spawn(async move {
-            let told = |step: &Step| {
+            let on_step = |step: &Step| {
                 if let Some(say) = &step.say {
                     tracing::info!("{say}");
                 }
             };
-            if let Err(error) = plant.play(&scenario, told).await {
+            if let Err(error) = server.play(&scenario, on_step).await {
                 tracing::warn!(%error, "the scenario ended early");
             }
         });
@@ -108,7 +109,7 @@ impl Control {
     }
 
     fn state(&self) -> Answer {
-        let imds = &self.plant.imds;
+        let imds = &self.server.imds;
         let state = json!({ "settings": imds.settings(), "credential": imds.credential(), "counts": imds.counts() });
         let mut answer = Answer::text(200, format!("{state:#}\n"));
         answer.headers = vec![("Content-Type", "application/json".to_owned())];
@@ -116,11 +117,12 @@ impl Control {
     }
 
     fn help(&self) -> String {
-        let kinds: String = Kind::ALL.iter().copied().filter(|kind| !is_client_side(*kind)).map(kind_line).collect();
-        let settings = json!(self.plant.imds.settings());
+        let kinds: String =
+            Kind::VARIANTS.iter().copied().filter(|kind| !is_client_side(*kind)).map(kind_line).collect();
+        let settings = json!(self.server.imds.settings());
         include_str!("control_help.txt")
             .replace("{control}", &self.address.to_string())
-            .replace("{imds}", &self.plant.address().to_string())
+            .replace("{imds}", &self.server.address().to_string())
             .replace("{scenarios}", &scenario_names())
             .replace("{kinds}", &kinds)
             .replace("{settings}", &format!("{settings:#}"))
@@ -139,6 +141,6 @@ fn scenario_names() -> String {
     listed(Scenario::bundled().iter().map(|(name, _)| *name))
 }
 
-fn mistake(status: u16, text: impl Display) -> Answer {
+fn error(status: u16, text: impl Display) -> Answer {
     Answer::text(status, format!("{text}\n"))
 }

@@ -11,7 +11,7 @@ use super::change::Rotation;
 use super::fault::Fault;
 use super::settings::Settings;
 use super::variant::{Field, Variant};
-use crate::model::{Credential, Kind, RoleName};
+use crate::domain::{Credential, Kind, RoleName};
 
 /// Every made-up access key id begins so.
 pub const KEY_ID_PREFIX: &str = "ASIASIMULATED";
@@ -200,14 +200,14 @@ mod tests {
     }
 
     #[test]
-    fn newer_documents_come_at_whole_periods() {
+    fn documents_rotate_at_whole_periods() {
         let settings = Settings::default();
         let mut document = Document::first(&settings, at("2026-01-31T12:00:00.5Z"));
         for (now, last_updated) in [
             ("2026-01-31T12:59:59Z", "2026-01-31T12:00:00Z"),
             ("2026-01-31T13:00:00Z", "2026-01-31T13:00:00Z"),
             ("2026-01-31T16:30:00Z", "2026-01-31T16:00:00Z"),
-            // A clock that was set back makes nothing newer.
+            // A clock that jumps back does not rotate the document.
             ("2026-01-31T11:00:00Z", "2026-01-31T16:00:00Z"),
         ] {
             document.rotate_when_due(&settings, at(now));
@@ -219,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn a_document_with_a_short_time_left_looks_old_and_stays_for_a_period() {
+    fn a_document_that_expires_soon_looks_old_and_stays_for_a_period() {
         let settings = Settings::default();
         let now = at("2026-01-31T12:00:00Z");
         let mut document = Document::first(&settings, now);
@@ -233,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn documents_of_one_second_differ() {
+    fn documents_created_within_one_second_differ() {
         let settings = Settings::default();
         let now = at("2026-01-31T12:00:00Z");
         let mut document = Document::first(&settings, now);

@@ -3,7 +3,7 @@
 //! Owns the paths. Must not know what is answered.
 
 use super::request::Request;
-use crate::model::Step;
+use crate::domain::Step;
 
 /// What can be asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -67,7 +67,7 @@ mod tests {
     use crate::simulator::request::tests::request;
 
     #[test]
-    fn paths_are_those_of_imds() {
+    fn paths_and_methods_select_the_endpoint() {
         for (line, endpoint) in [
             ("PUT /latest/api/token", Endpoint::Token),
             ("PUT /2021-03-23/api/token", Endpoint::VersionedToken),

@@ -1,16 +1,17 @@
-//! What is wrong with the simulated IMDS: a failure kind, where it strikes and in which form.
+//! A fault of the simulated IMDS: a failure kind, the step where it begins, and its form.
 //!
-//! Owns which kinds, steps and variants go together; a [`Fault`] that exists is one that can be made. Must not know
-//! how it looks on the wire.
+//! Owns which kinds, steps and variants go together, so that every [`Fault`] can be produced. Must not know how it looks
+//! on the wire.
 
 use std::fmt;
 
 use serde::Serialize;
+use strum::VariantArray;
 
 use super::variant::{Field, Variant};
-use crate::model::{Kind, Step};
+use crate::domain::{Kind, Step};
 
-/// The forms of a kind, the one that it takes by default first; none if there is but one form.
+/// The forms of a kind, the default first; empty if there is only one form.
 #[must_use]
 pub const fn variants(kind: Kind) -> &'static [Variant] {
     use Variant as V;
@@ -31,7 +32,7 @@ pub const fn variants(kind: Kind) -> &'static [Variant] {
     }
 }
 
-/// Where the kind can strike in this form, the step where it does by default first.
+/// The steps at which the kind can begin in this form, the default first.
 #[must_use]
 pub const fn steps(kind: Kind, variant: Option<Variant>) -> &'static [Step] {
     match (kind, variant) {
@@ -63,13 +64,13 @@ pub const fn steps(kind: Kind, variant: Option<Variant>) -> &'static [Step] {
     }
 }
 
-/// Whether only the client's side can make this kind: no server has a part in it.
+/// Whether only the client can produce this kind, not a server.
 #[must_use]
 pub const fn is_client_side(kind: Kind) -> bool {
     matches!(kind, Kind::DisabledByEnvironment | Kind::NetworkUnreachable)
 }
 
-/// One thing that is wrong.
+/// A fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Fault {
     kind: Kind,
@@ -82,7 +83,7 @@ impl Fault {
     /// The kind in its default form at its default step.
     ///
     /// # Errors
-    /// If no server can make this kind; the text says how it is made instead.
+    /// If no server can produce this kind; the text says how to produce it instead.
     pub fn new(kind: Kind) -> Result<Self, FaultError> {
         if is_client_side(kind) {
             return Err(FaultError::ClientSide(kind));
@@ -92,70 +93,70 @@ impl Fault {
         Ok(Self { kind, step: steps(kind, variant)[0], variant, field })
     }
 
-    /// The same in the form that has this label, at that form's default step.
+    /// The same fault in the form with this label, at its default step.
     ///
     /// # Errors
     /// If the kind has no such form.
     pub fn in_variant(self, label: &str) -> Result<Self, FaultError> {
-        let variant = Variant::from_label(label).filter(|variant| variants(self.kind).contains(variant));
+        let variant = label.parse::<Variant>().ok().filter(|variant| variants(self.kind).contains(variant));
         let variant = variant.ok_or(FaultError::Variant(self.kind))?;
         Ok(Self { variant: Some(variant), step: steps(self.kind, Some(variant))[0], ..self })
     }
 
-    /// The same, striking at `step` and at whatever a resolution asks for after it.
+    /// The same fault from `step` on.
     ///
     /// # Errors
-    /// If this form cannot strike there.
+    /// If this form cannot begin there.
     pub fn at_step(self, step: Step) -> Result<Self, FaultError> {
         let known = steps(self.kind, self.variant);
         if known.contains(&step) { Ok(Self { step, ..self }) } else { Err(FaultError::Step(self.kind, known)) }
     }
 
-    /// The same in another field of the document.
+    /// The same fault in another field of the document.
     ///
     /// # Errors
     /// If this kind is not about a field, or there is none of this name.
     pub fn in_field(self, name: &str) -> Result<Self, FaultError> {
-        match (self.field, Field::from_label(name)) {
+        match (self.field, name.parse::<Field>().ok()) {
             (Some(_), Some(field)) => Ok(Self { field: Some(field), ..self }),
             (Some(_), None) => Err(FaultError::UnknownField),
             (None, _) => Err(FaultError::NoField(self.kind)),
         }
     }
 
-    /// What goes wrong.
+    /// The kind.
     #[must_use]
     pub const fn kind(&self) -> Kind {
         self.kind
     }
 
-    /// The first step that it strikes.
+    /// The step at which it begins.
     #[must_use]
     pub const fn step(&self) -> Step {
         self.step
     }
 
-    /// The form, where the kind has several.
+    /// The form, if the kind has several.
     #[must_use]
     pub const fn variant(&self) -> Option<Variant> {
         self.variant
     }
 
-    /// The field of the document, where the kind is about one.
+    /// The field of the document, if the kind is about one.
     #[must_use]
     pub const fn field(&self) -> Option<Field> {
         self.field
     }
 }
 
-/// Why a fault cannot be made.
+/// Why a fault cannot be produced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FaultError {
-    /// No server can make this kind.
+    /// No server can produce this kind.
     ClientSide(Kind),
     /// The kind has no such variant.
     Variant(Kind),
-    /// The kind cannot strike at this step, only at these.
+    /// The kind cannot begin at this step, only at these.
     Step(Kind, &'static [Step]),
     /// The kind is not about a field.
     NoField(Kind),
@@ -167,11 +168,14 @@ impl fmt::Display for FaultError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::ClientSide(kind @ Kind::DisabledByEnvironment) => {
-                write!(f, "no server can make {kind}: set AWS_EC2_METADATA_DISABLED=true in the client's environment")
+                write!(
+                    f,
+                    "no server can produce {kind}: set AWS_EC2_METADATA_DISABLED=true in the client's environment"
+                )
             }
             Self::ClientSide(kind) => write!(
                 f,
-                "no server can make {kind}: set the client's endpoint to http://127.255.255.255:1338, \
+                "no server can produce {kind}: set the client's endpoint to http://127.255.255.255:1338, \
                  loopback's broadcast address, which Linux reports as unreachable"
             ),
             Self::Variant(kind) if variants(*kind).is_empty() => write!(f, "{kind} has no variants"),
@@ -179,11 +183,11 @@ impl fmt::Display for FaultError {
                 write!(f, "{kind} has no such variant, only {}", listed(variants(*kind).iter().map(|v| v.label())))
             }
             Self::Step(kind, known) => {
-                write!(f, "in this form {kind} strikes only at {}", listed(known.iter().map(|step| step.label())))
+                write!(f, "in this form {kind} begins only at {}", listed(known.iter().map(|step| step.label())))
             }
             Self::NoField(kind) => write!(f, "{kind} is not about a field; incomplete_document is"),
             Self::UnknownField => {
-                write!(f, "no such field, only {}", listed(Field::ALL.iter().map(|field| field.label())))
+                write!(f, "no such field, only {}", listed(Field::VARIANTS.iter().map(|field| field.label())))
             }
         }
     }

@@ -1,4 +1,4 @@
-//! The simulated IMDS itself: settings, documents and session tokens, and what it answers by them.
+//! The simulated IMDS: settings, documents and session tokens, and the answers that follow from them.
 //!
 //! Owns the rules of IMDSv2. Must not know sockets.
 
@@ -12,20 +12,20 @@ use super::answer::{Answer, Delivery, Framing};
 use super::change::{Change, Content, TokenPolicy};
 use super::counts::Counts;
 use super::document::Document;
+use super::effect::{self, Effect};
 use super::endpoint::Endpoint;
 use super::request::Request;
 use super::settings::{Settings, USUAL_HOP_LIMIT};
-use super::strike::{self, Strike};
 use super::tokens::Tokens;
-use crate::clock::{Clock, monotonic};
-use crate::model::Credential;
+use crate::domain::Credential;
+use crate::platform::clock::{Clock, monotonic};
 
 const TTL_HEADER: &str = "X-Aws-Ec2-Metadata-Token-Ttl-Seconds";
 const TOKEN_HEADER: &str = "X-Aws-Ec2-Metadata-Token";
 /// Six hours, the longest that IMDS grants.
 const MAX_TTL_SECONDS: u64 = 21_600;
 
-/// An answer with all that its delivery takes.
+/// An answer and how it is delivered.
 pub(super) struct Reply {
     pub(super) answer: Answer,
     pub(super) delivery: Delivery,
@@ -69,10 +69,10 @@ impl Imds {
         }
     }
 
-    /// Lets a flapping fault come or go.
+    /// Switches a flapping fault on or off.
     pub(super) fn flap(&self) {
         let settings = &mut self.state().settings;
-        settings.striking = !settings.striking;
+        settings.fault_active = !settings.fault_active;
     }
 
     pub(super) fn settings(&self) -> Settings {
@@ -95,7 +95,7 @@ impl Imds {
         self.state().counts.connections += 1;
     }
 
-    /// Counts a request, and tells how long its answer takes.
+    /// Counts a request, and returns the delay of its answer.
     pub(super) fn count(&self, endpoint: &Endpoint) -> Duration {
         let state = &mut *self.state();
         let count = match endpoint {
@@ -120,10 +120,10 @@ impl Imds {
             keep_alive: request.keep_alive && settings.keep_alive,
             head_only: request.method == "HEAD",
         };
-        let strike = settings.fault_in_force().and_then(|fault| strike::before_tokens(fault, endpoint));
-        let (answer, delivery) = match strike {
-            Some(Strike::Answer(answer)) => (answer, Delivery::Whole),
-            Some(Strike::Delivery(delivery)) => (state.answer(request, endpoint, now), delivery),
+        let effect = settings.active_fault().and_then(|fault| effect::before_tokens(fault, endpoint));
+        let (answer, delivery) = match effect {
+            Some(Effect::Answer(answer)) => (answer, Delivery::Whole),
+            Some(Effect::Delivery(delivery)) => (state.answer(request, endpoint, now), delivery),
             None => (state.answer(request, endpoint, now), Delivery::Whole),
         };
         let delivery = if state.settings.drip && delivery == Delivery::Whole { Delivery::Drip } else { delivery };
@@ -133,7 +133,7 @@ impl Imds {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        // Every change to the state is whole between two statements that cannot panic.
+        // No change to the state can panic halfway.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -150,15 +150,15 @@ impl State {
             return Answer::error(401);
         }
         self.document.rotate_when_due(&self.settings, now);
-        let fault = self.settings.fault_in_force();
-        if let Some(answer) = fault.and_then(|fault| strike::after_tokens(fault, endpoint, &self.document)) {
+        let fault = self.settings.active_fault();
+        if let Some(answer) = fault.and_then(|fault| effect::after_tokens(fault, endpoint, &self.document)) {
             return answer;
         }
         match endpoint {
             Endpoint::RoleList => Answer::text(200, self.document.role().as_str()),
             Endpoint::ProfileInfo => Answer::text(200, self.document.profile_info(None)),
             Endpoint::Document(name) if name == self.document.role().as_str() => match &self.settings.document {
-                Content::Made => Answer::text(200, self.document.text(None)),
+                Content::Generated => Answer::text(200, self.document.text(None)),
                 Content::Raw(text) => Answer::text(200, text.as_str()),
             },
             _ => Answer::error(404),

@@ -139,14 +139,14 @@ impl<'s> Requests<'s> {
 pub(super) mod tests {
     use super::*;
 
-    /// The request with this first line, less the version.
+    /// A request with this method and path.
     pub(in crate::simulator) fn request(line: &str) -> Request {
         let head = format!("{line} HTTP/1.1\r\nHost: imds\r\n\r\n");
         Request::read(head.as_bytes()).expect("it is HTTP").expect("it is complete").0
     }
 
     #[test]
-    fn version_and_connection_header_decide_on_keep_alive() {
+    fn keep_alive_depends_on_the_version_and_the_connection_header() {
         for (head, keep_alive) in [
             ("GET / HTTP/1.1\r\n\r\n", true),
             ("GET / HTTP/1.1\r\nconnection: Close\r\n\r\n", false),

@@ -1,19 +1,17 @@
-//! A story for the simulator: what to tell it, and when.
+//! A scenario: a timeline of changes, and the bundled ones.
 //!
-//! Owns scenarios and the bundled ones. Must not know how one is spelled (see `spelling`) or played.
+//! Must not know how a scenario is written (see `toml_format`) or played.
 
 use std::time::Duration;
 
 use super::change::Change;
-use super::scenario_error::ScenarioError;
-use super::spelling;
 
 /// A timeline of changes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Scenario {
     /// What happens, in one line.
     pub title: String,
-    /// What it is good for.
+    /// Its purpose.
     pub description: String,
     /// The changes, in the order of their times.
     pub steps: Vec<Step>,
@@ -24,9 +22,9 @@ pub struct Scenario {
 pub struct Step {
     /// Time since the start.
     pub at: Duration,
-    /// What to tell the person who watches.
+    /// What to tell the user.
     pub say: Option<String>,
-    /// What to tell the simulator.
+    /// The change.
     pub change: Change,
 }
 
@@ -37,15 +35,6 @@ macro_rules! bundled {
 }
 
 impl Scenario {
-    /// Reads a scenario from TOML.
-    ///
-    /// # Errors
-    /// If the text is not TOML, a key or a value is not known, or a step comes before the one above it; the error
-    /// names the key and the line.
-    pub fn parse(toml: &str) -> Result<Self, ScenarioError> {
-        spelling::scenario(toml)
-    }
-
     /// The scenarios that come with the program: name and TOML text.
     #[must_use]
     pub const fn bundled() -> &'static [(&'static str, &'static str)] {

@@ -1,6 +1,6 @@
 //! What the simulator does at present.
 //!
-//! Owns the values and what they are at the start. Must not know how they came about or what follows from them.
+//! Owns the values and their defaults. Must not know how they changed or what follows from them.
 
 use std::num::NonZeroU8;
 use std::time::Duration;
@@ -10,20 +10,20 @@ use serde::{Serialize, Serializer};
 
 use super::change::{Change, Content, Health, Rotation, TokenPolicy};
 use super::fault::Fault;
-use crate::model::RoleName;
+use crate::domain::RoleName;
 
 /// How many hops a packet may pass as Linux sends it.
 pub(super) const USUAL_HOP_LIMIT: NonZeroU8 = NonZeroU8::new(64).expect("it is not zero");
 
-/// The settings, under the keys by which they are changed.
+/// The settings, under the keys that change them.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a switch of its own")]
 pub struct Settings {
-    /// What is wrong.
+    /// The fault.
     pub fault: Option<Fault>,
-    /// Whether it is so at this moment: a flapping fault comes and goes.
-    pub striking: bool,
-    /// Period of its coming and going.
+    /// Whether the fault is active at this moment: a flapping fault comes and goes.
+    pub fault_active: bool,
+    /// Period of a flapping fault.
     #[serde(serialize_with = "some_span")]
     pub flap: Option<Duration>,
     /// Time before each answer.
@@ -64,13 +64,13 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             fault: None,
-            striking: true,
+            fault_active: true,
             flap: None,
             delay: Duration::ZERO,
             role: RoleName::try_from("simulated-role".to_owned()).expect("it consists of letters and a hyphen"),
             lifetime: Duration::from_mins(6 * 60 + 34),
             rotation: Rotation::Every(Duration::from_hours(1)),
-            document: Content::Made,
+            document: Content::Generated,
             clock_skew: SignedDuration::ZERO,
             date_header: true,
             tokens: TokenPolicy::Required,
@@ -84,24 +84,24 @@ impl Default for Settings {
 }
 
 impl Settings {
-    /// The fault, if it strikes at this moment.
+    /// The fault, if it is active at this moment.
     #[must_use]
-    pub fn fault_in_force(&self) -> Option<Fault> {
-        self.fault.filter(|_| self.striking)
+    pub fn active_fault(&self) -> Option<Fault> {
+        self.fault.filter(|_| self.fault_active)
     }
 
     pub(super) fn apply(&mut self, change: &Change) {
         if let Some(health) = change.fault {
             self.fault = match health {
-                Health::Sound => None,
+                Health::Healthy => None,
                 Health::Faulty(fault) => Some(fault),
             };
             self.flap = None;
-            self.striking = true;
+            self.fault_active = true;
         }
         if change.flap.is_some() {
             self.flap = change.flap;
-            self.striking = true;
+            self.fault_active = true;
         }
         if change.token_lifetime.is_some() {
             self.token_lifetime = change.token_lifetime;

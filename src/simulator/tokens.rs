@@ -49,10 +49,10 @@ impl Tokens {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::clock::monotonic;
+    use crate::platform::clock::monotonic;
 
     #[test]
-    fn tokens_are_valid_until_their_end_or_until_forgotten() {
+    fn tokens_are_valid_until_they_expire_or_are_forgotten() {
         let (mut tokens, now) = (Tokens::default(), monotonic());
         let token = tokens.grant(Duration::from_secs(10), now);
         let other = tokens.grant(Duration::from_secs(20), now);
@@ -65,7 +65,7 @@ mod tests {
     }
 
     #[test]
-    fn tokens_do_not_fill_the_memory() {
+    fn the_number_of_tokens_is_bounded() {
         let (mut tokens, now) = (Tokens::default(), monotonic());
         for _ in 0..=MAX_TOKENS {
             tokens.grant(Duration::from_secs(10), now);

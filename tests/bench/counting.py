@@ -1,18 +1,13 @@
-"""What the benchmark and the gate count alike."""
+"""What the benchmark and the test of the cost both count."""
 
 import re
-import socket
 from pathlib import Path
 
-
-def free_port():
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
+from helpers.http_client import lines
 
 
 def series(exposition):
-    return sum(1 for line in exposition.splitlines() if line and not line.startswith("#"))
+    return len(lines(exposition))
 
 
 def resident_kib(pid):
@@ -20,14 +15,14 @@ def resident_kib(pid):
 
 
 def callgrind(directory):
-    """What to put before a command, and how many instructions it has executed once it has ended."""
+    """A wrapper for a command, and a function that returns how many instructions it executed, once it has exited."""
     file = directory / "callgrind.out"
     return ["valgrind", "--tool=callgrind", f"--callgrind-out-file={file}"], lambda: int(
         re.search(r"^summary: (\d+)", file.read_text(), re.MULTILINE)[1])
 
 
 def strace(directory):
-    """What to put before a command, and how many system calls it has made once it has ended."""
+    """A wrapper for a command, and a function that returns how many system calls it made, once it has exited."""
     file = directory / "strace.out"
     return ["strace", "-f", "-c", "-U", "calls,name", "-o", str(file)], lambda: int(
         re.search(r"(\d+) total", file.read_text())[1])

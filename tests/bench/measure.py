@@ -1,8 +1,8 @@
-"""Measures in interleaved rounds, and prints the medians' ratios.
+"""Measures the exporter and its alternatives in interleaved rounds, and prints the ratios of the medians.
 
-Absolute values move from machine to machine and from minute to minute; each round measures all, so that the ratios hold.
-Programs start, rest and are loaded on all CPUs. What a scrape or a poll costs is measured with both sides on one CPU:
-else it is mostly the waking of an idle CPU that is counted, which costs the most where the machine is a virtual one.
+Absolute values differ between machines and minutes; each round measures every program, so that the ratios hold.
+Programs start, idle and are loaded on all CPUs. The cost of a scrape or a poll is measured with client and server on
+one CPU: otherwise most of it is the time that an idle CPU takes to wake up, above all on a virtual machine.
 """
 
 import contextlib
@@ -19,17 +19,19 @@ import tempfile
 import time
 import urllib.request
 
-import counting
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "tools"))
+import counting  # noqa: E402
+from helpers.paths import ROOT, TOOLS, production_exporter, tool  # noqa: E402
+from helpers.processes import free_port  # noqa: E402
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
-BENCH, TOOLS = ROOT / "target/bench", ROOT / "target/tools"
+BENCH = ROOT / "target/bench"
 PYTHON = TOOLS / "python/bin/python"
 PROGRAMS = BENCH / "release"
 
 SCRAPES, LOAD_CONNECTIONS, POLLS = 10_000, 4, 2_000
-# What is counted is the same each time.
+# Counts do not vary: fewer suffice.
 SCRAPES_COUNTED, POLLS_COUNTED = 1_000, 500
-# A slow peer is measured over fewer, which changes no median.
+# The slow alternatives are measured over fewer, which does not change the medians.
 SCRAPES_OF_PYTHON, POLLS_OF_PYTHON = 1_000, 200
 NAMES = {
     "exporter": "imds-exporter",
@@ -46,15 +48,18 @@ POLLERS = {
     "botocore": "botocore's fetcher",
     "shipped": "imds-exporter, as shipped",
 }
-# What Python's packages for the script take, without the interpreter and the standard library.
+# The packages that the Python script needs, beside the interpreter and the standard library.
 PYTHON_PACKAGES = ("boto3", "botocore", "s3transfer", "jmespath", "dateutil", "urllib3", "six.py", "prometheus_client")
+LOADED_RSS = f"RSS after {SCRAPES:,} scrapes and load, KiB"
+# How many times blackbox_exporter's figure must be the exporter's, at least.
+BUDGET = {"start to first answer, ms": 4, "CPU per scrape, µs": 20, LOADED_RSS: 8}
 ALL_CPUS = os.sched_getaffinity(0)
 ONE_CPU = {min(ALL_CPUS)}
 
 
 @contextlib.contextmanager
 def on_one_cpu(pid=None):
-    """This program, what it starts and a process on the same CPU."""
+    """Runs this program, its children and a process on the same CPU."""
     def pin(cpus):
         os.sched_setaffinity(0, cpus)
         for task in pathlib.Path(f"/proc/{pid}/task").iterdir() if pid else ():
@@ -76,7 +81,7 @@ class Process:
 
     def cpu_us(self, threads_come_and_go=False):
         if threads_come_and_go:
-            # In hundredths of a second, but with the threads that have ended.
+            # In hundredths of a second, but including the threads that have ended.
             fields = (self.proc / "stat").read_text().rsplit(")", 1)[1].split()
             return (int(fields[11]) + int(fields[12])) * 1e6 / os.sysconf("SC_CLK_TCK")
         tasks = (self.proc / "task").iterdir()
@@ -92,10 +97,10 @@ class Process:
 
 def binary(name):
     return {
-        "exporter": ROOT / "target/static/imds-exporter",
+        "exporter": production_exporter(),
         "glibc": BENCH / "imds-exporter-glibc",
-        "blackbox": TOOLS / "debian/usr/bin/prometheus-blackbox-exporter",
-        "node": TOOLS / "debian/usr/bin/prometheus-node-exporter",
+        "blackbox": tool("prometheus-blackbox-exporter"),
+        "node": tool("prometheus-node-exporter"),
     }[name]
 
 
@@ -116,8 +121,8 @@ def command(name, port, imds, body):
 
 
 def started(name, imds, body):
-    """The program once it answers, its port and the milliseconds that this took."""
-    port = counting.free_port()
+    """Starts a program and waits for its first answer: process, port, milliseconds until then."""
+    port = free_port()
     arguments, environment = command(name, port, imds, body)
     began = time.perf_counter()
     process = Process(arguments, environment)
@@ -141,7 +146,7 @@ def serve(name, imds, body, results):
     process, port, start_ms = started(name, imds, body)
     try:
         scrape(port, 20, 1)
-        # Two polls go by, so that idle is what it is in the long run.
+        # Two polls happen before, so that the memory is that of a program that has run for long.
         time.sleep(2.2)
         threads = name == "python"
         idle, cpu = process.rss_kib(), process.cpu_us(threads)
@@ -158,7 +163,7 @@ def serve(name, imds, body, results):
         scrape(port, scrapes, LOAD_CONNECTIONS)
         figures = {"start to first answer, ms": start_ms, "RSS idle, KiB": idle, "CPU idle, µs/s": idle_cpu,
                    "CPU per scrape, µs": per_scrape, "scrape p50, µs": p50, "scrape p99, µs": p99,
-                   f"RSS after {SCRAPES:,} scrapes and load, KiB": process.rss_kib()}
+                   LOADED_RSS: process.rss_kib()}
         for what, value in figures.items():
             results.setdefault((what, name), []).append(value)
         if name == "exporter":
@@ -174,7 +179,7 @@ def poller(name, endpoint, polls):
 
 
 def rotated(names, by):
-    """Another one first in each round: what ran before leaves its mark on the machine."""
+    """The names, another one first in each round: each program influences the measurement of the next."""
     names = list(names)
     return names[by % len(names):] + names[:by % len(names)]
 
@@ -190,10 +195,10 @@ def polls(endpoint, results, mode, names):
 
 
 def instructions(endpoint, results, mode, directory):
-    """What a poll executes outside the kernel: two runs' difference."""
+    """The instructions of a poll outside the kernel: the difference of two runs."""
     def run(name, count):
-        before, executed = counting.callgrind(directory)
-        subprocess.run([*before, *poller(name, endpoint, count)], check=True, capture_output=True)
+        wrapper, executed = counting.callgrind(directory)
+        subprocess.run([*wrapper, *poller(name, endpoint, count)], check=True, capture_output=True)
         return executed()
     for name in POLLERS:
         if name != "botocore":
@@ -202,12 +207,13 @@ def instructions(endpoint, results, mode, directory):
 
 
 def system_calls(name, imds, body, results, directory):
-    """The system calls of one scrape on a connection that is kept."""
+    """The system calls of one scrape on a persistent connection."""
     process, port, _ = started(name, imds, body)
-    before, made = counting.strace(directory)
+    wrapper, made = counting.strace(directory)
     try:
         scrape(port, 20, 1)
-        tracer = subprocess.Popen([*before, "-p", str(process.process.pid)], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+        tracer = subprocess.Popen([*wrapper, "-p", str(process.process.pid)], stdout=subprocess.DEVNULL,
+                                  stderr=subprocess.PIPE, text=True)
         tracer.stderr.readline()
         scrape(port, SCRAPES_COUNTED, 1)
         tracer.send_signal(signal.SIGINT)
@@ -228,7 +234,7 @@ def sizes(results):
 
 
 def image_layer_mb():
-    """The layer of the image, as a registry stores it."""
+    """The size of the image's layer as a registry stores it."""
     layer = io.BytesIO()
     with tarfile.open(fileobj=layer, mode="w") as tar:
         tar.add(binary("exporter"), "imds-exporter")
@@ -250,7 +256,8 @@ def main():
         for number in range(rounds):
             for name in rotated(NAMES, number):
                 serve(name, endpoints["kept"], body, serving)
-        # Apart: a minute later the kernel clears thousands of closed connections away, on whoever runs then.
+        # In rounds of their own: a minute after a load test the kernel frees thousands of closed connections, at the cost of
+        # whatever runs then.
         for number in range(rounds):
             for mode, endpoint in endpoints.items():
                 polls(endpoint, polling, mode, rotated(POLLERS, number))
@@ -264,10 +271,11 @@ def main():
         for process in imds.values():
             process.stop()
     report(serving, polling, rounds, text.decode())
+    check_budget(serving)
 
 
 def table(first, names, results):
-    """Medians, with how many times the first column's they are; more digits where a ratio is near one."""
+    """Medians with their ratio to the first column's."""
     median = {key: statistics.median(values) for key, values in results.items()}
     base = next(iter(names))
     lines = [f"| {first} | " + " | ".join(names.values()) + " |", "| --- |" + " --- |" * len(names)]
@@ -303,4 +311,13 @@ def report(serving, polling, rounds, exposition):
     print(text)
 
 
-main()
+def check_budget(serving):
+    """Exits with 1 and a message if the exporter exceeds its budget."""
+    for what, least in BUDGET.items():
+        own, other = (statistics.median(serving[what, name]) for name in ("exporter", "blackbox"))
+        if other / own < least:
+            sys.exit(f"over budget: {what}: blackbox_exporter has {other / own:.2f} times as much, not {least}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,71 +1,48 @@
-"""What Grafana does between a dashboard's JSON and the screen, as far as the tests need it: variables are put into
-queries, queries are sent, series get their names, tables their columns."""
+"""What Grafana does between a dashboard's JSON and the screen, as far as the tests need it: it puts variables into
+queries, sends the queries, names the series, and builds the columns of tables."""
 
-import json
 import re
-import urllib.parse
-import urllib.request
 
 RANGE = 6 * 3600
 STEP = 60
 
 
 def fill(template, labels):
-    """A name from the labels that it mentions; one that is not there is a mistake in the dashboard."""
+    """A legend with the labels that it names; a missing label is a mistake in the dashboard."""
     return re.sub(r"{{\s*(\w+)\s*}}", lambda hit: labels[hit[1]], template)
 
 
-class Prometheus:
-    """A Prometheus, over its HTTP interface."""
+class View:
+    """A dashboard with values of its variables, at a time."""
 
-    def __init__(self, url):
-        self.url = url
-
-    def get(self, path, **parameters):
-        query = urllib.parse.urlencode(parameters)
-        with urllib.request.urlopen(f"{self.url}/api/v1/{path}?{query}", timeout=30) as answer:
-            body = json.load(answer)
-        assert body["status"] == "success", body
-        assert not body.get("warnings"), body
-        return body["data"]
-
-    def at(self, expr, time):
-        return [(one["metric"], [float(one["value"][1])])
-                for one in self.get("query", query=expr, time=time)["result"]]
-
-    def over(self, expr, start, end, step=STEP):
-        return [(one["metric"], [float(value) for _, value in one["values"]])
-                for one in self.get("query_range", query=expr, start=start, end=end, step=step)["result"]]
-
-
-class Viewer:
-    """Someone who looks at a dashboard, with a choice of its variables, at a time."""
-
-    def __init__(self, dashboard, prometheus, now, **chosen):
-        self.dashboard, self.prometheus, self.now = dashboard, prometheus, now
-        self.chosen = {one["name"]: one for one in dashboard["templating"]["list"]}
-        self.chosen = {name: chosen.get(name, one.get("allValue")) for name, one in self.chosen.items()}
+    def __init__(self, dashboard, prometheus, now, **variables):
+        self.prometheus, self.now = prometheus, now
+        self.variables = {one["name"]: variables.get(one["name"], one.get("allValue"))
+                          for one in dashboard["templating"]["list"]}
 
     def interpolate(self, text):
-        """Puts the variables in; one that is left over is a mistake in the dashboard."""
-        known = {**self.chosen, "__rate_interval": f"{4 * STEP}s", "__range": f"{RANGE}s"}
+        """The text with the variables' values; an unknown variable is a mistake in the dashboard."""
+        known = {**self.variables, "__rate_interval": f"{4 * STEP}s", "__range": f"{RANGE}s"}
         done = re.sub(r"\$(?:\{(\w+)\}|(\w+))", lambda hit: known[hit[1] or hit[2]], text)
         assert "$" not in done, done
         return done
 
-    def ask(self, target):
-        """The answer to a query: [(labels, values)]."""
-        expr = self.interpolate(target["expr"])
+    def query_range(self, expression):
+        return self.prometheus.query_range(self.interpolate(expression), self.now - RANGE, self.now, STEP)
+
+    def query(self, target):
+        """The result of a panel's query: [(labels, values)]."""
         assert target["instant"] != target["range"]
         if target["instant"]:
-            return self.prometheus.at(expr, self.now)
-        return self.prometheus.over(expr, self.now - RANGE, self.now)
+            result = self.prometheus.query(self.interpolate(target["expr"]), time=self.now)
+            return [(labels, [value]) for labels, value in result]
+        return [(labels, [value for _, value in samples]) for labels, samples in self.query_range(target["expr"])]
 
     def series(self, panel):
-        """What a panel shows: {name: values}. Names are unique, or a person could not tell the lines apart."""
+        """What a panel shows: {name: values}. Equal names would make series indistinguishable."""
         shown = {}
         for target in panel["targets"]:
-            for labels, values in self.ask(target):
+            for labels, values in self.query(target):
                 name = fill(target["legendFormat"], labels)
                 assert name not in shown, f"{panel['title']}: {name} twice"
                 shown[name] = values
@@ -77,7 +54,7 @@ class Viewer:
         merged = []
         for target in panel["targets"]:
             value = f"Value #{target['refId']}" if several else "Value"
-            for labels, values in self.ask(target):
+            for labels, values in self.query(target):
                 row = {**labels, value: values[0]}
                 same = [one for one in merged if all(one[key] == row[key] for key in one.keys() & labels.keys())]
                 if several and same:
@@ -93,7 +70,7 @@ class Viewer:
 
 
 def panels(dashboard):
-    """The panels that show something, by kind and title."""
+    """The panels other than rows, by type and title."""
     found = {}
     for one in dashboard["panels"]:
         if one["type"] != "row":
@@ -101,3 +78,11 @@ def panels(dashboard):
             assert key not in found, f"{key} twice"
             found[key] = one
     return found
+
+
+def columns(panel):
+    """The names of a panel's fields: a table's headings, else the legends of its queries."""
+    for transformation in panel["transformations"]:
+        if transformation["id"] == "organize":
+            return set(transformation["options"]["renameByName"].values())
+    return {target["legendFormat"] for target in panel["targets"]}

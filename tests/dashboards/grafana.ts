@@ -1,7 +1,8 @@
-// The shapes that a dashboard must have: Grafana's own types, applied to JSON, in which an enum is its string.
-// The test appends the dashboards as literals, so that a misspelt name is an error as well as a wrong type.
+// The types that a dashboard must have: Grafana's own, applied to JSON, in which an enum is its string. The test appends
+// the dashboards as literals, so that a misspelt name is an error as well as a wrong type.
 import type {
-  AnnotationQuery, Dashboard, DashboardLink, DataQuery, Panel, RowPanel, TableOptions, TableFieldOptions, VariableModel,
+  AnnotationQuery, Dashboard, DashboardLink, DataQuery, FieldConfig, Panel, RowPanel, TableOptions, TableFieldOptions,
+  VariableModel,
 } from '@grafana/schema';
 import type * as bargauge from '@grafana/schema/dist/esm/raw/composable/bargauge/panelcfg/x/BarGaugePanelCfg_types.gen';
 import type * as heatmap from '@grafana/schema/dist/esm/raw/composable/heatmap/panelcfg/x/HeatmapPanelCfg_types.gen';
@@ -10,13 +11,18 @@ import type * as timeline
   from '@grafana/schema/dist/esm/raw/composable/statetimeline/panelcfg/x/StateTimelinePanelCfg_types.gen';
 import type * as timeseries
   from '@grafana/schema/dist/esm/raw/composable/timeseries/panelcfg/x/TimeSeriesPanelCfg_types.gen';
+// The package exports these from its entry point only, which needs packages that are not installed.
+import type { ReducerID } from './node_modules/@grafana/data/dist/types/transformations/fieldReducer';
+import type { FieldMatcherID } from './node_modules/@grafana/data/dist/types/transformations/matchers/ids';
+import type { DataLink } from './node_modules/@grafana/data/dist/types/types/dataLink';
 
+// The schema has reducers as plain strings, wherever they stand: here they are those that Grafana knows.
 type Json<T> = T extends string ? `${T}`
   : T extends number | boolean | null | undefined ? T
-  : T extends object ? { [K in keyof T]: Json<T[K]> }
+  : T extends object ? { [K in keyof T]: K extends 'calcs' ? `${ReducerID}`[] : Json<T[K]> }
   : T;
 
-// Parts of the Prometheus data source's models that the schema package does not hold.
+// Parts of the Prometheus data source's models that the schema package lacks.
 interface PrometheusQuery extends DataQuery {
   editorMode: 'code' | 'builder';
   expr: string;
@@ -31,13 +37,28 @@ interface PrometheusAnnotation extends AnnotationQuery<DataQuery & { expr: strin
   titleFormat: string;
   useValueForTime: boolean;
 }
+
+type Link = Pick<DataLink, 'oneClick' | 'targetBlank' | 'title' | 'url'>;
+type Settings = Omit<FieldConfig, 'custom' | 'links'> & { links?: Link[] };
+// What an override can set; the other settings of a field come from its data source.
+type Overridable = Pick<Settings, 'color' | 'decimals' | 'displayName' | 'links' | 'mappings' | 'max' | 'min' | 'noValue'
+  | 'thresholds' | 'unit'>;
+type Properties<T, Prefix extends string = ''> = {
+  [K in keyof T & string]-?: { id: `${Prefix}${K}`; value: NonNullable<T[K]> };
+}[keyof T & string];
+interface Override<Custom> {
+  matcher: { id: FieldMatcherID; options: string };
+  properties: (Properties<Overridable> | Properties<Custom, 'custom.'>)[];
+}
+
 interface TypedPanel<Type extends string, Options, Custom = Record<string, never>>
   extends Omit<Panel, 'fieldConfig' | 'options' | 'targets' | 'type'> {
   type: Type;
   options: Options;
   targets: PrometheusQuery[];
-  fieldConfig: Omit<NonNullable<Panel['fieldConfig']>, 'defaults'> & {
-    defaults: Omit<NonNullable<Panel['fieldConfig']>['defaults'], 'custom'> & { custom: Partial<Custom> };
+  fieldConfig: {
+    defaults: Settings & { custom: Partial<Custom> };
+    overrides: Override<Custom>[];
   };
 }
 type Optional<T, K extends keyof T> = Omit<T, K> & Partial<Pick<T, K>>;

@@ -1,21 +1,20 @@
-"""The dashboards' JSON: current, well-typed, portable, readable by everyone, and about metrics that exist."""
+"""The dashboards' JSON: generated, well-typed, portable, accessible, and about metrics that exist."""
 
 import json
 import pathlib
 import re
-import subprocess
 import sys
 
+import grafana
 import pytest
-import stage
-import story
+import sample_fleet
 import yaml
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
+from helpers import alert_rules, reference, states
+from helpers.commands import run
+from helpers.paths import DASHBOARDS as FILES, NODE, ROOT, tool
+
 HERE = pathlib.Path(__file__).resolve().parent
-TOOLS = ROOT / "target" / "tools"
-NODE = TOOLS / "node"
-FILES = [ROOT / "dashboards" / name for name in ("imds-instance.json", "imds-fleet.json")]
 DASHBOARDS = [json.loads(file.read_text(encoding="utf-8")) for file in FILES]
 NAMES = [file.stem for file in FILES]
 each = pytest.mark.parametrize("dashboard", DASHBOARDS, ids=NAMES)
@@ -36,47 +35,38 @@ def expressions(dashboard):
             yield node
 
 
-def catalogue():
-    """The exporter's metrics with their labels, from their only declaration."""
-    source = (ROOT / "src" / "metrics" / "catalog.rs").read_text(encoding="utf-8")
-    found = re.findall(r'= "(imds_\w+)", (\w+), \[(.*?)\],', source)
-    assert found
-    metrics = {}
-    for name, kind, labels in found:
-        labels = frozenset(re.findall(r'"(\w+)"', labels))
-        if kind == "Histogram":
-            metrics |= {f"{name}_bucket": labels | {"le"}, f"{name}_sum": labels, f"{name}_count": labels}
+def exposed_series():
+    """Name to label names of every series that the exporter's metrics have."""
+    series = {}
+    for name, (kind, labels) in reference.metrics().items():
+        if not name.startswith("imds_"):
+            continue
+        if kind == "histogram":
+            series |= {f"{name}_bucket": labels | {"le"}, f"{name}_sum": labels, f"{name}_count": labels}
         else:
-            metrics[name] = labels
-    return metrics
+            series[name] = labels
+    assert series
+    return series
 
 
-def kinds():
-    """The failure kinds, from their only declaration."""
-    source = (ROOT / "src" / "model" / "kind.rs").read_text(encoding="utf-8")
-    return re.findall(r'= "(\w+)" \{', source)
+def test_the_committed_json_is_up_to_date():
+    run(sys.executable, "-B", ROOT / "dashboards" / "generate.py", "--check")
 
 
-def test_the_committed_json_is_what_the_source_says():
-    subprocess.run([sys.executable, "-B", ROOT / "dashboards" / "generate.py", "--check"], check=True)
-
-
-def test_grafanas_types_hold(tmp_path):
-    """Against @grafana/schema, under tsc --strict: a wrong type is an error and so is a name that nobody knows."""
+def test_the_json_has_grafanas_types(tmp_path):
+    """Against @grafana/schema and @grafana/data, with tsc --strict: unknown names are errors as well as wrong types."""
     literal = ",\n".join(f"{json.dumps(name)}: {file.read_text(encoding='utf-8')}" for name, file in zip(NAMES, FILES))
     check = tmp_path / "check.ts"
     check.write_text(f"{(HERE / 'grafana.ts').read_text(encoding='utf-8')}\n({{{literal}}}) "
                      "satisfies Record<string, Classic>;\n", encoding="utf-8")
     (tmp_path / "node_modules").symlink_to(NODE / "node_modules")
-    done = subprocess.run(
-        [NODE / "node_modules" / ".bin" / "tsc", "--noEmit", "--strict", "--skipLibCheck", "--target", "es2022",
-         "--module", "esnext", "--moduleResolution", "bundler", check], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
+    run(NODE / "node_modules" / ".bin" / "tsc", "--noEmit", "--strict", "--skipLibCheck", "--target", "es2022",
+        "--module", "esnext", "--moduleResolution", "bundler", check)
 
 
-def test_units_are_grafanas():
+def test_every_unit_is_one_of_grafanas():
     """Against @grafana/data."""
-    known = set(json.loads(subprocess.run(["node", HERE / "units.cjs", NODE], check=True, capture_output=True).stdout))
+    known = set(json.loads(run("node", HERE / "units.cjs", NODE)))
     units = {node for dashboard in DASHBOARDS for path, node in walk(dashboard) if path and path[-1] == "unit"}
     units |= {node["value"] for dashboard in DASHBOARDS for _, node in walk(dashboard)
               if isinstance(node, dict) and node.get("id") == "unit"}
@@ -84,10 +74,19 @@ def test_units_are_grafanas():
 
 
 @pytest.mark.parametrize("file", FILES, ids=NAMES)
-def test_dashboard_linter(file):
-    done = subprocess.run([TOOLS / "go" / "bin" / "dashboard-linter", "lint", "--strict", file], capture_output=True,
-                          text=True, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
+def test_the_dashboard_linter_reports_nothing(file):
+    run(tool("dashboard-linter"), "lint", "--strict", file)
+
+
+@each
+def test_an_override_by_name_names_a_column(dashboard):
+    seen = 0
+    for panel in dashboard["panels"]:
+        for override in panel.get("fieldConfig", {}).get("overrides", []):
+            if override["matcher"]["id"] == "byName":
+                assert override["matcher"]["options"] in grafana.columns(panel), panel["title"]
+                seen += 1
+    assert seen
 
 
 @each
@@ -105,7 +104,7 @@ def test_it_can_be_provisioned_anywhere(dashboard):
 
 
 @each
-def test_panels_have_places_of_their_own(dashboard):
+def test_panels_fill_the_grid_without_overlap(dashboard):
     taken = set()
     for panel in dashboard["panels"]:
         place = panel["gridPos"]
@@ -113,7 +112,6 @@ def test_panels_have_places_of_their_own(dashboard):
                  for y in range(place["y"], place["y"] + place["h"])}
         assert place["x"] + place["w"] <= 24 and not taken & cells, panel["title"]
         taken |= cells
-    # Nor is a place left empty.
     assert len(taken) == 24 * (1 + max(y for _, y in taken))
     numbers = [panel["id"] for panel in dashboard["panels"]]
     assert len(set(numbers)) == len(numbers)
@@ -129,13 +127,13 @@ def test_panels_explain_themselves(dashboard):
         assert panel["description"].endswith(".")
         defaults = panel["fieldConfig"]["defaults"]
         assert "unit" in defaults or "mappings" in defaults, panel["title"]
-        # A figure that may be missing says what that means.
+        # A value that may be missing has a text for that case.
         assert panel["type"] != "stat" or "noValue" in defaults or "increase(" in panel["targets"][0]["expr"]
 
 
 @each
-def test_colours_are_of_a_palette_for_everyone(dashboard):
-    """Okabe and Ito's, and grey; and no mode that brings Grafana's own."""
+def test_colors_are_of_an_accessible_palette(dashboard):
+    """That of Okabe and Ito, and gray; no mode that brings Grafana's own colors."""
     palette = {"#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442", "#808080", "transparent"}
     fixed = {node for path, node in walk(dashboard) if path and path[-1] in ("fixedColor", "iconColor", "fill")
              or path and path[-1] == "color" and isinstance(node, str)}
@@ -146,8 +144,8 @@ def test_colours_are_of_a_palette_for_everyone(dashboard):
 
 
 @each
-def test_a_figure_that_is_missing_looks_neither_good_nor_bad(dashboard):
-    """Grafana paints it in the colour that holds from minus infinity on."""
+def test_a_missing_value_looks_neither_good_nor_bad(dashboard):
+    """Grafana gives it the color that applies from minus infinity."""
     for panel in dashboard["panels"]:
         if panel["type"] in ("stat", "bargauge"):
             defaults = panel["fieldConfig"]["defaults"]
@@ -156,24 +154,21 @@ def test_a_figure_that_is_missing_looks_neither_good_nor_bad(dashboard):
 
 
 @each
-def test_every_kind_of_failure_has_a_colour(dashboard):
+def test_every_kind_of_failure_has_exactly_one_color(dashboard):
+    seen = set()
     for panel in dashboard["panels"]:
-        if panel.get("title") in ("Failed polls by kind", "Failing by kind"):
+        if panel["title"] in ("Failed polls by kind", "Failing by kind"):
+            seen.add(panel["title"])
             patterns = [one["matcher"]["options"].strip("/") for one in panel["fieldConfig"]["overrides"]]
-            for kind in kinds():
+            for kind in reference.kinds():
                 assert sum(bool(re.search(pattern, kind)) for pattern in patterns) == 1, kind
+    assert "Failed polls by kind" in seen
 
 
-def alerts():
-    """The names of the alerts."""
-    rules = yaml.safe_load((ROOT / "deploy" / "prometheus" / "imds-alerts.yaml").read_text(encoding="utf-8"))
-    return {rule["alert"] for group in rules["groups"] for rule in group["rules"] if "alert" in rule}
-
-
-def test_links_lead_to_the_runbook_and_to_each_other():
+def test_links_lead_to_the_runbook_and_to_the_other_dashboard():
     uids = {dashboard["uid"] for dashboard in DASHBOARDS}
+    anchors = set(reference.kinds()) | alert_rules.NAMES
     for dashboard in DASHBOARDS:
-        anchors = set(kinds()) | alerts()
         urls = [node for path, node in walk(dashboard) if path and path[-1] == "url"]
         assert any("/runbook" in url for url in urls)
         for url in urls:
@@ -186,40 +181,41 @@ def test_links_lead_to_the_runbook_and_to_each_other():
         assert {re.match(r"/d/([a-z-]+)", url)[1] for url in urls if url.startswith("/d/")} == uids - {dashboard["uid"]}
 
 
-def test_dashboards_and_story_know_the_exporters_metrics():
-    """Every name exists, and each metric of the exporter is shown somewhere."""
-    metrics = catalogue()
+def test_dashboards_and_sample_fleet_use_the_exporters_metrics():
+    """Every name exists, and every metric of the exporter is shown somewhere."""
+    series = exposed_series()
     used = {name for dashboard in DASHBOARDS for expr in expressions(dashboard)
             for name in re.findall(r"\bimds_\w+", expr)}
-    assert used <= metrics.keys()
-    # A histogram's sum is for averages, which hide what its buckets tell; the remainder is computed from the instant.
-    unused = {name for name in metrics if name.endswith("_sum")} | {
+    assert used <= series.keys()
+    # A sum gives averages, which say less than the buckets; the remaining time is computed from the time of expiry.
+    unused = {name for name in series if name.endswith("_sum")} | {
         "imds_fetch_duration_seconds_count", "imds_credentials_remaining_seconds"}
-    assert metrics.keys() - used == unused
-    told = {name: labels for name, labels in story.series().items() if name.startswith("imds_")}
-    assert told == {name: {labels} for name, labels in metrics.items()}
+    assert series.keys() - used == unused
+    sample = {name: labels for name, labels in sample_fleet.series().items() if name.startswith("imds_")}
+    assert sample == {name: {labels} for name, labels in series.items()}
 
 
-
-def test_an_exporter_exposes_what_the_story_tells(tmp_path):
-    """A real one, in the states that bring forth the most."""
+def test_a_real_exporter_exposes_the_series_of_the_sample_fleet():
+    """In the states with the most series."""
     exposed = ""
-    for state in (stage.stuck, stage.failing):
-        with state(tmp_path / state.__name__) as exporter:
-            exposed += exporter.get("/metrics").decode()
-    # These take what no state here has: a configured role.
-    for name in story.series().keys() - {"up", "scrape_duration_seconds", "ALERTS", "imds_role_expected"}:
+    for state in (states.stuck, states.failing):
+        with state() as exporter:
+            exposed += exporter.get("/metrics")
+    # Prometheus makes the first three; the last one takes a configured role, which no state has.
+    for name in sample_fleet.series().keys() - {"up", "scrape_duration_seconds", "ALERTS", "imds_role_expected"}:
         found = {frozenset(re.findall(r'(\w+)="', labels))
                  for labels in re.findall(rf"^{name}(?:{{(.*)}})? ", exposed, re.M)}
-        assert found == story.series()[name], name
+        assert found == sample_fleet.series()[name], name
 
 
-def test_the_story_speaks_of_kinds_and_alerts_that_exist():
-    assert set(story.KINDS) <= set(kinds())
-    assert {labels["alertname"] for at in (story.END, story.OUTAGE[0] + 120) for labels in story.alerts(at)} <= alerts()
+def test_the_sample_fleet_has_existing_kinds_and_alerts():
+    assert set(sample_fleet.KINDS) <= set(reference.kinds())
+    firing = {labels["alertname"] for at in (sample_fleet.END, sample_fleet.OUTAGE[0] + 120)
+              for labels in sample_fleet.alerts(at)}
+    assert firing <= alert_rules.NAMES
 
 
-def test_provisioning_names_what_is_there():
+def test_the_provisioning_files_match_the_dashboards():
     folder = ROOT / "dashboards" / "provisioning"
     provider, = yaml.safe_load((folder / "dashboards" / "imds-exporter.yaml").read_text(encoding="utf-8"))["providers"]
     assert provider["type"] == "file" and provider["options"]["path"].startswith("/")

@@ -1,12 +1,11 @@
 // Prints the ids of all units that Grafana knows, as @grafana/data declares them.
 //
-// Of that package only the value formats are loaded, and of its dependencies only what they need is installed
-// (tests/node/package.json puts an empty package in the place of the rest); the translation of the units' names is
-// answered here with their English text.
+// Only the package's value formats are loaded, and only the dependencies that they need are installed
+// (tests/tools/node/package.json replaces the others by an empty package). The translation of the units' names is stubbed.
 const Module = require('node:module');
 const path = require('node:path');
 
-// Some units are written in the reader's own way.
+// Some units depend on the reader's language.
 globalThis.navigator ??= { language: 'en', languages: ['en'] };
 
 const [modules] = process.argv.slice(2);

@@ -1,5 +1,5 @@
-// Validates objects of the Prometheus operator, given as a JSON list on the standard input, against the operator's own
-// schemas. Those let unknown fields pass: every field that no validator has looked at is reported here.
+// Validates objects for the Prometheus operator, a JSON list on standard input, against the operator's own schemas, and
+// prints the mistakes as a JSON list. The schemas accept unknown fields: a field that no validator reads is a mistake.
 import { readFileSync } from "node:fs";
 import { pathToFileURL } from "node:url";
 
@@ -9,7 +9,8 @@ const models = await import(
   )
 );
 
-const watched = (value, path, fields) => {
+// A proxy that records in `fields` which fields of the value have been read.
+const recorded = (value, path, fields) => {
   if (value === null || typeof value !== "object") return value;
   const children = {};
   if (!Array.isArray(value)) for (const key of Object.keys(value)) fields.set(`${path}/${key}`, false);
@@ -18,7 +19,7 @@ const watched = (value, path, fields) => {
       const child = target[key];
       if (typeof key !== "string" || !Object.hasOwn(target, key)) return child;
       fields.set(`${path}/${key}`, true);
-      return (children[key] ??= watched(child, `${path}/${key}`, fields));
+      return (children[key] ??= recorded(child, `${path}/${key}`, fields));
     },
   });
 };
@@ -28,11 +29,11 @@ for (const object of JSON.parse(readFileSync(0, "utf8"))) {
   const name = `${object.kind} ${object.metadata.name}`;
   const fields = new Map();
   try {
-    // Not through the constructor: it would copy the object, and so look at every field.
-    models[object.kind].prototype.validate.call(watched(object, "", fields));
+    // Not through the constructor: it copies the object, and so reads every field.
+    models[object.kind].prototype.validate.call(recorded(object, "", fields));
   } catch (error) {
     mistakes.push(`${name}: ${error.message}`);
   }
-  for (const [path, seen] of fields) if (!seen) mistakes.push(`${name}: unknown field ${path}`);
+  for (const [path, read] of fields) if (!read) mistakes.push(`${name}: unknown field ${path}`);
 }
 console.log(JSON.stringify(mistakes));

@@ -1,58 +1,45 @@
-"""What the forms say of the exporter, against what the code says: routes, port, variables, commands."""
+"""The deployment forms agree with the exporter: routes, port, variables, commands."""
 
 import json
 import re
-import subprocess
 
 import pytest
 import yaml
+from forms import (
+    DOCKERFILE, compose_services, containers, ecs_exporters, exporters_in, pods, systemd_files, unit_environment,
+    unit_values,
+)
 
-from conftest import DEPLOY, containers, exporter, ours, pods
+from helpers import reference
+from helpers.commands import complete
+from helpers.paths import DEPLOY, exporter
 
-
-class Tagged(yaml.SafeLoader):
-    """YAML with CloudFormation's short forms, which stand for themselves."""
-
-
-Tagged.add_multi_constructor("!", lambda loader, suffix, node: loader.construct_scalar(node))
-
-
-def task():
-    template = yaml.load((DEPLOY / "ecs" / "imds-exporter.yaml").read_text(), Loader=Tagged)
-    return template["Resources"]["Task"]["Properties"]
-
-
-def ecs_containers():
-    return [container for container in task()["ContainerDefinitions"] if container["Image"] == "ExporterImage"]
-
-
-def compose():
-    return yaml.safe_load((DEPLOY / "compose" / "compose.yaml").read_text())["services"]
-
-
-def units():
-    return sorted((DEPLOY / "systemd").rglob("*.service")) + sorted((DEPLOY / "systemd").rglob("*.conf"))
-
-
-def unit_values(path, key):
-    return re.findall(rf"^{key}=(.*)$", path.read_text(), re.M)
+PROBES = ("startupProbe", "readinessProbe", "livenessProbe")
 
 
 def probes(forms):
-    for form, _, pod in pods(forms):
-        for container in containers(pod):
-            for kind in ("startupProbe", "readinessProbe", "livenessProbe"):
-                if "httpGet" in container.get(kind, {}):
-                    yield form, container, container[kind]["httpGet"]
+    """(form, HTTP probe) of every container."""
+    return [
+        (form, container[kind]["httpGet"])
+        for form, _, pod in pods(forms)
+        for container in containers(pod)
+        for kind in PROBES
+        if "httpGet" in container.get(kind, {})
+    ]
 
 
-def test_every_probe_asks_a_route_that_exists(forms, code):
-    asked = {probe["path"] for _, _, probe in probes(forms)}
-    assert asked == {"/-/startup", "/-/healthy", "/-/ready", "/-/clients"}
-    assert asked <= set(code.routes)
+def chart_daemonset(forms):
+    daemonset, = (document for document in forms["chart"] if document["kind"] == "DaemonSet")
+    return daemonset["spec"]["template"]
 
 
-def test_every_scrape_asks_for_the_metrics(forms, code):
+def test_every_probe_requests_an_existing_route(forms):
+    paths = {probe["path"] for _, probe in probes(forms)}
+    assert paths == {"/-/startup", "/-/healthy", "/-/ready", "/-/clients"}
+    assert paths <= set(reference.routes())
+
+
+def test_every_scrape_requests_the_metrics(forms):
     paths = {
         endpoint["path"]
         for documents in forms.values()
@@ -60,37 +47,10 @@ def test_every_scrape_asks_for_the_metrics(forms, code):
         if document["kind"] == "PodMonitor"
         for endpoint in document["spec"]["podMetricsEndpoints"]
     }
-    paths |= {
-        document["spec"]["template"]["metadata"]["annotations"]["prometheus.io/path"] for document in chart_pods(forms)
-    }
-    paths |= {container["DockerLabels"]["PROMETHEUS_EXPORTER_PATH"] for container in ecs_containers()[:1]}
+    paths.add(chart_daemonset(forms)["metadata"]["annotations"]["prometheus.io/path"])
+    paths.add(ecs_exporters()[0]["DockerLabels"]["PROMETHEUS_EXPORTER_PATH"])
     assert paths == {"/metrics"}
-    assert paths <= set(code.routes)
-
-
-def chart_pods(forms):
-    return [document for document in forms["chart"] if document["kind"] == "DaemonSet"]
-
-
-def test_one_port_everywhere(forms, code):
-    ports = {
-        **{f"{form}: probe": probe["port"] for form, _, probe in probes(forms) if form != "chart with everything"},
-        **{
-            f"{form}: container": port["containerPort"]
-            for form, _, pod in pods(forms)
-            if form != "chart with everything"
-            for container in filter(ours, containers(pod))
-            for port in container.get("ports", [])
-        },
-        "chart: annotation": int(chart_pods(forms)[0]["spec"]["template"]["metadata"]["annotations"]["prometheus.io/port"]),
-        "image": int(re.search(r"^EXPOSE (\d+)$", (DEPLOY / "Dockerfile").read_text(), re.M)[1]),
-        "ECS": ecs_containers()[0]["PortMappings"][0]["ContainerPort"],
-        "ECS: label": int(ecs_containers()[0]["DockerLabels"]["PROMETHEUS_EXPORTER_PORT"]),
-        "compose": int(compose()["imds"]["ports"][1].rsplit(":", 1)[1]),
-        "compose: Prometheus": int(compose_target().rsplit(":", 1)[1]),
-    }
-    assert {name: port for name, port in ports.items() if port != code.port} == {}
-    assert len(ports) > 10
+    assert paths <= set(reference.routes())
 
 
 def compose_target():
@@ -98,56 +58,77 @@ def compose_target():
     return prometheus["scrape_configs"][0]["static_configs"][0]["targets"][0]
 
 
-def test_another_port_in_the_chart_is_another_port_everywhere(forms):
-    (pod,) = [pod for form, document, pod in pods(forms) if form == "chart with everything" and document["kind"] == "DaemonSet"]
+def test_the_port_is_the_same_everywhere(forms):
+    # Its values set another port.
+    forms = {name: documents for name, documents in forms.items() if name != "chart with everything"}
+    ports = {
+        **{f"{form}: probe": probe["port"] for form, probe in probes(forms)},
+        **{
+            f"{form}: container": port["containerPort"]
+            for form, _, pod in pods(forms)
+            for container in exporters_in(pod)
+            for port in container.get("ports", [])
+        },
+        "chart: annotation": int(chart_daemonset(forms)["metadata"]["annotations"]["prometheus.io/port"]),
+        "image": int(re.search(r"^EXPOSE (\d+)$", DOCKERFILE, re.M)[1]),
+        "ECS": ecs_exporters()[0]["PortMappings"][0]["ContainerPort"],
+        "ECS: label": int(ecs_exporters()[0]["DockerLabels"]["PROMETHEUS_EXPORTER_PORT"]),
+        "compose": int(compose_services()["imds"]["ports"][1].rsplit(":", 1)[1]),
+        "compose: Prometheus": int(compose_target().rsplit(":", 1)[1]),
+    }
+    assert {name: port for name, port in ports.items() if port != reference.default_port()} == {}
+    assert len(ports) > 10
+
+
+def test_the_port_of_the_chart_is_set_everywhere(forms):
+    (pod,) = [pod for _, document, pod in pods({"": forms["chart with everything"]}) if document["kind"] == "DaemonSet"]
     (container,) = pod["containers"]
     listen = {v["name"]: v["value"] for v in container["env"]}["IMDS_EXPORTER_LISTEN_ADDRESS"]
-    probes = {container[kind]["httpGet"]["port"] for kind in ("readinessProbe", "livenessProbe")}
-    assert {listen.rsplit(":", 1)[1], *map(str, probes), str(container["ports"][0]["hostPort"])} == {"10170"}
+    probed = {container[kind]["httpGet"]["port"] for kind in ("readinessProbe", "livenessProbe")}
+    assert {listen.rsplit(":", 1)[1], *map(str, probed), str(container["ports"][0]["hostPort"])} == {"10170"}
 
 
 def environments(forms):
-    """Every environment that some form gives to the exporter, by the form."""
+    """(name, environment) of every exporter in a form."""
     for form, document, pod in pods(forms):
-        for container in filter(ours, containers(pod)):
+        for container in exporters_in(pod):
             name = f"{form}: {document['metadata']['name']}: {container['name']}"
             yield name, {variable["name"]: variable["value"] for variable in container.get("env", [])}
-    for container in ecs_containers():
+    for container in ecs_exporters():
         yield f"ECS: {container['Name']}", {v["Name"]: v["Value"] for v in container.get("Environment", [])}
-    yield "compose: exporter", compose()["exporter"]["environment"]
-    for path in units():
-        pairs = (pair.split("=", 1) for pair in unit_values(path, "Environment"))
-        yield path.name, {name: value.replace("%S", "/var/lib") for name, value in pairs}
+    yield "compose: exporter", compose_services()["exporter"]["environment"]
+    for path in systemd_files():
+        yield path.name, unit_environment(path)
 
 
-def test_every_variable_is_one_that_the_exporter_reads(forms, code):
-    given = {name: set(environment) for name, environment in environments(forms)}
-    assert {name: known for name, known in given.items() if not known <= set(code.variables)} == {}
-    assert len(given) > 10
+def test_every_variable_in_a_form_is_one_that_the_exporter_reads(forms):
+    known = set(reference.variables())
+    unknown = {name: set(environment) - known for name, environment in environments(forms)}
+    assert {name: variables for name, variables in unknown.items() if variables} == {}
+    assert len(unknown) > 10
 
 
-def test_the_chart_can_set_every_variable_of_the_exporter(forms, code):
+def test_the_chart_can_set_every_variable_of_the_exporter(forms):
     (everything,) = [e for name, e in environments(forms) if name.startswith("chart with everything") and "check" not in name]
-    ours = {name for name in code.variables if name.startswith("IMDS_EXPORTER_")}
+    settable = {name for name in reference.variables() if name.startswith("IMDS_EXPORTER_")}
     # The image is built without the feature web-config; the listener for probes goes with it.
-    ours -= {"IMDS_EXPORTER_WEB_CONFIG_FILE", "IMDS_EXPORTER_PROBE_LISTEN_ADDRESS"}
-    assert ours <= set(everything)
+    settable -= {"IMDS_EXPORTER_WEB_CONFIG_FILE", "IMDS_EXPORTER_PROBE_LISTEN_ADDRESS"}
+    assert settable <= set(everything)
 
 
 def commands(forms):
-    """Every command line that some form gives to the exporter."""
+    """Every command line that a form gives to the exporter."""
     for _, _, pod in pods(forms):
-        for container in filter(ours, containers(pod)):
+        for container in exporters_in(pod):
             yield tuple(container.get("args", []))
-    for container in ecs_containers():
+    for container in ecs_exporters():
         yield tuple(container.get("Command", []))
         if check := container.get("HealthCheck"):
             assert check["Command"][:2] == ["CMD", "/imds-exporter"]
             yield tuple(check["Command"][2:])
-    yield tuple(compose()["imds"]["command"])
-    dockerfile = (DEPLOY / "Dockerfile").read_text()
-    yield tuple(json.loads(re.search(r"HEALTHCHECK .* CMD (\[.*\])", dockerfile)[1])[1:])
-    for path in units():
+    yield tuple(compose_services()["imds"]["command"])
+    yield tuple(json.loads(re.search(r"HEALTHCHECK .* CMD (\[.*\])", DOCKERFILE)[1])[1:])
+    for path in systemd_files():
         for key in ("ExecStart", "ExecStartPre"):
             for line in unit_values(path, key):
                 program, *arguments = line.split()
@@ -155,29 +136,30 @@ def commands(forms):
                 yield tuple(arguments)
 
 
-def test_every_command_line_is_one_that_the_exporter_takes(forms):
-    seen = set(commands(forms))
-    assert {line[0] for line in seen if line} == {"wait", "check", "healthcheck", "simulate"}
-    for line in seen:
-        # With --help at its end a command is read as far as it would be, and then does nothing.
-        done = subprocess.run([exporter(), *line, "--help"], capture_output=True, text=True, check=False)
+def test_the_exporter_accepts_every_command_line(forms):
+    used = set(commands(forms))
+    assert {line[0] for line in used if line} == {"wait", "check", "healthcheck", "simulate"}
+    for line in used:
+        # With --help at its end a command line is parsed and then nothing runs.
+        done = complete(exporter(), *line, "--help")
         assert done.returncode == 0, (line, done.stderr)
 
 
-def test_every_environment_is_one_that_the_exporter_starts_with(forms, tmp_path):
-    """A wrong value is a mistake that it names before anything else: none of the environments makes it."""
+def test_the_exporter_accepts_every_environment(forms):
+    """The exporter reports a wrong value before anything else."""
     tried = 0
     for name, environment in environments(forms):
-        environment = dict(environment)
-        environment["AWS_EC2_METADATA_DISABLED"] = "true"
-        done = subprocess.run([exporter(), "check"], env=environment, capture_output=True, text=True, timeout=30, check=False)
+        done = complete(exporter(), "check", env={**environment, "AWS_EC2_METADATA_DISABLED": "true"}, timeout=30)
         assert done.returncode == 1, (name, done.returncode, done.stderr)
         tried += 1
     assert tried > 10
-    wrong = subprocess.run([exporter(), "check"], env={"IMDS_EXPORTER_STATEFILE": "x"}, capture_output=True, check=False)
+    wrong = complete(exporter(), "check", env={"IMDS_EXPORTER_STATEFILE": "x"})
     assert wrong.returncode == 64
 
 
-@pytest.mark.parametrize("path", ["ecs", "compose"])
-def test_there_are_containers_of_the_exporter(path):
-    assert {"ecs": len(ecs_containers()), "compose": 2}[path] == 2
+@pytest.mark.parametrize("exporters, expected", [
+    (ecs_exporters, 2),
+    (lambda: [one for one in compose_services().values() if "imds-exporter" in one.get("image", "")], 2),
+], ids=["ECS", "compose"])
+def test_the_exporter_is_found_in_the_form(exporters, expected):
+    assert len(exporters()) == expected

@@ -1,32 +1,33 @@
-"""The forms that are files for other tools: the image, ECS, compose. Each through the tool that knows it."""
+"""The image, ECS and compose, each checked by the tool for its format."""
 
 import re
 
 import yaml
 
-from conftest import DEPLOY, ROOT, run, tool
-from test_agreement import compose, ecs_containers, task
+from forms import DOCKERFILE, compose_services, ecs_exporters, ecs_task
 
-DOCKERFILE = (DEPLOY / "Dockerfile").read_text()
+from helpers import reference
+from helpers.commands import run
+from helpers.paths import DASHBOARDS, DEPLOY, ROOT, RULES, tool
 
 
 def test_the_dockerfile_lints():
     run(tool("hadolint"), "--failure-threshold", "style", DEPLOY / "Dockerfile")
 
 
-def test_the_image_holds_the_production_binary_and_runs_as_nobody(code):
+def test_the_image_contains_the_production_binary_and_runs_unprivileged():
     build, image = re.split(r"^FROM scratch$", DOCKERFILE, flags=re.M)
-    assert f"ARG RUST_VERSION={code.rust}\n" in build
+    assert f"ARG RUST_VERSION={reference.toolchain()}\n" in build
     assert "--locked" in build and "--no-default-features" in build
     assert 'ARG FEATURES=""' in build
     assert {"amd64", "arm64"} <= set(re.findall(r"\b(amd64|arm64)\)", build))
     assert "USER 65534:65534\n" in image
-    assert f"ARG VERSION={code.version}\n" in image
+    assert f"ARG VERSION={reference.version()}\n" in image
     labels = set(re.findall(r"org\.opencontainers\.image\.(\w+)=", image))
     assert labels == {"title", "description", "version", "revision", "created", "licenses"}
 
 
-def test_the_build_context_has_what_is_copied_and_no_more():
+def test_the_build_context_contains_exactly_what_is_copied():
     copied = set(re.findall(r"^COPY (?!--from)(.*) \S+$", DOCKERFILE, re.M))
     names = {name for line in copied for name in line.split()}
     kept = set(re.findall(r"^!(.+)$", (DEPLOY / "Dockerfile.dockerignore").read_text(), re.M))
@@ -38,14 +39,14 @@ def test_the_task_definition_lints():
     run(tool("cfn-lint"), "--template", DEPLOY / "ecs" / "imds-exporter.yaml")
 
 
-def test_the_task_holds_the_workload_back():
-    named = {container["Name"]: container for container in task()["ContainerDefinitions"]}
+def test_the_ecs_task_holds_the_workload_back():
+    named = {container["Name"]: container for container in ecs_task()["ContainerDefinitions"]}
     conditions = {d["ContainerName"]: d["Condition"] for d in named["workload"]["DependsOn"]}
     assert conditions == {"imds-exporter": "HEALTHY", "imds-wait": "SUCCESS"}
-    # A condition on an essential container other than HEALTHY or START is refused by ECS.
+    # ECS accepts no condition on an essential container but HEALTHY and START.
     assert named["imds-wait"]["Essential"] is False
     assert named["imds-exporter"]["HealthCheck"]["Command"][-1] == "healthcheck"
-    for container in ecs_containers():
+    for container in ecs_exporters():
         assert container["ReadonlyRootFilesystem"] is True
         assert container["User"] == "65534:65534"
         assert container["LinuxParameters"]["Capabilities"]["Drop"] == ["ALL"]
@@ -58,7 +59,7 @@ def test_the_compose_file_is_valid():
 def test_every_file_that_compose_mounts_exists():
     mounted = [
         volume.split(":")[0]
-        for service in compose().values()
+        for service in compose_services().values()
         for volume in service.get("volumes", [])
         if volume.startswith(".")
     ]
@@ -67,33 +68,32 @@ def test_every_file_that_compose_mounts_exists():
         assert (DEPLOY / "compose" / path).is_file(), path
 
 
-def test_compose_publishes_on_loopback_alone():
-    ports = [port for service in compose().values() for port in service.get("ports", [])]
+def test_compose_publishes_on_loopback_only():
+    ports = [port for service in compose_services().values() for port in service.get("ports", [])]
     assert len(ports) == 5
     assert all(port.startswith("127.0.0.1:") for port in ports)
 
 
-def test_the_prometheus_of_compose_takes_its_configuration(tmp_path):
+def test_prometheus_accepts_the_configuration_of_compose(tmp_path):
     text = (DEPLOY / "compose" / "prometheus.yml").read_text()
-    rules = DEPLOY / "prometheus" / "imds-alerts.yaml"
     config = tmp_path / "prometheus.yml"
-    config.write_text(text.replace("/etc/prometheus/imds-alerts.yaml", str(rules)))
+    config.write_text(text.replace("/etc/prometheus/imds-alerts.yaml", str(RULES)))
     run(tool("promtool"), "check", "config", config)
 
 
-def test_the_alertmanager_of_compose_takes_its_configuration():
+def test_alertmanager_accepts_the_configuration_of_compose():
     run(tool("amtool"), "check-config", DEPLOY / "prometheus" / "alertmanager.yaml")
 
 
-def test_the_dashboards_of_compose_find_their_datasource_and_folder():
+def test_the_dashboards_of_compose_have_a_data_source_and_a_folder():
     datasources = yaml.safe_load((DEPLOY / "compose" / "grafana-datasource.yaml").read_text())["datasources"]
     assert [(source["type"], source["isDefault"]) for source in datasources] == [("prometheus", True)]
-    grafana = compose()["grafana"]
+    grafana = compose_services()["grafana"]
     mounted = dict(volume.split(":")[:2] for volume in grafana["volumes"])
     provisioning = "/etc/grafana/provisioning/dashboards/"
     (provider,) = [path for path, inside in mounted.items() if inside.startswith(provisioning)]
     (provider,) = yaml.safe_load((DEPLOY / "compose" / provider).read_text())["providers"]
-    inside = [inside for path, inside in mounted.items() if path.endswith(".json")]
-    assert len(inside) == 2
-    assert {inside.rsplit("/", 1)[0] for inside in inside} == {provider["options"]["path"]}
-    assert grafana["environment"]["GF_DASHBOARDS_DEFAULT_HOME_DASHBOARD_PATH"] in inside
+    dashboards = [inside for path, inside in mounted.items() if path.endswith(".json")]
+    assert len(dashboards) == len(DASHBOARDS)
+    assert {inside.rsplit("/", 1)[0] for inside in dashboards} == {provider["options"]["path"]}
+    assert grafana["environment"]["GF_DASHBOARDS_DEFAULT_HOME_DASHBOARD_PATH"] in dashboards

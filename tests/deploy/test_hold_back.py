@@ -1,63 +1,72 @@
-"""The hold-back, without a cluster: sidecar, init containers and workload run as processes, in the order and with the
-commands and the environment of the manifests, in an outage that ends."""
+"""Holding a workload back, without a cluster: sidecar, init containers and workload run as processes in an outage that
+ends, in the order and with the commands and the environment of the manifests."""
 
 import contextlib
-import os
 import re
 import sys
 import threading
 
 import pytest
 
-from conftest import DEPLOY, containers, exporter, ours, pod_of
-from machinery import free_port, get, process, samples, simulator, sts, until
-from test_agreement import ecs_containers, task, unit_values
+from forms import WORKER, containers, ecs_exporters, ecs_task, pod_of, runs_exporter, unit_environment, unit_values
+
+from helpers import exporters
+from helpers.exporters import simulator
+from helpers.http_client import get, samples
+from helpers.paths import DEPLOY, exporter
+from helpers.processes import Process, free_port
+from helpers.sts import sts
+from helpers.waiting import until
 
 OUTAGE = 'fault = "server_error"'
-OVER = 'fault = "none"'
+END_OF_OUTAGE = 'fault = "none"'
 
 
 class Machine:
-    """Starts what a manifest names; stands in for the kubelet, the ECS agent and systemd."""
+    """Starts what a manifest names, in place of the kubelet, the ECS agent or systemd."""
 
     def __init__(self, directory, imds, aws, stack):
         self.directory, self.imds, self.aws, self.stack = directory, imds, aws, stack
-        self.port = free_port()
+        self.address = f"127.0.0.1:{free_port()}"
+        self.url = f"http://{self.address}"
         self.running = {}
         self.stopping = False
 
-    def environment(self, given=()):
-        """What the manifest gives, with the addresses of this test in place of those of an instance."""
-        paths = {name: value.replace("/var/lib/imds-exporter", str(self.directory)) for name, value in given}
+    def environment(self, manifest=()):
+        """The environment in the manifest, with the addresses and folders of this test in place of an instance's."""
+        folder = str(self.directory)
         return {
-            **paths,
-            "PATH": os.environ["PATH"],
-            "HOME": str(self.directory),
-            "AWS_EC2_METADATA_SERVICE_ENDPOINT": self.imds.endpoint,
+            **{name: value.replace("/var/lib/imds-exporter", folder) for name, value in dict(manifest).items()},
+            **exporters.environment(self.imds.endpoint, self.address),
+            "HOME": folder,
             "AWS_ENDPOINT_URL_STS": self.aws.url,
             "AWS_DEFAULT_REGION": "eu-central-1",
-            "IMDS_EXPORTER_LISTEN_ADDRESS": f"127.0.0.1:{self.port}",
-            "IMDS_EXPORTER_POLL_INTERVAL": "1s",
             "WORKER_INTERVAL_SECONDS": "0.2",
         }
 
+    def get(self, path):
+        """Status and body, requested as the kubelet does."""
+        return get(self.url + path, User_Agent="kube-probe/1.33")
+
+    def samples(self):
+        return samples(self.url)
+
     def start(self, name, command, environment):
-        child = self.stack.enter_context(process(command, environment))
+        child = self.stack.enter_context(Process(command, environment))
         self.running[name] = child
         return child
 
     def run(self, name, command, environment):
-        """To its end, again and again until it ends well."""
+        """Runs a command until it exits with 0."""
         while not self.stopping:
             child = self.start(name, command, environment)
-            until(lambda: child.poll() is not None or self.stopping, f"{name} ends")
+            until(lambda: child.poll() is not None or self.stopping, f"{name} exits")
             if child.returncode == 0:
                 return
 
     def worker(self):
-        """The workload of the example: one boto3 client for the life of the process."""
-        program = DEPLOY / "kubernetes" / "examples" / "deployment" / "worker.py"
-        self.start("worker", [sys.executable, program], self.environment())
+        """Starts the workload of the example: one boto3 client for the life of the process."""
+        self.start("worker", [sys.executable, WORKER], self.environment())
 
 
 def container_environment(machine, container):
@@ -65,9 +74,9 @@ def container_environment(machine, container):
 
 
 def kubelet(machine, pod):
-    """Init containers one after the other, a sidecar once its startup probe succeeds; then the containers."""
+    """Starts the init containers in turn, waits for the startup probe of a sidecar, then starts the containers."""
     for container in pod.get("initContainers", []):
-        if not ours(container):
+        if not runs_exporter(container):
             continue
         command = [exporter(), *container.get("args", [])]
         environment = container_environment(machine, container)
@@ -75,8 +84,8 @@ def kubelet(machine, pod):
             machine.start(container["name"], command, environment)
             probe = container["startupProbe"]["httpGet"]["path"]
             until(
-                lambda: get(machine.port, probe, agent="kube-probe/1.33")[0] == 200 or machine.stopping,
-                "the startup probe succeeds",
+                lambda: machine.get(probe)[0] == 200 or machine.stopping,
+                "the startup probe",
             )
         else:
             machine.run(container["name"], command, environment)
@@ -86,7 +95,7 @@ def kubelet(machine, pod):
 
 def by_sidecar(machine, forms):
     pod = next(pod_of(d) for d in forms["example Deployment"] if d["kind"] == "Deployment")
-    assert [ours(c) for c in containers(pod)] == [True, False, False]
+    assert [runs_exporter(c) for c in containers(pod)] == [True, False, False]
     assert pod["containers"][0]["command"] == ["python", "/app/worker.py"]
     kubelet(machine, pod)
 
@@ -97,14 +106,14 @@ def by_init_container(machine, forms):
 
 
 def by_ecs(machine, _):
-    """Each container once what it depends on is as it has to be."""
-    definitions = {container["Name"]: container for container in task()["ContainerDefinitions"]}
+    """Starts each container when the conditions on those it depends on hold."""
+    definitions = {container["Name"]: container for container in ecs_task()["ContainerDefinitions"]}
     commands = {
         container["Name"]: (
             [exporter(), *container.get("Command", [])],
             machine.environment((v["Name"], v["Value"]) for v in container.get("Environment", [])),
         )
-        for container in ecs_containers()
+        for container in ecs_exporters()
     }
     started = set()
 
@@ -130,19 +139,19 @@ def by_ecs(machine, _):
 
 
 def by_systemd(machine, _):
-    """The exporter's service, then what the drop-in runs before the held service, then that."""
+    """Starts the exporter's service, then what the drop-in runs before the held service, then the latter."""
     units = DEPLOY / "systemd"
     (line,) = unit_values(units / "imds-exporter.service", "ExecStart")
-    given = (pair.replace("%S", "/var/lib").split("=", 1) for pair in unit_values(units / "imds-exporter.service", "Environment"))
-    machine.start("imds-exporter", [exporter(), *line.split()[1:]], machine.environment(given))
+    environment = machine.environment(unit_environment(units / "imds-exporter.service"))
+    machine.start("imds-exporter", [exporter(), *line.split()[1:]], environment)
     for line in unit_values(units / "examples" / "hold-back.conf", "ExecStartPre"):
         machine.run("wait", [exporter(), *line.split()[1:]], machine.environment())
     if not machine.stopping:
         machine.worker()
 
 
-def unheld(machine, _):
-    """The workload at once."""
+def without_holding_back(machine, _):
+    """Starts the workload at once."""
     machine.worker()
 
 
@@ -150,7 +159,7 @@ def unheld(machine, _):
 def machine_in_an_outage(directory):
     with contextlib.ExitStack() as stack:
         imds, aws = stack.enter_context(simulator()), stack.enter_context(sts())
-        imds.tell(OUTAGE)
+        imds.change(OUTAGE)
         machine = Machine(directory, imds, aws, stack)
         try:
             yield machine
@@ -169,71 +178,67 @@ def started(form, machine, forms):
         thread.join(60)
 
 
-def said_by(machine, name):
-    children = [child for known, child in list(machine.running.items()) if name in known]
-    return "".join(line for child in children for line in list(child.lines))
-
-
-def log(machine):
-    return said_by(machine, "worker")
+def output(machine, name):
+    """What the programs with this in their name have printed."""
+    return "".join(child.output for known, child in list(machine.running.items()) if name in known)
 
 
 @pytest.mark.parametrize("form", [by_sidecar, by_init_container, by_ecs, by_systemd])
-def test_the_workload_starts_when_the_outage_ends_and_is_never_stuck(tmp_path, forms, form):
+def test_the_workload_starts_when_the_outage_ends_and_is_not_stuck(tmp_path, forms, form):
     with machine_in_an_outage(tmp_path) as machine, started(form, machine, forms):
-        # The outage has been met more than once, and still nothing has started.
+        # After several failed polls the workload has not started.
         if form is not by_init_container:
-            until(lambda: samples(machine.port).get("imds_fetch_consecutive_failures", 0) >= 2, "polls fail")
-            assert get(machine.port, "/-/healthy")[0] == 200
+            until(lambda: machine.samples().get("imds_fetch_consecutive_failures", 0) >= 2, "failed polls")
+            assert machine.get("/-/healthy")[0] == 200
         if form is not by_sidecar:
-            # Before it says so it has told the exporter, if there is one beside it.
-            until(lambda: "server_error" in said_by(machine, "wait"), "it waits")
+            # By then it has reported itself to the exporter, if one runs beside it.
+            until(lambda: "server_error" in output(machine, "wait"), "a message of the waiting program")
         assert "worker" not in machine.running
-        machine.imds.tell(OVER)
-        until(lambda: len(machine.aws.calls) >= 3, "the workload calls AWS")
+        machine.imds.change(END_OF_OUTAGE)
+        until(lambda: len(machine.aws.calls) >= 3, "calls of the workload")
         assert all(re.search(r"Credential=\w+/", call) for call in machine.aws.calls)
-        assert "I am arn" in log(machine)
-        assert "Error" not in log(machine)
+        assert "I am arn" in output(machine, "worker")
+        assert "Error" not in output(machine, "worker")
         if form is not by_init_container:
-            # The exporter beside it knows that the workload was held back: no alert on clients that are not there.
+            # The exporter beside it knows that the workload was held back: it reports no stuck clients.
             usable = 'imds_client_usable{sdk="boto3",created="at_start"}'
-            until(lambda: samples(machine.port)["imds_up"] == 1, "the exporter's own poll succeeds")
-            assert samples(machine.port)[usable] == 1
+            until(lambda: machine.samples()["imds_up"] == 1, "a successful poll of the exporter")
+            assert machine.samples()[usable] == 1
 
 
-def test_a_workload_that_is_not_held_back_is_stuck_for_good(tmp_path, forms):
-    """The control: in the same outage, the same program never calls AWS."""
-    with machine_in_an_outage(tmp_path) as machine, started(unheld, machine, forms):
-        until(lambda: "NoCredentialsError" in log(machine) if "worker" in machine.running else False, "the client is stuck")
-        machine.imds.tell(OVER)
+def test_a_workload_that_is_not_held_back_stays_stuck(tmp_path, forms):
+    """The control experiment: in the same outage, the same program never calls AWS."""
+    with machine_in_an_outage(tmp_path) as machine, started(without_holding_back, machine, forms):
+        until(lambda: "NoCredentialsError" in output(machine, "worker") if "worker" in machine.running else False, "a stuck client")
+        machine.imds.change(END_OF_OUTAGE)
         seen = len(machine.running["worker"].lines)
-        until(lambda: len(machine.running["worker"].lines) >= seen + 10, "it goes on trying")
+        until(lambda: len(machine.running["worker"].lines) >= seen + 10, "further attempts")
         assert machine.aws.calls == []
 
 
-def test_the_liveness_probe_restarts_a_stuck_workload_and_leaves_the_new_one_alone(tmp_path, forms):
-    """The component restart-stuck, with a workload that was started past the hold-back."""
+def test_the_liveness_probe_fails_for_a_stuck_workload_and_not_for_its_successor(tmp_path, forms):
+    """The component restart-stuck, with a workload that nothing held back."""
     pod = next(pod_of(d) for d in forms["example Deployment"] if d["kind"] == "Deployment")
     sidecar, worker = pod["initContainers"][0], pod["containers"][0]
     probe = worker["livenessProbe"]["httpGet"]["path"]
     with machine_in_an_outage(tmp_path) as machine:
         environment = container_environment(machine, sidecar)
         assert environment["IMDS_EXPORTER_WATCH_PROCESSES"] == "python"
-        # Here the namespace is that of the whole machine: only this test's workload.
+        # The process namespace is that of the whole machine: watch the workload of this test only.
         program = tmp_path / "worker.py"
-        program.write_text((DEPLOY / "kubernetes" / "examples" / "deployment" / "worker.py").read_text())
+        program.write_text(WORKER.read_text())
         environment["IMDS_EXPORTER_WATCH_PROCESSES"] = re.escape(str(program))
         machine.start("imds-exporter", [exporter()], environment)
-        until(lambda: samples(machine.port).get("imds_fetch_consecutive_failures", 0) >= 1, "polls fail")
+        until(lambda: machine.samples().get("imds_fetch_consecutive_failures", 0) >= 1, "failed polls")
         stuck = machine.start("worker", [sys.executable, program], machine.environment())
-        until(lambda: "NoCredentialsError" in log(machine), "the client is stuck")
-        assert get(machine.port, probe)[0] == 200
-        machine.imds.tell(OVER)
-        until(lambda: get(machine.port, probe)[0] == 503, "the probe fails")
-        assert str(stuck.pid) in get(machine.port, probe)[1]
+        until(lambda: "NoCredentialsError" in output(machine, "worker"), "a stuck client")
+        assert machine.get(probe)[0] == 200
+        machine.imds.change(END_OF_OUTAGE)
+        until(lambda: machine.get(probe)[0] == 503, "a failing probe")
+        assert str(stuck.pid) in machine.get(probe)[1]
         stuck.kill()
         stuck.wait()
         machine.start("worker", [sys.executable, program], machine.environment())
-        until(lambda: machine.aws.calls, "the new workload calls AWS")
-        until(lambda: get(machine.port, probe)[0] == 200, "the probe succeeds")
-        until(lambda: samples(machine.port)["imds_suspect_processes"] == 0, "the next poll counts none")
+        until(lambda: machine.aws.calls, "calls of the new workload")
+        until(lambda: machine.get(probe)[0] == 200, "a succeeding probe")
+        until(lambda: machine.samples()["imds_suspect_processes"] == 0, "a poll that counts no suspects")

@@ -1,5 +1,5 @@
-"""The image's content run for real: the static binary alone on an empty, read-only root, as an unprivileged user, in
-process and mount namespaces of its own."""
+"""The content of the image, run as in a container: the static binary on an empty read-only root, as an unprivileged
+user, in process and mount namespaces of its own."""
 
 import contextlib
 import os
@@ -7,19 +7,23 @@ import re
 import shlex
 import signal
 import struct
-import subprocess
 
 import pytest
 
-from conftest import DEPLOY, production
-from machinery import free_port, get, process, samples, simulator, until
+from forms import DOCKERFILE
 
-DOCKERFILE = (DEPLOY / "Dockerfile").read_text()
+from helpers import exporters
+from helpers.commands import complete
+from helpers.exporters import Exporter, simulator
+from helpers.http_client import get, samples
+from helpers.paths import production_exporter
+from helpers.processes import Process
+from helpers.waiting import until
+
 USER = int(re.search(r"^USER (\d+):(\d+)$", DOCKERFILE, re.M)[1])
 STATE = "/var/lib/imds-exporter/state"
 
-# Run by unshare in namespaces of its own: the root becomes read-only, the state directory a volume, then the user of
-# the image is put in place of the one that prepared all this. /proc is there in a container too.
+# Runs in new namespaces and makes what a container engine does: a read-only root, /proc, a volume for the state.
 PREPARE = """
 mount --bind "$root" "$root" && mount -o remount,bind,ro "$root"
 if [ -d "$root/proc" ]; then mount -t proc proc "$root/proc"; fi
@@ -28,7 +32,7 @@ if [ -n "$volume" ]; then mount -t tmpfs -o "mode=0700,uid=$owner,gid=$owner,siz
 
 
 class Container:
-    """Runs programs of the image."""
+    """A root file system with the binary, and how to run it there."""
 
     def __init__(self, directory, with_proc=True, with_volume=True):
         self.root = directory / "root"
@@ -36,9 +40,9 @@ class Container:
         if with_proc:
             (self.root / "proc").mkdir()
         binary = self.root / "imds-exporter"
-        binary.write_bytes(production().read_bytes())
+        binary.write_bytes(production_exporter().read_bytes())
         binary.chmod(0o755)
-        # Nothing of the file system is the image's user's.
+        # The user of the image owns no file.
         for path in [self.root, *self.root.rglob("*")]:
             path.chmod(0o555)
         for path in [directory, *list(directory.parents)[:-2]]:
@@ -52,11 +56,11 @@ class Container:
             "owner": str(USER if os.geteuid() == 0 else 0),
         }
         if os.geteuid() == 0:
-            # As a container engine does it.
+            # As a container engine does.
             unshare = ["unshare", "--mount", "--pid", "--fork", "--kill-child"]
             enter = f'exec setpriv --no-new-privs chroot --userspec={USER}:{USER} "$root" "$@"'
         else:
-            # As a rootless engine does it: root of a user namespace prepares, and another user namespace runs.
+            # As a rootless engine does: root of a user namespace prepares, the program runs in another one.
             unshare = ["unshare", "--user", "--map-root-user", "--mount", "--pid", "--fork", "--kill-child"]
             enter = f'exec unshare --user --map-user={USER} --map-group={USER} --root="$root" --wd=/ "$@"'
         assignments = "\n".join(f"{name}={shlex.quote(value)}" for name, value in settings.items())
@@ -65,37 +69,30 @@ class Container:
 
     @contextlib.contextmanager
     def serving(self, imds, **more):
-        port = free_port()
-        environment = {
-            "PATH": os.environ["PATH"],
-            "IMDS_EXPORTER_LISTEN_ADDRESS": f"127.0.0.1:{port}",
-            "IMDS_EXPORTER_POLL_INTERVAL": "1s",
-            "AWS_EC2_METADATA_SERVICE_ENDPOINT": imds.endpoint,
-            **more,
-        }
-        with process(self.command(), environment) as child:
-            until(lambda: get(port, "/-/ready")[0] == 200 or child.poll() is not None, "it serves")
-            assert child.poll() is None, "".join(child.lines)
-            yield Serving(self, child, port, environment)
+        environment = exporters.environment(imds.endpoint, **more)
+        with Process(self.command(), environment) as process:
+            running = Running(self, process, environment)
+            until(lambda: get(f"{running.url}/-/ready")[0] == 200, lambda: f"readiness: {process.output}")
+            yield running
 
 
-class Serving:
-    def __init__(self, container, child, port, environment):
-        self.container, self.child, self.port, self.environment = container, child, port, environment
-        children = f"/proc/{child.pid}/task/{child.pid}/children"
-        with open(children) as file:
+class Running(Exporter):
+    """An exporter that runs in a container. `pid` is its process, a child of the one that prepares the container."""
+
+    def __init__(self, container, process, environment):
+        super().__init__(process)
+        self.container = container
+        self.environment = {**environment, "IMDS_EXPORTER_LISTEN_ADDRESS": self.address}
+        with open(f"/proc/{process.pid}/task/{process.pid}/children") as file:
             (self.pid,) = map(int, file.read().split())
 
-    def status(self):
+    def process_status(self):
         with open(f"/proc/{self.pid}/status") as file:
             return dict(line.rstrip("\n").split(":\t", 1) for line in file if ":\t" in line)
 
     def healthcheck(self):
         command = re.search(r'^HEALTHCHECK .*CMD \["/imds-exporter", "(\w+)"\]$', DOCKERFILE, re.M)[1]
-        done = subprocess.run(
-            self.container.command(command), env=self.environment, stdout=subprocess.DEVNULL, timeout=30, check=False
-        )
-        return done.returncode
+        return complete(*self.container.command(command), env=self.environment, timeout=30).returncode
 
 
 @pytest.fixture
@@ -105,7 +102,7 @@ def imds():
 
 
 def test_the_binary_needs_no_other_file():
-    program = production().read_bytes()
+    program = production_exporter().read_bytes()
     assert program[:6] == b"\x7fELF\x02\x01"
     offset, size, count = (struct.unpack_from(form, program, at)[0] for form, at in (("<Q", 32), ("<H", 54), ("<H", 56)))
     kinds = {struct.unpack_from("<I", program, offset + index * size)[0] for index in range(count)}
@@ -113,27 +110,26 @@ def test_the_binary_needs_no_other_file():
     assert interpreter not in kinds
 
 
-def test_there_is_no_simulator_in_it():
+def test_the_binary_contains_no_simulator():
     for command in ("simulate", "demo"):
-        done = subprocess.run([production(), command], env={}, capture_output=True, check=False)
-        assert done.returncode == 64
-    assert b"made-up credentials" not in production().read_bytes()
+        assert complete(production_exporter(), command, env={}).returncode == 64
+    assert b"made-up credentials" not in production_exporter().read_bytes()
 
 
-@pytest.mark.parametrize("with_proc", [True, False], ids=["with /proc", "alone"])
-def test_it_serves_is_healthy_and_stops_on_sigterm(tmp_path, imds, with_proc):
+@pytest.mark.parametrize("with_proc", [True, False], ids=["with /proc", "without /proc"])
+def test_it_serves_passes_its_health_check_and_stops_on_sigterm(tmp_path, imds, with_proc):
     with Container(tmp_path, with_proc=with_proc).serving(imds) as running:
-        assert samples(running.port)["imds_up"] == 1
+        assert samples(running.url)["imds_up"] == 1
         assert running.healthcheck() == 0
         os.kill(running.pid, signal.SIGTERM)
-        until(lambda: running.child.poll() is not None, "it stops on SIGTERM")
-        assert running.child.returncode == 0, "".join(running.child.lines)
+        until(lambda: running.process.poll() is not None, "the exit after SIGTERM")
+        assert running.process.returncode == 0, running.process.output
         assert running.healthcheck() == 1
 
 
-def test_it_runs_as_the_unprivileged_user_and_first_in_its_namespace(tmp_path, imds):
+def test_it_runs_unprivileged_and_as_process_1_of_its_namespace(tmp_path, imds):
     with Container(tmp_path).serving(imds) as running:
-        status = running.status()
+        status = running.process_status()
         assert status["NSpid"].split()[-1] == "1"
         assert {int(status[name], 16) for name in ("CapPrm", "CapEff", "CapAmb")} == {0}
         assert status["NoNewPrivs"] == "1" or os.geteuid() != 0
@@ -141,21 +137,21 @@ def test_it_runs_as_the_unprivileged_user_and_first_in_its_namespace(tmp_path, i
         assert status["Uid"].split() == [str(own)] * 4
 
 
-def test_an_outage_leaves_it_healthy(tmp_path, imds):
-    imds.tell('fault = "server_error"')
+def test_it_stays_healthy_in_an_outage(tmp_path, imds):
+    imds.change('fault = "server_error"')
     with Container(tmp_path).serving(imds) as running:
-        assert samples(running.port)["imds_up"] == 0
-        assert get(running.port, "/-/startup")[0] == 503
+        assert samples(running.url)["imds_up"] == 0
+        assert get(f"{running.url}/-/startup")[0] == 503
         assert running.healthcheck() == 0
 
 
-def test_its_state_goes_to_the_volume(tmp_path, imds):
+def test_it_writes_its_state_to_the_volume(tmp_path, imds):
     with Container(tmp_path).serving(imds, IMDS_EXPORTER_STATE_FILE=STATE) as running:
-        until(lambda: os.path.exists(f"/proc/{running.pid}/root{STATE}"), "the state is written")
+        until(lambda: os.path.exists(f"/proc/{running.pid}/root{STATE}"), "a state file")
 
 
-def test_a_read_only_root_without_a_volume_does_not_stop_it(tmp_path, imds):
+def test_it_runs_on_a_read_only_root_without_a_volume(tmp_path, imds):
     with Container(tmp_path, with_volume=False).serving(imds, IMDS_EXPORTER_STATE_FILE=STATE) as running:
-        until(lambda: samples(running.port)["imds_fetches_total"] >= 3, "it polls on")
+        until(lambda: samples(running.url)["imds_fetches_total"] >= 3, "further polls")
         assert not os.path.exists(f"/proc/{running.pid}/root{STATE}")
         assert running.healthcheck() == 0

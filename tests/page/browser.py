@@ -1,23 +1,25 @@
-"""A headless Chromium, spoken to over its own protocol."""
+"""A headless Chromium, controlled over the DevTools protocol."""
 
 import base64
 import contextlib
 import itertools
 import json
+import os
 import shutil
 
-import stage
 import websocket
+
+from helpers.processes import Process
 
 NAMES = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome")
 
 
 class Tab:
-    """A page of its own, with a record of what it asked for and complained of."""
+    """A tab, with a record of its requests and of its errors and console messages."""
 
     def __init__(self, socket):
         self.socket, self.numbers, self.session = socket, itertools.count(1), None
-        self.requests, self.complaints, self.events = [], [], []
+        self.requests, self.messages, self.events = [], [], []
         target = self.call("Target.createTarget", url="about:blank")["targetId"]
         self.session = self.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
         for domain in ("Page", "Network", "Runtime", "Log", "Accessibility"):
@@ -41,13 +43,13 @@ class Tab:
         if method == "Network.requestWillBeSent":
             self.requests.append(parameters["request"]["url"])
         elif method in ("Runtime.exceptionThrown", "Log.entryAdded", "Runtime.consoleAPICalled"):
-            self.complaints.append(parameters)
+            self.messages.append(parameters)
         if method:
             self.events.append(method)
         return message
 
     def open(self, url, *, width=1280, height=900, scheme="light", script=True, media=""):
-        """Loads a page as this reader sees it."""
+        """Loads a page with these settings of the browser."""
         self.call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1,
                   mobile=width < 600)
         self.call("Emulation.setEmulatedMedia", media=media,
@@ -64,16 +66,16 @@ class Tab:
         assert "exceptionDetails" not in answer, answer
         return answer["result"].get("value")
 
-    def picture(self, file):
-        """The whole page, as PNG."""
+    def screenshot(self, file):
+        """Writes the whole page as PNG."""
         size = self.call("Page.getLayoutMetrics")["cssContentSize"]
         clip = {"x": 0, "y": 0, "width": size["width"], "height": size["height"], "scale": 1}
         shot = self.call("Page.captureScreenshot", format="png", captureBeyondViewport=True, clip=clip)
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_bytes(base64.b64decode(shot["data"]))
 
-    def heard(self):
-        """What a screen reader meets: (role, name), without what has neither."""
+    def accessibility_tree(self):
+        """What a screen reader reads: [(role, name)]."""
         nodes = self.call("Accessibility.getFullAXTree")["nodes"]
         return [(node["role"]["value"], node.get("name", {}).get("value", "")) for node in nodes
                 if not node.get("ignored") and "role" in node]
@@ -81,22 +83,19 @@ class Tab:
 
 @contextlib.contextmanager
 def chromium(folder):
-    """Opens tabs, until the end."""
+    """A context: a function that opens a tab."""
     program = next(filter(None, map(shutil.which, NAMES)), None)
-    assert program, f"none of {NAMES} is there: tests/setup fetches the first"
-    folder.mkdir(parents=True)
-    # Chromium's sandbox does not work for root, nor in most containers; it meets the exporter's page alone.
+    assert program, f"none of {NAMES} is installed: run tests/tools/setup"
+    # Chromium's sandbox works neither for root nor in most containers; it loads nothing but the exporter's pages.
     flags = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--hide-scrollbars",
              "--no-first-run", "--disable-background-networking", "--force-color-profile=srgb"]
-    with stage.running(program, *flags, "--remote-debugging-port=0", f"--user-data-dir={folder / 'profile'}",
-                       "about:blank", log=folder / "log", HOME=str(folder)) as process:
-        address = stage.said(process, folder / "log", r"DevTools listening on (ws://\S+)")[1]
-        sockets = []
+    command = [program, *flags, "--remote-debugging-port=0", f"--user-data-dir={folder}", "about:blank"]
+    environment = {"PATH": os.environ["PATH"], "HOME": str(folder)}
+    with Process(command, environment) as process, contextlib.ExitStack() as sockets:
+        address = process.printed(r"DevTools listening on (ws://\S+)")[1]
 
-        def tab():
+        def open_tab():
             # Chromium refuses a connection that names an origin.
-            sockets.append(websocket.create_connection(address, timeout=60, suppress_origin=True))
-            return Tab(sockets[-1])
-        yield tab
-        for one in sockets:
-            one.close()
+            socket = websocket.create_connection(address, timeout=60, suppress_origin=True)
+            return Tab(sockets.enter_context(contextlib.closing(socket)))
+        yield open_tab

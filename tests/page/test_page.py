@@ -1,22 +1,22 @@
-"""The status page in a real browser, in every state, for every reader."""
-
-import pathlib
+"""The status page in a real browser, in every state."""
 
 import browser
 import pytest
-import stage
 
-PICTURES = pathlib.Path(__file__).resolve().parents[2] / "target" / "screenshots"
+from helpers import states
+from helpers.paths import ROOT
+
+SCREENSHOTS = ROOT / "target" / "screenshots"
 WIDTHS = (1280, 360)
 SCHEMES = ("light", "dark")
-LIMIT = 50_000
+LIMIT_BYTES = 50_000
 
-# Every piece of text that can be seen, with its contrast against what it stands on (WCAG 2: relative luminance).
+# Every visible text with its contrast to the background behind it (WCAG 2: relative luminance).
 CONTRASTS = """
 (() => {
   const parse = (text) => { const [r, g, b, a = 1] = text.match(/[0-9.]+/g).map(Number); return [r, g, b, a]; };
   const over = (top, below) => [0, 1, 2].map((i) => top[i] * top[3] + below[i] * (1 - top[3])).concat(1);
-  const ground = (element) => {
+  const background = (element) => {
     const layers = [];
     for (let at = element; at; at = at.parentElement) layers.push(parse(getComputedStyle(at).backgroundColor));
     return layers.reverse().reduce((below, top) => over(top, below), [255, 255, 255, 1]);
@@ -29,7 +29,7 @@ CONTRASTS = """
     const text = walker.currentNode.data.trim(), element = walker.currentNode.parentElement;
     const style = getComputedStyle(element);
     if (!text || element.getBoundingClientRect().width < 2 || style.visibility === 'hidden') continue;
-    const below = ground(element), both = [luminance(over(parse(style.color), below)), luminance(below)];
+    const below = background(element), both = [luminance(over(parse(style.color), below)), luminance(below)];
     const size = parseFloat(style.fontSize), large = size >= 24 || size >= 18.66 && style.fontWeight >= 700;
     found.push({ text, ratio: (Math.max(...both) + .05) / (Math.min(...both) + .05), needed: large ? 3 : 4.5 });
   }
@@ -37,41 +37,41 @@ CONTRASTS = """
 })()
 """
 
-# What sticks out at the side of the window.
-STICKING_OUT = """
+# Elements that are wider than the window.
+OVERFLOW = """
 (() => {
   const right = (one) => one.getBoundingClientRect().right;
   const out = [...document.querySelectorAll('body *')].filter((one) => right(one) > innerWidth + .5);
-  return { sticking: out.map((one) => one.outerHTML.slice(0, 80)),
+  return { elements: out.map((one) => one.outerHTML.slice(0, 80)),
            page: document.documentElement.scrollWidth - innerWidth };
 })()
 """
 
 
 @pytest.fixture(scope="session")
-def tab(tmp_path_factory):
-    with browser.chromium(tmp_path_factory.mktemp("browser") / "home") as tab:
-        yield tab
+def open_tab(tmp_path_factory):
+    with browser.chromium(tmp_path_factory.mktemp("browser")) as open_tab:
+        yield open_tab
 
 
-@pytest.fixture(scope="session", params=stage.STATES)
-def shown(request, tmp_path_factory):
-    """An exporter in one of the states, and the state's name."""
-    with stage.STATES[request.param](tmp_path_factory.mktemp("stage") / request.param) as exporter:
+@pytest.fixture(scope="session", params=states.STATES)
+def state(request):
+    """The name of a state, and an exporter in it."""
+    with states.STATES[request.param]() as exporter:
         yield request.param, exporter
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
 @pytest.mark.parametrize("width", WIDTHS)
-def test_it_can_be_read(shown, tab, width, scheme):
-    """No complaint, no request to elsewhere, nothing to scroll sideways, enough contrast; a picture to look at."""
-    state, exporter = shown
-    page = tab()
+def test_it_is_readable_at_every_width_and_color_scheme(state, open_tab, width, scheme):
+    """No error, no external request, no horizontal scrolling, enough contrast. Leaves a screenshot."""
+    name, exporter = state
+    page = open_tab()
     page.open(exporter.url + "/", width=width, scheme=scheme)
-    page.picture(PICTURES / f"{state}-{width}-{scheme}.png")
-    assert page.complaints == []
+    page.screenshot(SCREENSHOTS / f"{name}-{width}-{scheme}.png")
+    assert page.messages == []
     assert {url for url in page.requests if not url.startswith("data:")} == {exporter.url + "/"}
-    assert page.run(STICKING_OUT) == {"sticking": [], "page": 0}
+    assert page.run(OVERFLOW) == {"elements": [], "page": 0}
     texts = page.run(CONTRASTS)
     assert len(texts) > 20
     assert [one for one in texts if one["ratio"] < one["needed"]] == []
@@ -81,16 +81,15 @@ def text(page):
     return page.run("document.body.innerText")
 
 
-def test_it_says_what_is_so(shown, tab):
-    """To readers without JavaScript as to all others."""
-    state, exporter = shown
+def test_it_states_the_facts_without_javascript(state, open_tab):
+    name, exporter = state
     status = exporter.status()
-    page = tab()
+    page = open_tab()
     page.open(exporter.url + "/", script=False)
     body, headline = text(page), page.run("document.getElementById('verdict').innerText")
-    said = {"fine": "Fine", "failing": "Failing for", "stuck": "Clients are stuck", "expired": "Expired",
-            "starting": "Starting"}[state]
-    assert headline.startswith(said) and page.run("document.title").startswith(said)
+    expected = {"fine": "Fine", "failing": "Failing for", "stuck": "Clients are stuck", "expired": "Expired",
+            "starting": "Starting"}[name]
+    assert headline.startswith(expected) and page.run("document.title").startswith(expected)
     assert status["version"] in body and status["endpoint"] in body
     if status["role"]:
         assert status["role"] in body
@@ -102,34 +101,34 @@ def test_it_says_what_is_so(shown, tab):
     cells = page.run("[...document.querySelectorAll('[aria-labelledby=clients] tbody td:nth-child(2)')]"
                      ".map((one) => one.className)")
     assert cells == [{True: "good", False: "bad", None: "unknown"}[one["usable"]] for one in status["clients"]]
-    if state == "stuck":
+    if name == "stuck":
         window, = status["outages"]
         moments = page.run("[...document.querySelectorAll('.banner time')].map((one) => one.dateTime)")
         assert moments == [window[edge][:19] + "Z" for edge in ("start", "end")]
-        assert "created again" in body
+        assert "re-created" in body
         pids = page.run("[...document.querySelectorAll('[aria-labelledby=suspects] tbody th')].map((o) => o.innerText)")
         assert pids == [str(suspect["pid"]) for suspect in status["suspects"]] and pids
 
 
-def test_it_reloads_itself_without_javascript(shown, tab):
-    _, exporter = shown
-    page = tab()
+def test_it_reloads_itself_without_javascript(state, open_tab):
+    _, exporter = state
+    page = open_tab()
     page.open(exporter.url + "/", script=False)
     refresh = page.run("document.querySelector('noscript meta[http-equiv=refresh]')?.content ?? ''")
     assert refresh.isdigit() and 10 <= int(refresh) <= 60
     assert page.run("document.querySelector('header label').checkVisibility()") is False
 
 
-def test_it_can_be_heard(shown, tab):
-    """Landmarks, headings in order, tables with headers, and words for the picture."""
-    state, exporter = shown
-    page = tab()
+def test_a_screen_reader_can_read_it(state, open_tab):
+    """Landmarks, headings in order, tables with headers, and a text for the timeline."""
+    _, exporter = state
+    page = open_tab()
     page.open(exporter.url + "/", width=360)
-    heard = page.heard()
-    roles = [role for role, _ in heard]
+    tree = page.accessibility_tree()
+    roles = [role for role, _ in tree]
     for landmark in ("banner", "main", "navigation", "contentinfo"):
         assert roles.count(landmark) == 1, landmark
-    regions = [name for role, name in heard if role == "region"]
+    regions = [name for role, name in tree if role == "region"]
     assert len(regions) >= 4 and all(regions)
     assert page.run("document.documentElement.lang") == "en"
     levels = page.run("[...document.querySelectorAll('h1,h2,h3')].map((one) => +one.tagName[1])")
@@ -137,49 +136,63 @@ def test_it_can_be_heard(shown, tab):
     tables = page.run("document.querySelectorAll('table').length")
     assert roles.count("table") == tables >= 1
     assert roles.count("columnheader") >= 2 * tables and roles.count("rowheader") >= tables
-    pictures = [name for role, name in heard if role in ("image", "img")]
-    assert len(pictures) == 1 and ("poll" in pictures[0])
-    assert all(name for role, name in heard if role in ("link", "button", "checkbox"))
+    images = [name for role, name in tree if role in ("image", "img")]
+    assert len(images) == 1 and ("poll" in images[0])
+    assert all(name for role, name in tree if role in ("link", "button", "checkbox"))
 
 
-def test_it_is_small(shown):
-    _, exporter = shown
-    assert len(exporter.get("/")) < LIMIT
+def test_it_is_small(state):
+    _, exporter = state
+    assert len(exporter.get("/").encode()) < LIMIT_BYTES
 
 
-def test_it_keeps_itself_up_to_date(tab, tmp_path):
-    """With JavaScript it shows a new state in place, says so to those who listen, and tells when the exporter is gone;
-    the reader can stop it."""
-    page = tab()
-    # The test says when the time for the next look has come.
+NAVIGATION = [("Status", "/"), ("Runbook", "/runbook"), ("Status as JSON", "/api/v1/status"), ("Metrics", "/metrics")]
+
+
+@pytest.mark.parametrize("path", ["/", "/runbook"])
+def test_every_page_links_to_the_others(state, open_tab, path):
+    _, exporter = state
+    page = open_tab()
+    page.open(exporter.url + path)
+    links = page.run("[...document.querySelectorAll('nav a')].map((one) => [one.innerText, one.getAttribute('href')])")
+    assert links == [list(link) for link in NAVIGATION]
+    for _, target in NAVIGATION:
+        assert exporter.get(target)
+
+
+def test_it_updates_itself(open_tab):
+    """With JavaScript it shows a new state in place, announces it to screen readers, and reports when the exporter does
+    not answer; the reader can stop it."""
+    page = open_tab()
+    # The test decides when an update is due.
     page.call("Page.addScriptToEvaluateOnNewDocument",
-              source="window.setInterval = (look, ms) => { window.look = look; window.every = ms; };")
-    with stage.fine(tmp_path / "stage") as exporter:
+              source="window.setInterval = (update, ms) => { window.update = update; window.interval = ms; };")
+    with states.fine_with_simulator() as (simulator, exporter):
         page.open(exporter.url + "/")
-        assert 1_000 <= page.run("every") <= 15_000
-        page.run("look()")
+        assert 1_000 <= page.run("interval") <= 15_000
+        page.run("update()")
         assert page.run("document.body.className") == "good"
-        exporter.tell('fault = "server_error"')
+        simulator.change('fault = "server_error"')
         exporter.reach(up=False)
-        asked = len(page.requests)
+        requests = len(page.requests)
         page.run("document.getElementById('auto').click()")
-        page.run("look()")
-        assert len(page.requests) == asked and page.run("document.body.className") == "good"
+        page.run("update()")
+        assert len(page.requests) == requests and page.run("document.body.className") == "good"
         page.run("document.getElementById('auto').click()")
-        page.run("look()")
+        page.run("update()")
         assert page.run("document.body.className") == "bad"
         assert page.run("document.getElementById('verdict').innerText").startswith("Failing")
-        assert page.run("document.getElementById('news').textContent") == "Failing"
+        assert page.run("document.getElementById('announcement').textContent") == "Failing"
         assert page.run("document.title").startswith("Failing")
-        assert page.run("document.getElementById('lost').checkVisibility()") is False
-    page.run("look()")
-    assert page.run("document.getElementById('lost').checkVisibility()") is True
+        assert page.run("document.getElementById('stale').checkVisibility()") is False
+    page.run("update()")
+    assert page.run("document.getElementById('stale').checkVisibility()") is True
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
-def test_it_prints_dark_on_white(shown, tab, scheme):
-    _, exporter = shown
-    page = tab()
+def test_it_prints_dark_on_white(state, open_tab, scheme):
+    _, exporter = state
+    page = open_tab()
     page.open(exporter.url + "/", width=794, scheme=scheme, media="print")
     assert page.run("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
     assert [one for one in page.run(CONTRASTS) if one["ratio"] < one["needed"]] == []

@@ -1,4 +1,4 @@
-//! A client that sees bytes, and a simulator at a fixed time.
+//! A client that works on bytes, and a simulator with a fixed clock.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,10 +8,10 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use crate::clock::Clock;
+use crate::platform::clock::Clock;
 use crate::simulator::{Change, Options, Simulator};
 
-/// Longer than anything on loopback takes; only a failing test waits for it.
+/// Longer than anything on loopback takes; only a failing test waits this long.
 pub(super) const DEADLINE: Duration = Duration::from_secs(5);
 pub(super) const NOW: &str = "2026-01-31T12:00:00Z";
 pub(super) const ROLE_LIST: &str = "/latest/meta-data/iam/security-credentials/";
@@ -31,11 +31,11 @@ pub(super) async fn simulator() -> Simulator {
     Simulator::start(Options { control, ..Options::default() }, Arc::new(Fixed)).await.unwrap()
 }
 
-pub(super) async fn tell(simulator: &Simulator, toml: &str) {
+pub(super) async fn apply(simulator: &Simulator, toml: &str) {
     simulator.apply(&Change::parse(toml).unwrap()).await.unwrap();
 }
 
-/// What came back.
+/// A response.
 #[derive(Debug)]
 pub(super) struct Answer {
     pub(super) status: u16,
@@ -72,7 +72,7 @@ pub(super) async fn answer(stream: &mut TcpStream) -> Answer {
     answer
 }
 
-/// All that comes until the stream ends or breaks.
+/// Everything until the stream ends or fails.
 pub(super) async fn rest(stream: &mut TcpStream) -> (Vec<u8>, std::io::Result<usize>) {
     let mut bytes = Vec::new();
     let end = timeout(DEADLINE, stream.read_to_end(&mut bytes)).await.expect("the stream ends in time");
@@ -89,7 +89,7 @@ pub(super) fn get(path: &str, token: &str) -> String {
     format!("GET {path} HTTP/1.1\r\nHost: imds\r\nX-aws-ec2-metadata-token: {token}\r\n\r\n")
 }
 
-/// A connection, and a session token got through it.
+/// A connection, and a session token obtained over it.
 pub(super) async fn session(simulator: &Simulator) -> (TcpStream, String) {
     let mut stream = connect(simulator).await;
     let answer = exchange(&mut stream, PUT).await;

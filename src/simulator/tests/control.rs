@@ -1,10 +1,10 @@
-//! The control interface by raw HTTP.
+//! The control interface over HTTP.
 
 use serde_json::Value;
 use tokio::net::TcpStream;
 
 use super::client::*;
-use crate::model::Kind;
+use crate::domain::Kind;
 use crate::simulator::Simulator;
 
 async fn control(simulator: &Simulator) -> TcpStream {
@@ -67,7 +67,7 @@ async fn scenarios_are_played_by_name_or_as_sent() {
 }
 
 #[tokio::test]
-async fn nothing_else_is_served() {
+async fn other_paths_methods_and_origins_are_rejected() {
     let simulator = simulator().await;
     let mut stream = control(&simulator).await;
     for (request, status) in [

@@ -1,17 +1,18 @@
-//! How faults look to a client.
+//! The responses that faults cause.
 
 use std::time::Duration;
+use strum::VariantArray;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::{Instant, timeout};
 
 use super::client::*;
-use crate::model::Kind;
+use crate::domain::Kind;
 use crate::simulator::{
     ApplyError, CREDENTIAL_TOKEN_PREFIX, Change, Fault, FaultError, SECRET_KEY_PREFIX, is_client_side, variants,
 };
 
-/// Long enough for an answer over loopback.
+/// Longer than a response over loopback takes.
 const SILENCE: Duration = Duration::from_millis(60);
 
 #[tokio::test]
@@ -45,7 +46,7 @@ async fn faults_answer_with_their_status() {
         ("fault = 'role_not_found'", [200, 200, 404]),
         ("fault = 'none'", [200, 200, 200]),
     ] {
-        tell(&simulator, fault).await;
+        apply(&simulator, fault).await;
         let mut seen = Vec::new();
         for request in [PUT.to_owned(), get(ROLE_LIST, &token), get(DOCUMENT, &token)] {
             seen.push(exchange(&mut stream, &request).await.status);
@@ -55,7 +56,7 @@ async fn faults_answer_with_their_status() {
 }
 
 #[tokio::test]
-async fn documents_are_wrong_in_the_way_that_was_asked_for() {
+async fn each_fault_of_the_document_breaks_it_in_its_own_way() {
     let simulator = simulator().await;
     let (mut stream, token) = session(&simulator).await;
     for (fault, expected) in [
@@ -72,24 +73,24 @@ async fn documents_are_wrong_in_the_way_that_was_asked_for() {
         ("fault = 'invalid_timestamp'", r#""Expiration" : "in six hours""#),
         ("fault = 'invalid_timestamp'\nvariant = 'last_updated'", r#""LastUpdated" : "a while ago""#),
     ] {
-        tell(&simulator, fault).await;
+        apply(&simulator, fault).await;
         let document = exchange(&mut stream, &get(DOCUMENT, &token)).await;
         assert_eq!(document.status, 200, "{fault}");
         assert!(document.body.contains(expected), "{fault}: {}", document.body);
     }
 
-    tell(&simulator, "fault = 'malformed_document'").await;
+    apply(&simulator, "fault = 'malformed_document'").await;
     let half = exchange(&mut stream, &get(DOCUMENT, &token)).await.body;
     assert!(serde_json::from_str::<serde_json::Value>(&half).is_err());
     assert!(half.contains(SECRET_KEY_PREFIX) && half.contains(CREDENTIAL_TOKEN_PREFIX));
 
-    tell(&simulator, "fault = 'incomplete_document'").await;
+    apply(&simulator, "fault = 'incomplete_document'").await;
     let incomplete = exchange(&mut stream, &get(DOCUMENT, &token)).await.body;
     assert!(!incomplete.contains("SecretAccessKey") && incomplete.contains(CREDENTIAL_TOKEN_PREFIX));
 }
 
 #[tokio::test]
-async fn the_profile_says_why_there_is_no_role() {
+async fn profile_info_shows_why_there_is_no_role() {
     let simulator = simulator().await;
     let (mut stream, token) = session(&simulator).await;
     for (fault, status, expected) in [
@@ -97,7 +98,7 @@ async fn the_profile_says_why_there_is_no_role() {
         ("fault = 'profile_without_role'", 200, "does not contain a role"),
         ("fault = 'profile_not_found'", 200, "InstanceProfileNotFound"),
     ] {
-        tell(&simulator, fault).await;
+        apply(&simulator, fault).await;
         let info = exchange(&mut stream, &get(PROFILE_INFO, &token)).await;
         assert_eq!(info.status, status, "{fault}");
         assert!(info.body.contains(expected), "{fault}: {}", info.body);
@@ -105,38 +106,38 @@ async fn the_profile_says_why_there_is_no_role() {
 }
 
 #[tokio::test]
-async fn a_hop_limit_silences_only_the_token_request() {
+async fn a_hop_limit_drops_only_token_responses() {
     let simulator = simulator().await;
     let (mut stream, token) = session(&simulator).await;
-    tell(&simulator, "fault = 'hop_limit'").await;
+    apply(&simulator, "fault = 'hop_limit'").await;
     assert_eq!(exchange(&mut stream, &get(ROLE_LIST, &token)).await.status, 200);
     stream.write_all(PUT.as_bytes()).await.unwrap();
     timeout(SILENCE, stream.read_u8()).await.expect_err("nothing comes, and the connection stays open");
 }
 
 #[tokio::test]
-async fn a_read_timeout_hangs_from_its_step_on_or_drips() {
+async fn a_read_timeout_hangs_from_its_step_on_or_sends_a_byte_per_second() {
     let simulator = simulator().await;
     let (mut stream, token) = session(&simulator).await;
-    tell(&simulator, "fault = 'read_timeout'\nstep = 'credentials'").await;
+    apply(&simulator, "fault = 'read_timeout'\nstep = 'credentials'").await;
     assert_eq!(exchange(&mut stream, &get(ROLE_LIST, &token)).await.status, 200);
     stream.write_all(get(DOCUMENT, &token).as_bytes()).await.unwrap();
     timeout(SILENCE, stream.read_u8()).await.expect_err("nothing comes");
 
     let mut stream = connect(&simulator).await;
-    tell(&simulator, "fault = 'read_timeout'\nvariant = 'drip'").await;
+    apply(&simulator, "fault = 'read_timeout'\nvariant = 'drip'").await;
     stream.write_all(PUT.as_bytes()).await.unwrap();
     assert_eq!(timeout(DEADLINE, stream.read_u8()).await.unwrap().unwrap(), b'H');
     timeout(SILENCE, stream.read_u8()).await.expect_err("the next byte comes a second later");
 }
 
 #[tokio::test]
-async fn connections_end_in_the_way_that_was_asked_for() {
+async fn connections_close_before_or_within_the_response_or_are_reset() {
     let simulator = simulator().await;
     for (variant, ends_in_reset, bytes_arrive) in
         [("before_answer", false, false), ("mid_body", false, true), ("reset", true, false)]
     {
-        tell(&simulator, &format!("fault = 'connection_closed'\nvariant = '{variant}'")).await;
+        apply(&simulator, &format!("fault = 'connection_closed'\nvariant = '{variant}'")).await;
         let mut stream = connect(&simulator).await;
         stream.write_all(PUT.as_bytes()).await.unwrap();
         let (bytes, end) = rest(&mut stream).await;
@@ -146,55 +147,55 @@ async fn connections_end_in_the_way_that_was_asked_for() {
 }
 
 #[tokio::test]
-async fn invalid_responses_come_in_all_forms() {
+async fn each_form_of_an_invalid_response_is_sent() {
     let simulator = simulator().await;
-    tell(&simulator, "fault = 'invalid_response'").await;
+    apply(&simulator, "fault = 'invalid_response'").await;
     let mut stream = connect(&simulator).await;
     stream.write_all(PUT.as_bytes()).await.unwrap();
     assert!(rest(&mut stream).await.0.starts_with(b"SSH-"));
 
-    tell(&simulator, "fault = 'invalid_response'\nvariant = 'too_large'").await;
+    apply(&simulator, "fault = 'invalid_response'\nvariant = 'too_large'").await;
     let mut stream = connect(&simulator).await;
     assert!(exchange(&mut stream, PUT).await.body.len() > 64 * 1024);
 
-    tell(&simulator, "fault = 'invalid_response'\nvariant = 'not_text'").await;
+    apply(&simulator, "fault = 'invalid_response'\nvariant = 'not_text'").await;
     assert!(exchange(&mut stream, PUT).await.body.contains('\u{fffd}'));
 
-    tell(&simulator, "fault = 'invalid_response'\nvariant = 'page'").await;
+    apply(&simulator, "fault = 'invalid_response'\nvariant = 'page'").await;
     let page = exchange(&mut stream, PUT).await;
     assert_eq!(page.status, 200);
     assert!(page.body.contains("<html"));
 }
 
 #[tokio::test]
-async fn answers_take_the_time_that_was_asked_for() {
+async fn a_delay_applies_to_every_response() {
     let simulator = simulator().await;
     let mut stream = connect(&simulator).await;
-    tell(&simulator, "delay = '50ms'").await;
+    apply(&simulator, "delay = '50ms'").await;
     let start = Instant::now();
     assert_eq!(exchange(&mut stream, PUT).await.status, 200);
     assert!(start.elapsed() >= Duration::from_millis(50));
 }
 
 #[tokio::test]
-async fn a_fault_comes_and_goes() {
+async fn a_flapping_fault_alternates_with_healthy_responses() {
     let simulator = simulator().await;
     let nothing_flaps = simulator.apply(&Change::parse("flap = '1s'").unwrap()).await;
     assert!(matches!(nothing_flaps, Err(ApplyError::NothingFlaps)));
 
-    tell(&simulator, "fault = 'server_error'\nflap = '40ms'").await;
+    apply(&simulator, "fault = 'server_error'\nflap = '40ms'").await;
     let mut stream = connect(&simulator).await;
     for status in [500, 200, 500, 200] {
         while exchange(&mut stream, PUT).await.status != status {}
     }
-    tell(&simulator, "fault = 'none'").await;
+    apply(&simulator, "fault = 'none'").await;
     assert_eq!(simulator.settings().flap, None);
 }
 
 #[tokio::test]
-async fn every_kind_can_be_made_or_says_where_it_is_made() {
+async fn every_kind_can_be_produced_or_has_an_error_that_says_how() {
     let simulator = simulator().await;
-    for kind in Kind::ALL.iter().copied() {
+    for kind in Kind::VARIANTS.iter().copied() {
         match Fault::new(kind) {
             Ok(fault) => {
                 simulator.apply(&Change::from(fault)).await.unwrap();

@@ -1,4 +1,4 @@
-//! IMDS as it is when nothing is wrong.
+//! The simulator without a fault.
 
 use serde_json::Value;
 use tokio::io::AsyncWriteExt;
@@ -44,7 +44,7 @@ async fn a_resolution_over_one_connection_finds_credentials() {
 }
 
 #[tokio::test]
-async fn token_requests_follow_the_rules() {
+async fn token_requests_are_validated_like_those_of_imds() {
     let simulator = simulator().await;
     let mut stream = connect(&simulator).await;
     for (request, status) in [
@@ -65,11 +65,11 @@ async fn token_requests_follow_the_rules() {
     let granted = exchange(&mut stream, PUT).await;
     assert_eq!(granted.header("x-aws-ec2-metadata-token-ttl-seconds"), Some("60"));
 
-    tell(&simulator, "token_lifetime = '10s'").await;
+    apply(&simulator, "token_lifetime = '10s'").await;
     let granted = exchange(&mut stream, PUT).await;
     assert_eq!(granted.header("x-aws-ec2-metadata-token-ttl-seconds"), Some("10"));
 
-    tell(&simulator, "token_ttl_header = false").await;
+    apply(&simulator, "token_ttl_header = false").await;
     let granted = exchange(&mut stream, PUT).await;
     assert_eq!(granted.header("x-aws-ec2-metadata-token-ttl-seconds"), None);
 }
@@ -84,16 +84,16 @@ async fn a_get_needs_a_valid_token_unless_tokens_are_optional() {
     assert_eq!(exchange(&mut stream, &get("/latest/meta-data/other", &token)).await.status, 404);
     assert_eq!(exchange(&mut stream, &get(&format!("{ROLE_LIST}other"), &token)).await.status, 404);
 
-    tell(&simulator, "forget_tokens = true").await;
+    apply(&simulator, "forget_tokens = true").await;
     assert_eq!(exchange(&mut stream, &get(ROLE_LIST, &token)).await.status, 401);
 
-    tell(&simulator, "tokens = 'optional'").await;
+    apply(&simulator, "tokens = 'optional'").await;
     assert_eq!(exchange(&mut stream, &without).await.status, 200);
     assert_eq!(exchange(&mut stream, &get(ROLE_LIST, "made-up")).await.status, 401);
 }
 
 #[tokio::test]
-async fn requests_may_come_in_one_write_and_with_a_body() {
+async fn requests_may_be_pipelined_and_have_a_body() {
     let simulator = simulator().await;
     let mut stream = connect(&simulator).await;
     let with_body = PUT.replace("Content-Length: 0\r\n\r\n", "Content-Length: 5\r\n\r\nabcde");
@@ -103,7 +103,7 @@ async fn requests_may_come_in_one_write_and_with_a_body() {
 }
 
 #[tokio::test]
-async fn what_is_no_request_ends_the_connection() {
+async fn an_invalid_request_closes_the_connection() {
     let simulator = simulator().await;
     let mut stream = connect(&simulator).await;
     assert_eq!(exchange(&mut stream, "no request\r\n\r\n").await.status, 400);
@@ -123,36 +123,36 @@ async fn connections_close_on_request_and_by_setting() {
     assert_eq!((last.status, last.header("connection")), (200, Some("close")));
     assert_eq!(rest(&mut stream).await.0, b"");
 
-    tell(&simulator, "keep_alive = false").await;
+    apply(&simulator, "keep_alive = false").await;
     let mut stream = connect(&simulator).await;
     assert_eq!(exchange(&mut stream, PUT).await.header("connection"), Some("close"));
     assert_eq!(rest(&mut stream).await.0, b"");
 }
 
 #[tokio::test]
-async fn documents_change_as_told() {
+async fn documents_follow_the_settings() {
     let simulator = simulator().await;
     let first = simulator.credential();
 
-    tell(&simulator, "rotate = true").await;
+    apply(&simulator, "rotate = true").await;
     let second = simulator.credential();
     assert!(second.is_newer_than(&first));
 
-    tell(&simulator, "expires_in = '-5m'").await;
+    apply(&simulator, "expires_in = '-5m'").await;
     assert_eq!(simulator.credential().expiration.to_string(), "2026-01-31T11:55:00Z");
 
-    tell(&simulator, "lifetime = '1h'").await;
+    apply(&simulator, "lifetime = '1h'").await;
     assert_eq!(simulator.credential().expiration.to_string(), "2026-01-31T13:00:00Z");
 
-    tell(&simulator, "role = 'other-role'").await;
+    apply(&simulator, "role = 'other-role'").await;
     let (mut stream, token) = session(&simulator).await;
     assert_eq!(exchange(&mut stream, &get(ROLE_LIST, &token)).await.body, "other-role");
     assert_eq!(exchange(&mut stream, &get(DOCUMENT, &token)).await.status, 404);
 
-    tell(&simulator, "document = 'anything'\nclock_skew = '-90s'").await;
+    apply(&simulator, "document = 'anything'\nclock_skew = '-90s'").await;
     let raw = exchange(&mut stream, &get(&format!("{ROLE_LIST}other-role"), &token)).await;
     assert_eq!((raw.body.as_str(), raw.header("date")), ("anything", Some("Sat, 31 Jan 2026 11:58:30 GMT")));
 
-    tell(&simulator, "date_header = false").await;
+    apply(&simulator, "date_header = false").await;
     assert_eq!(exchange(&mut stream, &get(ROLE_LIST, &token)).await.header("date"), None);
 }

@@ -1,4 +1,4 @@
-//! The port while it goes down and comes back.
+//! The port during outages.
 
 use std::io;
 use std::net::SocketAddr;
@@ -9,57 +9,57 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use super::client::*;
-use crate::clock::SystemClock;
+use crate::platform::clock::SystemClock;
 use crate::simulator::{Options, Simulator};
 
 /// A connection over loopback takes far less.
 const CONNECT_DEADLINE: Duration = Duration::from_millis(200);
 
 #[tokio::test]
-async fn a_refusing_port_kills_connections_and_comes_back_at_the_same_place() {
+async fn a_refusing_port_resets_connections_and_keeps_its_address() {
     let simulator = simulator().await;
     let address = simulator.address();
     for _ in 0..3 {
         let (mut stream, _) = session(&simulator).await;
-        tell(&simulator, "fault = 'connect_refused'").await;
+        apply(&simulator, "fault = 'connect_refused'").await;
         assert_eq!(rest(&mut stream).await.1.unwrap_err().kind(), io::ErrorKind::ConnectionReset);
         let refused = TcpStream::connect(address).await.unwrap_err();
         assert_eq!(refused.kind(), io::ErrorKind::ConnectionRefused);
 
-        tell(&simulator, "fault = 'none'").await;
+        apply(&simulator, "fault = 'none'").await;
         assert_eq!(simulator.address(), address);
         session(&simulator).await;
     }
 }
 
 #[tokio::test]
-async fn a_silent_port_kills_connections_and_comes_back_at_the_same_place() {
+async fn a_silent_port_resets_connections_and_keeps_its_address() {
     let simulator = simulator().await;
     let (mut stream, _) = session(&simulator).await;
-    tell(&simulator, "fault = 'connect_timeout'").await;
+    apply(&simulator, "fault = 'connect_timeout'").await;
     assert_eq!(rest(&mut stream).await.1.unwrap_err().kind(), io::ErrorKind::ConnectionReset);
     for _ in 0..2 {
         timeout(CONNECT_DEADLINE, TcpStream::connect(simulator.address()))
             .await
-            .expect_err("no connection comes about");
+            .expect_err("no connection is established");
     }
-    tell(&simulator, "fault = 'connect_refused'").await;
+    apply(&simulator, "fault = 'connect_refused'").await;
     assert!(TcpStream::connect(simulator.address()).await.is_err());
-    tell(&simulator, "fault = 'none'").await;
+    apply(&simulator, "fault = 'none'").await;
     session(&simulator).await;
 }
 
 #[tokio::test]
-async fn a_flapping_port_comes_and_goes() {
+async fn a_flapping_port_alternates_between_refusing_and_accepting() {
     let simulator = simulator().await;
-    tell(&simulator, "fault = 'connect_refused'\nflap = '20ms'").await;
+    apply(&simulator, "fault = 'connect_refused'\nflap = '20ms'").await;
     for up in [true, false, true] {
         while TcpStream::connect(simulator.address()).await.is_ok() != up {}
     }
 }
 
 #[tokio::test]
-async fn ipv6_loopback_will_do() {
+async fn ipv6_loopback_is_supported() {
     let listen: SocketAddr = "[::1]:0".parse().unwrap();
     let options = Options { listen, ..Options::default() };
     let Ok(simulator) = Simulator::start(options, Arc::new(SystemClock)).await else {
@@ -67,12 +67,12 @@ async fn ipv6_loopback_will_do() {
         return;
     };
     session(&simulator).await;
-    tell(&simulator, "fault = 'connect_timeout'").await;
-    timeout(CONNECT_DEADLINE, TcpStream::connect(simulator.address())).await.expect_err("no connection comes about");
+    apply(&simulator, "fault = 'connect_timeout'").await;
+    timeout(CONNECT_DEADLINE, TcpStream::connect(simulator.address())).await.expect_err("no connection is established");
 }
 
 #[tokio::test]
-async fn only_loopback_is_bound_unless_told_so() {
+async fn only_loopback_is_bound_unless_other_addresses_are_allowed() {
     let any: SocketAddr = "0.0.0.0:0".parse().unwrap();
     let listens = Options { listen: any, ..Options::default() };
     let controlled = Options { control: Some(any), ..Options::default() };
@@ -85,7 +85,7 @@ async fn only_loopback_is_bound_unless_told_so() {
 }
 
 #[tokio::test]
-async fn a_shutdown_leaves_nothing_behind() {
+async fn a_shutdown_closes_ports_and_connections() {
     let simulator = simulator().await;
     let (mut stream, _) = session(&simulator).await;
     let (address, control) = (simulator.address(), simulator.control_address().unwrap());

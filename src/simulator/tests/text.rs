@@ -1,13 +1,14 @@
-//! Scenarios and changes as text.
+//! Scenarios and changes in TOML.
 
 use std::time::Duration;
+use strum::VariantArray;
 
-use super::client::{simulator, tell};
-use crate::model::Kind;
+use super::client::{apply, simulator};
+use crate::domain::Kind;
 use crate::simulator::{Change, Health, Scenario, is_client_side};
 
 #[test]
-fn bundled_scenarios_are_sound() {
+fn bundled_scenarios_are_valid() {
     for (name, text) in Scenario::bundled() {
         let scenario = Scenario::parse(text).unwrap_or_else(|error| panic!("{name}: {error}"));
         assert!(text.starts_with("# "), "{name} explains its keys");
@@ -17,7 +18,7 @@ fn bundled_scenarios_are_sound() {
 }
 
 #[test]
-fn all_kinds_has_every_kind_that_a_server_can_make() {
+fn the_scenario_all_kinds_has_every_kind_that_a_server_can_produce() {
     let (_, text) = Scenario::bundled().iter().find(|(name, _)| *name == "all-kinds").unwrap();
     let steps = Scenario::parse(text).unwrap().steps;
     let played: Vec<Kind> = steps
@@ -27,12 +28,12 @@ fn all_kinds_has_every_kind_that_a_server_can_make() {
             _ => None,
         })
         .collect();
-    let possible: Vec<Kind> = Kind::ALL.iter().copied().filter(|kind| !is_client_side(*kind)).collect();
+    let possible: Vec<Kind> = Kind::VARIANTS.iter().copied().filter(|kind| !is_client_side(*kind)).collect();
     assert_eq!(played, possible);
 }
 
 #[test]
-fn mistakes_name_the_key_and_the_line() {
+fn errors_name_the_key_and_the_line() {
     for (text, line, word) in [
         ("nonsense", 1, "key"),
         ("\nfalt = 'none'", 2, "falt"),
@@ -66,7 +67,7 @@ fn mistakes_name_the_key_and_the_line() {
 }
 
 #[test]
-fn scenarios_are_bounded_and_in_order() {
+fn scenarios_are_limited_in_length_and_ordered_by_time() {
     for (text, line, word) in [
         ("title = 'a'", 1, "`step`"),
         ("[[step]]\nat = '0s'", 1, "title"),
@@ -84,22 +85,22 @@ fn scenarios_are_bounded_and_in_order() {
 }
 
 #[tokio::test]
-async fn steps_are_played_in_their_time() {
+async fn steps_are_played_at_their_time() {
     let simulator = simulator().await;
     let text = "title = 'a'\n[[step]]\nat = '0s'\nfault = 'throttled'\n\
                 [[step]]\nat = '30ms'\nsay = 'well again'\nfault = 'none'\nrole = 'other'";
     let start = tokio::time::Instant::now();
-    let mut told = Vec::new();
-    simulator.play(&Scenario::parse(text).unwrap(), |step| told.push(step.say.clone())).await.unwrap();
+    let mut said = Vec::new();
+    simulator.play(&Scenario::parse(text).unwrap(), |step| said.push(step.say.clone())).await.unwrap();
     assert!(start.elapsed() >= Duration::from_millis(30));
-    assert_eq!(told, [None, Some("well again".to_owned())]);
+    assert_eq!(said, [None, Some("well again".to_owned())]);
     assert_eq!((simulator.settings().fault, simulator.settings().role.as_str()), (None, "other"));
 }
 
 #[tokio::test]
 async fn settings_are_shown_under_their_keys() {
     let simulator = simulator().await;
-    tell(&simulator, "fault = 'incomplete_document'\ndelay = '800ms'\nclock_skew = '-90s'\nrotation = 'off'").await;
+    apply(&simulator, "fault = 'incomplete_document'\ndelay = '800ms'\nclock_skew = '-90s'\nrotation = 'off'").await;
     let shown = serde_json::to_value(simulator.settings()).unwrap();
     assert_eq!(shown["fault"]["kind"], "incomplete_document");
     assert_eq!(shown["fault"]["field"], "SecretAccessKey");

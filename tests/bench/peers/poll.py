@@ -1,4 +1,7 @@
-"""botocore's own fetcher, as `poll-exporter` measures itself: poll.py ENDPOINT POLLS."""
+"""Measures polls of botocore's own fetcher, as `poll-exporter` measures the exporter's.
+
+    poll.py ENDPOINT POLLS
+"""
 
 import os
 import sys

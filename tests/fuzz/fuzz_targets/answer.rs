@@ -9,9 +9,9 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use imds_exporter::clock::{SystemClock, monotonic};
+use imds_exporter::platform::clock::{SystemClock, monotonic};
 use imds_exporter::imds::{Endpoint, Imds, Options};
-use imds_exporter::source::Source;
+use imds_exporter::domain::Source;
 use libfuzzer_sys::fuzz_target;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
@@ -81,7 +81,7 @@ impl Stage {
             assert!(began.elapsed() < TIMEOUT * MOST_REQUESTS + Duration::from_secs(10), "{:?}", began.elapsed());
             resolution
         });
-        let requests = u32::try_from(resolution.exchanges.len()).expect("few");
+        let requests = u32::try_from(resolution.requests.len()).expect("few");
         assert!(requests <= MOST_REQUESTS, "{requests} requests");
         // A role's name is the only text of IMDS's that is kept.
         let kept = resolution.outcome.as_ref().map_or("", |credential| credential.role.as_str());

@@ -3,7 +3,7 @@
 #![no_main]
 
 use imds_exporter::imds::parse_profile_info;
-use imds_exporter::model::Kind;
+use imds_exporter::domain::Kind;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|body: &[u8]| {

@@ -6,14 +6,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::body::Bytes;
-use imds_exporter::clock::{Clock, SystemClock, monotonic};
-use imds_exporter::http::{Context, Limits, converse, router};
+use imds_exporter::platform::clock::{Clock, SystemClock, monotonic};
+use imds_exporter::http::{Context, Limits, serve_connection, router};
 use imds_exporter::metrics::{Build, Metrics, Options};
-use imds_exporter::model::{Credential, Resolution};
-use imds_exporter::pulse::Pulse;
-use imds_exporter::state::{Shared, State};
-use imds_exporter::web::Door;
+use imds_exporter::domain::{Credential, Resolution};
+use imds_exporter::platform::heartbeat::Heartbeat;
+use imds_exporter::domain::state::{Shared, State};
+use imds_exporter::http::auth::Auth;
 use libfuzzer_sys::fuzz_target;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
 use tokio::runtime::{Builder, Runtime};
@@ -37,7 +36,7 @@ impl Stage {
         };
         let resolution = Resolution {
             outcome: Ok(credential),
-            exchanges: Vec::new(),
+            requests: Vec::new(),
             clock_skew: None,
             tokens_obtained: 1,
             cause: None,
@@ -49,13 +48,10 @@ impl Stage {
         let shown = state.clone();
         let context = Context {
             state,
-            pulse: Pulse::new(monotonic(), Duration::from_hours(1)),
+            heartbeat: Heartbeat::new(monotonic(), Duration::from_hours(1)),
             clock: Arc::new(clock),
-            exposition: Box::new(move || {
-                let text = metrics.render(&shown.lock(), None, SystemClock.now());
-                [Bytes::from(text), Bytes::new()]
-            }),
-            watch: None,
+            exposition: Box::new(move || metrics.render(&shown.lock(), None, SystemClock.now())),
+            watcher: None,
             endpoint: "http://127.0.0.1".to_owned(),
         };
         Self { runtime, router: router(&Arc::new(context)) }
@@ -64,8 +60,8 @@ impl Stage {
     fn ask(&self, request: &[u8]) {
         let answers = self.runtime.block_on(async {
             let (mut client, server) = duplex(64 * 1024);
-            let door = Door::default();
-            let conversation = converse(server, self.router.clone(), Limits::default(), &door, std::future::pending(), || {});
+            let door = Auth::default();
+            let conversation = serve_connection(server, self.router.clone(), Limits::default(), &door, std::future::pending(), || {});
             let asking = async {
                 let (mut reader, mut writer) = tokio::io::split(&mut client);
                 let mut answers = Vec::new();

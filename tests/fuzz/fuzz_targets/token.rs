@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use imds_exporter::clock::monotonic;
+use imds_exporter::platform::clock::monotonic;
 use imds_exporter::imds::{Session, SessionToken};
 use libfuzzer_sys::fuzz_target;
 

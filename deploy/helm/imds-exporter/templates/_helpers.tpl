@@ -47,7 +47,7 @@ capabilities:
   drop: [ALL]
 {{- end -}}
 
-{{/* What the exporter and the test of the release both need to know. */}}
+{{/* The environment of the exporter and of the release test. */}}
 {{- define "imds-exporter.env" -}}
 {{- $config := .Values.config -}}
 {{- $env := dict

@@ -1,4 +1,4 @@
-"""Somebody's workload: one boto3 client for the life of the process, as most services have it."""
+"""An example workload: one boto3 client for the lifetime of the process, like most services."""
 
 import logging
 import os
@@ -12,6 +12,6 @@ client = boto3.client("sts")
 while True:
     try:
         logging.info("I am %s", client.get_caller_identity()["Arn"])
-    except Exception as error:  # A service logs and goes on: what is stuck stays stuck.
+    except Exception as error:  # Like most services, it logs and continues: a stuck client stays stuck.
         logging.error("%s: %s", type(error).__name__, error)
     time.sleep(float(os.environ.get("WORKER_INTERVAL_SECONDS", "30")))

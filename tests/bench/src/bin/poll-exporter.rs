@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use imds_exporter::clock::SystemClock;
+use imds_exporter::platform::clock::SystemClock;
 use imds_exporter::imds::{Endpoint, Imds, Options};
-use imds_exporter::source::Source;
+use imds_exporter::domain::Source;
 
 fn main() {
     let make = async |endpoint: String| {

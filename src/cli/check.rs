@@ -1,0 +1,43 @@
+//! `check`: one resolution, step by step.
+
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use serde::Deserialize;
+
+use super::loopback_client::{AGENT, get};
+use super::output::print;
+use super::report::Report;
+use super::runtime::block_on;
+use crate::config::Config;
+use crate::domain::Source;
+use crate::domain::outage::Window;
+use crate::http::Route;
+use crate::imds::Imds;
+use crate::platform::clock::{Clock, SystemClock};
+
+pub(super) fn run(config: &Config, json: bool) -> ExitCode {
+    block_on(async {
+        let mut imds = Imds::new(config.imds.clone(), Arc::new(SystemClock)).map_err(std::io::Error::other)?;
+        let resolution = imds.resolve().await;
+        let report = Report {
+            endpoint: config.imds.endpoint.as_str(),
+            resolution: &resolution,
+            at: SystemClock.now(),
+            expected_role: config.expected_role.as_ref(),
+            last_outage: last_outage_known_here(config),
+        };
+        print(if json { report.json() } else { report.text() });
+        Ok(report.verdict().exit_code().into())
+    })
+}
+
+/// The last outage that the exporter on this machine knows of, if one runs.
+fn last_outage_known_here(config: &Config) -> Option<Window> {
+    #[derive(Deserialize)]
+    struct Status {
+        outages: Vec<Window>,
+    }
+    let (_, body) = get(config.listen, Route::StatusJson.path(), AGENT).ok()?;
+    serde_json::from_str::<Status>(&body).ok()?.outages.pop()
+}

@@ -1,0 +1,124 @@
+//! The command line: commands, options, help and exit codes. One module per command.
+
+mod check;
+#[cfg(feature = "simulator")]
+mod demo;
+mod healthcheck;
+mod loopback_client;
+mod output;
+pub mod report;
+mod runtime;
+mod serve;
+#[cfg(feature = "simulator")]
+mod simulate;
+mod wait;
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{Parser, Subcommand};
+
+use crate::config::{Config, VARIABLES, environment};
+use crate::platform::logging;
+
+/// Watches EC2 role credentials and tells Prometheus when they expire, why they cannot be fetched, and which clients are
+/// stuck.
+#[derive(Parser)]
+#[command(name = "imds-exporter", version, after_help = environment_help())]
+struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Poll IMDS and serve metrics (default).
+    #[command(after_help = environment_help())]
+    Serve,
+    /// Resolve credentials once, step by step, and say what is wrong and what to do.
+    ///
+    /// Exit code 0: usable; 1: failing; 2: usable with a warning (expired, rotation late, clock skew, slow, unexpected
+    /// role).
+    #[command(after_help = environment_help())]
+    Check {
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Return as soon as credentials resolve: for an init container or `ExecStartPre`.
+    ///
+    /// Exit code 0: they resolve; 1: the timeout is over.
+    #[command(after_help = environment_help())]
+    Wait {
+        /// How long to wait, such as 30s or 2m.
+        #[arg(long, value_name = "DURATION", default_value = "2m", value_parser = humantime::parse_duration)]
+        timeout: Duration,
+    },
+    /// Ask the exporter on this machine whether it is healthy: for images without a shell.
+    ///
+    /// Exit code 0: healthy; 1: unhealthy, or not running.
+    #[command(after_help = environment_help())]
+    Healthcheck,
+    /// See it work without AWS: a simulated IMDS, an outage, and clients that get stuck in it.
+    #[cfg(feature = "simulator")]
+    Demo {
+        /// Exit at the end of the story, instead of serving until Ctrl-C.
+        #[arg(long)]
+        once: bool,
+    },
+    /// Serve a simulated IMDS with made-up credentials and faults on demand: for tests and game days.
+    #[cfg(feature = "simulator")]
+    Simulate(simulate::Arguments),
+}
+
+/// Runs the command that the command line names.
+#[must_use]
+pub fn run() -> ExitCode {
+    logging::exit_on_panic();
+    let command = match Cli::try_parse() {
+        Ok(cli) => cli.command.unwrap_or(Command::Serve),
+        Err(error) => {
+            if error.use_stderr() {
+                return output::usage_error(error.render());
+            }
+            output::print(error.render());
+            return ExitCode::SUCCESS;
+        }
+    };
+    match command {
+        Command::Serve => with_config(serve::run),
+        Command::Check { json } => with_config(|config| check::run(&config, json)),
+        Command::Wait { timeout } => with_config(|config| wait::run(&config, timeout)),
+        Command::Healthcheck => with_config(|config| healthcheck::run(&config)),
+        #[cfg(feature = "simulator")]
+        Command::Demo { once } => demo::run(once),
+        #[cfg(feature = "simulator")]
+        Command::Simulate(arguments) => simulate::run(&arguments),
+    }
+}
+
+fn with_config(command: impl FnOnce(Config) -> ExitCode) -> ExitCode {
+    match Config::from_environment(environment()) {
+        Ok(config) => command(config),
+        Err(errors) => output::usage_error(format_args!("imds-exporter: the configuration is invalid:\n{errors}")),
+    }
+}
+
+fn environment_help() -> String {
+    let variables = VARIABLES
+        .iter()
+        .map(|variable| format!("  {} [default: {}]\n      {}\n", variable.name, variable.default, variable.meaning));
+    format!("Environment variables (an empty one counts as unset):\n{}", variables.collect::<String>())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_declared_consistently() {
+        Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,270 @@
+//! The report of `check`, for a person at 3 a.m. and as JSON.
+//!
+//! Owns the verdict and its words. Pure.
+
+use std::fmt::Write;
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+use serde::Serialize;
+
+use crate::domain::outage::Window;
+use crate::domain::{Credential, Failure, Kind, Request, RequestRecord, Resolution, RoleName, Step};
+use crate::runbook::{Explanation, explanation};
+
+/// `LastUpdated` older than this is a late rotation: IMDS rotates about hourly. Source: boto/botocore#2670.
+pub const ROTATION_LATE: SignedDuration = SignedDuration::from_mins(90);
+
+/// From a minute of clock skew on, somebody should look at the clock: AWS rejects signatures from 5 minutes on.
+pub const CLOCK_SKEW: SignedDuration = SignedDuration::from_secs(60);
+
+/// Requests that take longer are slow: the default time-out of every SDK.
+pub const SLOW: Duration = Duration::from_secs(1);
+
+/// The result of a check.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Verdict {
+    /// Credentials resolve.
+    Usable,
+    /// Credentials resolve, but something is wrong.
+    Warning,
+    /// Credentials do not resolve.
+    Failing,
+}
+
+impl Verdict {
+    /// The exit code of `check`.
+    #[must_use]
+    pub const fn exit_code(self) -> u8 {
+        match self {
+            Self::Usable => 0,
+            Self::Failing => 1,
+            Self::Warning => 2,
+        }
+    }
+}
+
+/// What is wrong although credentials resolve.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Warning {
+    /// The credentials have expired.
+    Expired,
+    /// The document should have been rotated by now.
+    RotationLate,
+    /// The clocks differ.
+    ClockSkew,
+    /// A request took longer than an SDK waits.
+    Slow,
+    /// The role is not the expected one.
+    UnexpectedRole,
+}
+
+impl Warning {
+    const fn text(self) -> &'static str {
+        match self {
+            Self::Expired => {
+                "The credentials have expired. AWS may still accept them for a while, but IMDS has no newer ones: open a case with AWS."
+            }
+            Self::RotationLate => {
+                "The credentials have not been rotated for over 90 minutes; IMDS usually rotates them every hour. Watch the expiration."
+            }
+            Self::ClockSkew => {
+                "The local clock and IMDS's differ by more than a minute: signatures fail from 5 minutes on. Fix NTP (chronyc tracking)."
+            }
+            Self::Slow => {
+                "A request took longer than the 1 s that SDKs wait by default: their clients fail where this check did not."
+            }
+            Self::UnexpectedRole => "The role is not the expected one: check the instance profile.",
+        }
+    }
+}
+
+/// One resolution and what is needed to judge it.
+#[derive(Clone, Debug)]
+pub struct Report<'a> {
+    /// The address of IMDS.
+    pub endpoint: &'a str,
+    /// The resolution.
+    pub resolution: &'a Resolution,
+    /// When it ended.
+    pub at: Timestamp,
+    /// The expected role.
+    pub expected_role: Option<&'a RoleName>,
+    /// The last outage that an exporter on this machine knows of.
+    pub last_outage: Option<Window>,
+}
+
+impl Report<'_> {
+    /// What is wrong although credentials resolve.
+    #[must_use]
+    pub fn warnings(&self) -> Vec<Warning> {
+        let Ok(credential) = &self.resolution.outcome else { return Vec::new() };
+        let late = credential.last_updated.is_some_and(|updated| updated.duration_until(self.at) > ROTATION_LATE);
+        let skewed = self.resolution.clock_skew.is_some_and(|skew| skew.abs() > CLOCK_SKEW);
+        let slow = self.resolution.requests.iter().any(|request| request.duration >= SLOW);
+        let unexpected = self.expected_role.is_some_and(|expected| *expected != credential.role);
+        let found = [
+            (credential.expiration <= self.at, Warning::Expired),
+            (late, Warning::RotationLate),
+            (skewed, Warning::ClockSkew),
+            (slow, Warning::Slow),
+            (unexpected, Warning::UnexpectedRole),
+        ];
+        found.into_iter().filter_map(|(is, warning)| is.then_some(warning)).collect()
+    }
+
+    /// The verdict.
+    #[must_use]
+    pub fn verdict(&self) -> Verdict {
+        match &self.resolution.outcome {
+            Err(_) => Verdict::Failing,
+            Ok(_) if self.warnings().is_empty() => Verdict::Usable,
+            Ok(_) => Verdict::Warning,
+        }
+    }
+
+    /// For a person.
+    #[must_use]
+    pub fn text(&self) -> String {
+        let mut text = format!("Requesting the role's credentials from {}, as an SDK does.\n\n", self.endpoint);
+        for request in &self.resolution.requests {
+            let _infallible = writeln!(text, "  {}", step_line(request));
+        }
+        if !self.resolution.requests.is_empty() {
+            text.push('\n');
+        }
+        match &self.resolution.outcome {
+            Ok(credential) => text.push_str(&self.usable(credential)),
+            Err(failure) => text.push_str(&self.failing(*failure)),
+        }
+        text.push_str(&self.clients());
+        text
+    }
+
+    fn usable(&self, credential: &Credential) -> String {
+        let remaining = credential.remaining(self.at);
+        let (role, expiration) = (&credential.role, credential.expiration);
+        let mut text = if remaining.is_positive() {
+            format!("USABLE: role {role}, credentials until {expiration} ({} left).\n", whole_seconds(remaining))
+        } else {
+            format!("EXPIRED: role {role}, credentials expired at {expiration} ({} ago).\n", whole_seconds(-remaining))
+        };
+        for warning in self.warnings() {
+            let _infallible = writeln!(text, "WARNING: {}", warning.text());
+        }
+        text
+    }
+
+    fn failing(&self, failure: Failure) -> String {
+        let Failure { kind, step } = failure;
+        let Explanation { cause, confirm, action, .. } = explanation(kind);
+        let detail = self.resolution.cause.as_ref().map(|cause| format!(" ({cause})")).unwrap_or_default();
+        format!(
+            "FAILING: {kind}, in the {step} step{detail}\n\n  What it means   {}\n  Likely cause    {cause}\n  To confirm      {confirm}\n  What to do      {action}\n",
+            kind.when(),
+        )
+    }
+
+    fn clients(&self) -> String {
+        let text = match (&self.resolution.outcome, self.last_outage) {
+            (Err(_), _) => {
+                "A boto3 client that is created now gets no credentials, now or later: it must be re-created when this is over.\n\
+                 Existing clients keep working until 15 minutes before their credentials expire."
+                    .to_owned()
+            }
+            (Ok(_), Some(Window { start, end })) => format!(
+                "IMDS is fine, but a boto3 client that was created between {} and {} has no credentials until it is re-created.",
+                start.strftime("%H:%M:%S"),
+                end.strftime("%H:%M:%S UTC on %Y-%m-%d"),
+            ),
+            (Ok(_), None) => {
+                "A boto3 client that is created now can sign. If a program still raises NoCredentialsError, its client was created\n\
+                 in an earlier outage: re-create the client (restart the program); retrying the call never helps."
+                    .to_owned()
+            }
+        };
+        format!("\n{text}\n")
+    }
+
+    /// For programs.
+    #[must_use]
+    pub fn json(&self) -> String {
+        #[derive(Serialize)]
+        struct StepJson {
+            request: Request,
+            duration_seconds: f64,
+            status: Option<u16>,
+        }
+        #[derive(Serialize)]
+        struct FailureJson {
+            kind: Kind,
+            step: Step,
+            when: &'static str,
+            cause: &'static str,
+            confirm: &'static str,
+            action: &'static str,
+        }
+        #[derive(Serialize)]
+        struct Json<'a> {
+            verdict: Verdict,
+            endpoint: &'a str,
+            at: Timestamp,
+            steps: Vec<StepJson>,
+            role: Option<&'a RoleName>,
+            expiration: Option<Timestamp>,
+            remaining_seconds: Option<i64>,
+            last_updated: Option<Timestamp>,
+            clock_skew_seconds: Option<f64>,
+            warnings: Vec<Warning>,
+            failure: Option<FailureJson>,
+            last_outage: Option<Window>,
+        }
+        let credential = self.resolution.outcome.as_ref().ok();
+        let steps = self.resolution.requests.iter().map(|request| StepJson {
+            request: request.request,
+            duration_seconds: request.duration.as_secs_f64(),
+            status: request.status,
+        });
+        let json = Json {
+            verdict: self.verdict(),
+            endpoint: self.endpoint,
+            at: self.at,
+            steps: steps.collect(),
+            role: credential.map(|credential| &credential.role),
+            expiration: credential.map(|credential| credential.expiration),
+            remaining_seconds: credential.map(|credential| credential.remaining(self.at).as_secs()),
+            last_updated: credential.and_then(|credential| credential.last_updated),
+            clock_skew_seconds: self.resolution.clock_skew.map(|skew| skew.as_secs_f64()),
+            warnings: self.warnings(),
+            failure: self.resolution.outcome.as_ref().err().map(|Failure { kind, step }| {
+                let Explanation { cause, confirm, action, .. } = explanation(*kind);
+                FailureJson { kind: *kind, step: *step, when: kind.when(), cause, confirm, action }
+            }),
+            last_outage: self.last_outage,
+        };
+        let mut text = serde_json::to_string_pretty(&json).expect("all keys are strings");
+        text.push('\n');
+        text
+    }
+}
+
+fn step_line(request: &RequestRecord) -> String {
+    let what = match request.request {
+        Request::Token => "session token (PUT)",
+        Request::Role => "role list",
+        Request::ProfileInfo => "instance profile",
+        Request::Credentials => "credential document",
+        Request::HopLimitProbe => "hop limit probe (GET)",
+    };
+    let answer = request.status.map_or("no answer".to_owned(), |status| format!("HTTP {status}"));
+    format!("{what:<22} {answer:<10} {:>9.1} ms", request.duration.as_secs_f64() * 1e3)
+}
+
+/// A span in whole seconds, as people write it.
+#[must_use]
+pub fn whole_seconds(span: SignedDuration) -> String {
+    let whole = Duration::from_secs(span.unsigned_abs().as_secs());
+    humantime::format_duration(whole).to_string()
+}

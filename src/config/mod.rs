@@ -1,0 +1,240 @@
+//! The configuration: environment variables become validated options.
+//!
+//! All errors are collected, each with the full name of its variable; a value that could contain a secret is not
+//! repeated.
+
+mod unknown;
+mod variables;
+
+use std::ffi::OsString;
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use regex_lite::Regex;
+
+pub use variables::{VARIABLES, Variable};
+
+use crate::domain::RoleName;
+use crate::domain::schedule::SHORTEST_INTERVAL;
+use crate::imds::{self, DEFAULT_TIMEOUT, Endpoint, IPV4_ENDPOINT, IPV6_ENDPOINT};
+use crate::platform::logging;
+use variables::Raw;
+
+/// The default port, outside the range that Prometheus allocates to exporters, which is full.
+pub const DEFAULT_PORT: u16 = 10_169;
+
+/// The longest interval: an outage must be noticed within an hour.
+const LONGEST_INTERVAL: Duration = Duration::from_hours(1);
+
+const SHORTEST_TIMEOUT: Duration = Duration::from_millis(10);
+
+/// Everything that can be configured.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Where to serve.
+    pub listen: SocketAddr,
+    /// Where to serve the probes alone.
+    pub probe_listen: Option<SocketAddr>,
+    /// TLS and basic authentication.
+    pub web_config_file: Option<PathBuf>,
+    /// Time between polls.
+    pub poll_interval: Duration,
+    /// How to reach IMDS.
+    pub imds: imds::Options,
+    /// The role that is expected.
+    pub expected_role: Option<RoleName>,
+    /// Which processes to watch.
+    pub watch: Option<Regex>,
+    /// The file in which outages survive a restart.
+    pub state_file: Option<PathBuf>,
+    /// What is logged.
+    pub log: logging::Options,
+}
+
+impl Config {
+    /// Where the probes are answered; they need neither TLS nor a password there.
+    #[must_use]
+    pub fn probe_address(&self) -> SocketAddr {
+        self.probe_listen.unwrap_or(self.listen)
+    }
+}
+
+/// What is wrong with the configuration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConfigErrors(Vec<String>);
+
+impl ConfigErrors {
+    /// One text for each error.
+    #[must_use]
+    pub fn list(&self) -> &[String] {
+        &self.0
+    }
+}
+
+impl fmt::Display for ConfigErrors {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|error| writeln!(f, "{error}"))
+    }
+}
+
+impl std::error::Error for ConfigErrors {}
+
+/// The environment of this process as it is, non-UTF-8 variables included.
+pub fn environment() -> impl Iterator<Item = (OsString, OsString)> {
+    std::env::vars_os()
+}
+
+impl Config {
+    /// Reads the configuration from an environment. An empty variable counts as unset.
+    ///
+    /// # Errors
+    /// All errors.
+    pub fn from_environment(environment: impl Iterator<Item = (OsString, OsString)>) -> Result<Self, ConfigErrors> {
+        let mut errors = Vec::new();
+        let mut known = Vec::new();
+        for (name, value) in environment {
+            let Some(name) = name.to_str() else { continue };
+            if VARIABLES.iter().all(|variable| variable.name != name) {
+                errors.extend(unknown::error(name));
+                continue;
+            }
+            match value.into_string() {
+                Ok(value) if value.is_empty() => {}
+                Ok(value) => known.push((name.to_owned(), value)),
+                Err(_) => errors.push(format!("{name}: is not UTF-8")),
+            }
+        }
+        match envy::from_iter::<_, Raw>(known) {
+            Ok(raw) => Self::from_raw(raw, errors),
+            Err(error) => {
+                errors.push(error.to_string());
+                Err(ConfigErrors(errors))
+            }
+        }
+    }
+
+    fn from_raw(raw: Raw, errors: Vec<String>) -> Result<Self, ConfigErrors> {
+        let mut read = Reader { errors };
+        let poll_interval = read
+            .or_default("IMDS_EXPORTER_POLL_INTERVAL", raw.imds_exporter_poll_interval, duration)
+            .unwrap_or(Duration::from_secs(15));
+        if !(SHORTEST_INTERVAL..=LONGEST_INTERVAL).contains(&poll_interval) {
+            read.error("IMDS_EXPORTER_POLL_INTERVAL", "must be between 1s and 1h");
+        }
+        let sdk_timeout =
+            read.or_default("AWS_METADATA_SERVICE_TIMEOUT", raw.aws_metadata_service_timeout, whole_seconds);
+        let timeout = read
+            .or_default("IMDS_EXPORTER_TIMEOUT", raw.imds_exporter_timeout, duration)
+            .or(sdk_timeout)
+            .unwrap_or(DEFAULT_TIMEOUT);
+        if !(SHORTEST_TIMEOUT..=poll_interval.max(SHORTEST_INTERVAL)).contains(&timeout) {
+            read.error("IMDS_EXPORTER_TIMEOUT", "must be between 10ms and the poll interval");
+        }
+        let endpoint =
+            read.or_default("AWS_EC2_METADATA_SERVICE_ENDPOINT", raw.aws_ec2_metadata_service_endpoint, |text| {
+                Endpoint::parse(text).map_err(str::to_owned)
+            });
+        let mode_endpoint = read.or_default(
+            "AWS_EC2_METADATA_SERVICE_ENDPOINT_MODE",
+            raw.aws_ec2_metadata_service_endpoint_mode,
+            endpoint_of_mode,
+        );
+        let listen = read.or_default("IMDS_EXPORTER_LISTEN_ADDRESS", raw.imds_exporter_listen_address, listen_address);
+        let probe_listen = read.or_default(
+            "IMDS_EXPORTER_PROBE_LISTEN_ADDRESS",
+            raw.imds_exporter_probe_listen_address,
+            listen_address,
+        );
+        if raw.imds_exporter_web_config_file.is_some() && !cfg!(feature = "web-config") {
+            // Starting anyway would serve without protection what the user meant to protect.
+            read.error("IMDS_EXPORTER_WEB_CONFIG_FILE", "this build has no feature web-config");
+        }
+        let expected_role = read.or_default("IMDS_EXPORTER_EXPECTED_ROLE", raw.imds_exporter_expected_role, |text| {
+            RoleName::try_from(text.to_owned()).map_err(|error| error.to_string())
+        });
+        let watch = read.or_default("IMDS_EXPORTER_WATCH_PROCESSES", raw.imds_exporter_watch_processes, |text| {
+            Regex::new(text).map_err(|_| "is not a regular expression".to_owned())
+        });
+        let filter = read.or_default("IMDS_EXPORTER_LOG", raw.imds_exporter_log, |text| {
+            logging::filter(text).ok_or_else(|| "is not a log filter such as info or imds_exporter=debug".to_owned())
+        });
+        let format = read.or_default("IMDS_EXPORTER_LOG_FORMAT", raw.imds_exporter_log_format, |text| {
+            text.parse::<logging::Format>().map_err(|_| "must be text or json".to_owned())
+        });
+        let disabled = raw.aws_ec2_metadata_disabled.is_some_and(|text| text.eq_ignore_ascii_case("true"));
+        let ipv4 = || Endpoint::parse(IPV4_ENDPOINT).expect("a literal that tests parse");
+
+        if !read.errors.is_empty() {
+            return Err(ConfigErrors(read.errors));
+        }
+        Ok(Self {
+            listen: listen.unwrap_or(SocketAddr::from(([0, 0, 0, 0], DEFAULT_PORT))),
+            probe_listen,
+            web_config_file: raw.imds_exporter_web_config_file.map(PathBuf::from),
+            poll_interval,
+            imds: imds::Options { endpoint: endpoint.or(mode_endpoint).unwrap_or_else(ipv4), timeout, disabled },
+            expected_role,
+            watch,
+            state_file: raw.imds_exporter_state_file.map(PathBuf::from),
+            log: logging::Options {
+                filter: filter.unwrap_or_else(logging::default_filter),
+                format: format.unwrap_or_default(),
+            },
+        })
+    }
+}
+
+/// Parses values and collects errors.
+struct Reader {
+    errors: Vec<String>,
+}
+
+impl Reader {
+    fn error(&mut self, name: &str, what: &str) {
+        self.errors.push(format!("{name}: {what}"));
+    }
+
+    fn or_default<T>(
+        &mut self,
+        name: &str,
+        value: Option<String>,
+        parse: impl FnOnce(&str) -> Result<T, String>,
+    ) -> Option<T> {
+        match parse(value?.trim()) {
+            Ok(value) => Some(value),
+            Err(what) => {
+                self.error(name, &what);
+                None
+            }
+        }
+    }
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    humantime::parse_duration(text).map_err(|_| "is not a duration such as 15s, 500ms or 1m".to_owned())
+}
+
+fn whole_seconds(text: &str) -> Result<Duration, String> {
+    text.parse().map(Duration::from_secs).map_err(|_| "is not a whole number of seconds".to_owned())
+}
+
+fn endpoint_of_mode(text: &str) -> Result<Endpoint, String> {
+    let endpoint = match text.to_ascii_lowercase().as_str() {
+        "ipv4" => IPV4_ENDPOINT,
+        "ipv6" => IPV6_ENDPOINT,
+        _ => return Err("must be IPv4 or IPv6".to_owned()),
+    };
+    Endpoint::parse(endpoint).map_err(str::to_owned)
+}
+
+/// `:10169` means all addresses, as in the rest of the Prometheus world.
+fn listen_address(text: &str) -> Result<SocketAddr, String> {
+    let text = if text.starts_with(':') { format!("0.0.0.0{text}") } else { text.to_owned() };
+    text.parse()
+        .map_err(|_| "is not an address and port such as 0.0.0.0:10169, 127.0.0.1:10169 or [::1]:10169".to_owned())
+}
+
+#[cfg(test)]
+mod tests;

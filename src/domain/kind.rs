@@ -1,0 +1,101 @@
+//! The closed list of failure kinds: the `kind` label, a contract with rules and dashboards.
+//!
+//! A variant's doc comment says what was seen on the wire, and is shown to people; the other texts about a kind are
+//! in `runbook::kinds`.
+
+use serde::Serialize;
+use strum::{Display, EnumMessage, EnumString, IntoStaticStr, VariantArray};
+
+/// Why a poll failed, in the order in which a resolution meets the kinds.
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    Display,
+    EnumMessage,
+    EnumString,
+    Eq,
+    Hash,
+    IntoStaticStr,
+    Ord,
+    PartialEq,
+    PartialOrd,
+    Serialize,
+    VariantArray,
+)]
+#[serde(into = "&'static str")]
+#[strum(serialize_all = "snake_case")]
+pub enum Kind {
+    /// `AWS_EC2_METADATA_DISABLED=true` in the exporter's own environment: nothing is sent.
+    DisabledByEnvironment,
+    /// The TCP connection was refused.
+    ConnectRefused,
+    /// No TCP connection in time.
+    ConnectTimeout,
+    /// No route, host or network unreachable, or the local system refused to send.
+    NetworkUnreachable,
+    /// Connected and asked, no whole answer in time.
+    ReadTimeout,
+    /// The token request times out after connecting, while another request is answered at once: the answer to the token request dies on the way.
+    HopLimit,
+    /// The connection was reset or ended in the middle of an answer.
+    ConnectionClosed,
+    /// What came is not HTTP, or its body is too large, not text, or not what the step asked for.
+    InvalidResponse,
+    /// The answer is not IMDS's: status 407 or 411, or an error with a proxy's `Via` header.
+    Intercepted,
+    /// The token request was answered 400.
+    TokenRejected,
+    /// The token request was answered 404 or 405.
+    TokenUnsupported,
+    /// The token request was answered 403.
+    ImdsDisabled,
+    /// A GET was answered 403 although the token request went well.
+    Forbidden,
+    /// A GET was answered 401 with a fresh session token.
+    Unauthorized,
+    /// The role list is 404 or empty, and so is the instance profile.
+    NoRole,
+    /// The role list is 404 or empty, but an instance profile is attached.
+    ProfileWithoutRole,
+    /// IMDS answers with the code `InstanceProfileNotFound`.
+    ProfileNotFound,
+    /// The role that was listed is answered 404.
+    RoleNotFound,
+    /// The credential document has the code `AssumeRoleUnauthorizedAccess`.
+    AssumeRoleDenied,
+    /// The credential document has another code that is not `Success`.
+    Refused,
+    /// The credential document or `iam/info` is not a JSON object.
+    MalformedDocument,
+    /// A field of the credential document is missing, empty, null or not a string.
+    IncompleteDocument,
+    /// `Expiration` or `LastUpdated` is no RFC 3339 instant.
+    InvalidTimestamp,
+    /// IMDS answered 429.
+    Throttled,
+    /// IMDS answered with a 5xx status.
+    ServerError,
+    /// Any other status, redirects among them.
+    UnexpectedStatus,
+}
+
+impl Kind {
+    /// The value of the `kind` label.
+    #[must_use]
+    pub fn label(self) -> &'static str {
+        self.into()
+    }
+
+    /// What was seen on the wire.
+    #[must_use]
+    pub fn when(self) -> &'static str {
+        self.get_documentation().expect("every kind has a doc comment")
+    }
+
+    /// Whether IMDS itself says with this kind that no role is attached.
+    #[must_use]
+    pub const fn says_no_role(self) -> bool {
+        matches!(self, Self::NoRole | Self::ProfileWithoutRole | Self::ProfileNotFound)
+    }
+}

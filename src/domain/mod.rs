@@ -1,0 +1,19 @@
+//! The vocabulary and the decisions: what is known after each poll, and what follows from it.
+//!
+//! Pure: no I/O and no clock; every decision takes the time as a parameter. Must not know the wire format, metrics,
+//! logs or pages.
+
+mod credential;
+mod kind;
+pub mod outage;
+pub mod poll_history;
+mod resolution;
+pub mod schedule;
+pub mod sdk;
+mod source;
+pub mod state;
+
+pub use credential::{Credential, InvalidRoleName, RoleName};
+pub use kind::Kind;
+pub use resolution::{Failure, Outcome, Request, RequestRecord, Resolution, Step};
+pub use source::Source;

@@ -1,0 +1,63 @@
+//! What each poll becomes in the log: changes at `info` and `warn`, repetitions at `debug`.
+//!
+//! Each line can be read alone and has fields to filter by. Must not know metrics or the wire format.
+
+use tracing::{debug, info, warn};
+
+use crate::domain::outage::Window;
+use crate::domain::state::{Report, State};
+use crate::domain::{Credential, RoleName};
+use crate::runbook::explanation;
+use crate::workload::SuspectProcess;
+
+/// Logs a finished poll; `state` is the state after it.
+pub(super) fn poll(report: &Report, state: &State, expected_role: Option<&RoleName>) {
+    match &report.resolution.outcome {
+        Ok(credential) => success(report, credential, state, expected_role),
+        Err(failure) => {
+            let (kind, step) = (failure.kind.label(), failure.step.label());
+            let cause = report.resolution.cause.as_deref();
+            if report.change.failure_changed {
+                warn!(kind, step, cause, action = explanation(failure.kind).action, "credentials cannot be resolved");
+            } else {
+                debug!(kind, step, cause, "credentials still cannot be resolved");
+            }
+        }
+    }
+}
+
+fn success(report: &Report, credential: &Credential, state: &State, expected_role: Option<&RoleName>) {
+    let change = &report.change;
+    let first = state.history().polls().len() == 1;
+    let (role, remaining_seconds) = (credential.role.as_str(), credential.remaining(report.at).as_secs());
+    match change.outage_ended {
+        Some(Window { start, end }) => {
+            info!(role, remaining_seconds, since = %start, until = %end, "credentials resolve again");
+            warn!(
+                since = %start, until = %end,
+                "a boto3 client that was created in this outage has no credentials until it is re-created"
+            );
+        }
+        None if first => info!(role, remaining_seconds, "credentials resolve"),
+        None if change.rotated => info!(role, remaining_seconds, "credentials were rotated"),
+        None => debug!(role, remaining_seconds, "credentials resolve"),
+    }
+    if let Some(former_role) = &change.former_role {
+        warn!(role, former_role = former_role.as_str(), "the role changed");
+    }
+    let changed = first || change.outage_ended.is_some() || change.rotated || change.former_role.is_some();
+    if let Some(expected_role) = expected_role.filter(|expected| changed && **expected != credential.role) {
+        warn!(role, expected_role = expected_role.as_str(), "the role is not the expected one");
+    }
+    if changed && credential.expiration <= report.at {
+        warn!(role, expired_at = %credential.expiration, "IMDS returned credentials that have expired");
+    }
+}
+
+/// Logs processes that have become suspects.
+pub(super) fn suspects(before: &[SuspectProcess], now: &[SuspectProcess]) {
+    for suspect in now.iter().filter(|suspect| !before.contains(suspect)) {
+        let SuspectProcess { pid, command, started_at, .. } = suspect;
+        warn!(pid, command, %started_at, "this process started in an outage: its clients may be stuck; restart it");
+    }
+}

@@ -1,0 +1,54 @@
+//! One turn of the poll loop: wait, resolve, measure, record.
+//!
+//! Must not know metrics, logs, pages or which source is polled.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep_until};
+
+use crate::domain::Source;
+use crate::domain::schedule;
+use crate::domain::state::{Report, Shared};
+use crate::platform::clock::{Clock, monotonic};
+use crate::platform::heartbeat::Heartbeat;
+
+/// Polls a source on its own schedule.
+pub struct Poller<S> {
+    source: S,
+    clock: Arc<dyn Clock>,
+    state: Shared,
+    heartbeat: Heartbeat,
+    interval: Duration,
+    due: Instant,
+}
+
+impl<S: Source> Poller<S> {
+    /// The first poll is due at once.
+    pub fn new(source: S, clock: Arc<dyn Clock>, state: Shared, interval: Duration) -> Self {
+        let now = monotonic();
+        let heartbeat = Heartbeat::new(now, interval * schedule::SILENT_INTERVALS);
+        Self { source, clock, state, heartbeat, interval, due: now }
+    }
+
+    /// The heartbeat of the loop.
+    #[must_use]
+    pub fn heartbeat(&self) -> Heartbeat {
+        self.heartbeat.clone()
+    }
+
+    /// Waits until a poll is due, and polls. May be cancelled at any time.
+    pub async fn turn(&mut self) -> Report {
+        sleep_until(self.due).await;
+        let began = monotonic();
+        self.heartbeat.record(began);
+        let resolution = self.source.resolve().await;
+        let ended = monotonic();
+        self.heartbeat.record(ended);
+
+        let (at, duration) = (self.clock.now(), ended - began);
+        let change = self.state.lock().record(&resolution, duration, at);
+        self.due = began + schedule::delay(self.interval, resolution.outcome.is_err(), fastrand::f64());
+        Report { at, duration, resolution, change }
+    }
+}

@@ -1,0 +1,46 @@
+//! Who may read the pages: TLS and basic authentication by the `web-config.yml` that Prometheus exporters share.
+//!
+//! Without the feature `web-config`, or without a configured file, everybody may. Must not know what is served.
+
+#[cfg(feature = "web-config")]
+mod reloading;
+#[cfg(feature = "web-config")]
+mod web_config;
+
+#[cfg(feature = "web-config")]
+use std::{path::Path, sync::Arc};
+
+#[cfg(feature = "web-config")]
+pub use tokio_rustls::TlsAcceptor;
+
+/// The access control of a listener.
+#[derive(Clone, Default)]
+pub struct Auth {
+    #[cfg(feature = "web-config")]
+    reloading: Option<Arc<reloading::ReloadingAuth>>,
+}
+
+#[cfg(feature = "web-config")]
+impl Auth {
+    /// Access control as configured in the file; a file that changes later is read again.
+    ///
+    /// # Errors
+    /// What is wrong with the file, or with the files that it names. Never quotes a password or a key.
+    pub fn from_file(file: &Path) -> Result<Self, String> {
+        Ok(Self { reloading: Some(Arc::new(reloading::ReloadingAuth::new(file)?)) })
+    }
+
+    /// The TLS of a new connection, if there is any. Reads the files again if they changed.
+    #[must_use]
+    pub fn tls(&self) -> Option<TlsAcceptor> {
+        self.reloading.as_ref()?.web_config().tls.clone()
+    }
+
+    /// Whether a request with this `Authorization` header is allowed.
+    pub async fn allows(&self, authorization: Option<&[u8]>) -> bool {
+        match &self.reloading {
+            Some(reloading) => reloading.allows(authorization).await,
+            None => true,
+        }
+    }
+}

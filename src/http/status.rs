@@ -1,0 +1,147 @@
+//! The status: one value, from which the status page and the JSON are made.
+
+use jiff::Timestamp;
+use serde::Serialize;
+
+use strum::VariantArray;
+
+use crate::domain::outage::Window;
+use crate::domain::poll_history::Poll;
+use crate::domain::sdk::{Created, SDKS};
+use crate::domain::state::{FailureStreak, State};
+use crate::domain::{Failure, Kind, Outcome, Step};
+use crate::metrics::Build;
+use crate::runbook::{Explanation, explanation};
+use crate::workload::SuspectProcess;
+
+/// What `/api/v1/status` returns. Absent values are null.
+#[derive(Clone, Debug, Serialize)]
+pub struct Status {
+    /// The exporter's version.
+    pub version: &'static str,
+    /// When this was written.
+    pub now: Timestamp,
+    /// When the exporter started.
+    pub started_at: Timestamp,
+    /// The address of IMDS.
+    pub endpoint: String,
+    /// Whether the last poll returned credentials; null before the first poll ended.
+    pub up: Option<bool>,
+    /// The role in force.
+    pub role: Option<String>,
+    /// `Expiration` of the last document seen.
+    pub expiration: Option<Timestamp>,
+    /// Time to expiry; negative once past.
+    pub remaining_seconds: Option<i64>,
+    /// `LastUpdated` of the last document seen.
+    pub last_updated: Option<Timestamp>,
+    /// When the last poll ended.
+    pub last_attempt_at: Option<Timestamp>,
+    /// When the last successful poll ended.
+    pub last_success_at: Option<Timestamp>,
+    /// The clock of IMDS minus the local clock.
+    pub clock_skew_seconds: Option<f64>,
+    /// The present failure.
+    pub failure: Option<FailureStatus>,
+    /// Whether such clients have credentials to sign with.
+    pub clients: Vec<ClientStatus>,
+    /// IMDS is fine, but clients that were created when the exporter started cannot sign.
+    pub clients_stuck: bool,
+    /// Start of the present outage.
+    pub outage_since: Option<Timestamp>,
+    /// Outages that are over, oldest first.
+    pub outages: Vec<Window>,
+    /// Watched processes that started in an outage that is over; null if processes are not watched.
+    pub suspects: Option<Vec<SuspectProcess>>,
+    /// The polls of the last hour, oldest first: for the page.
+    #[serde(skip)]
+    pub history: Vec<Poll>,
+}
+
+/// A failure with its explanation.
+#[derive(Clone, Debug, Serialize)]
+pub struct FailureStatus {
+    /// Its kind.
+    pub kind: Kind,
+    /// The step in which it happens.
+    pub step: Step,
+    /// Since when polls fail.
+    pub since: Timestamp,
+    /// How many polls failed in a row.
+    pub polls: u32,
+    /// What was seen.
+    pub when: &'static str,
+    /// Its likely cause.
+    pub cause: &'static str,
+    /// What to do.
+    pub action: &'static str,
+    /// A command that confirms the cause: for the page.
+    #[serde(skip)]
+    pub confirm: &'static str,
+}
+
+impl From<FailureStreak> for FailureStatus {
+    fn from(streak: FailureStreak) -> Self {
+        let Failure { kind, step } = streak.failure;
+        let Explanation { cause, confirm, action, .. } = explanation(kind);
+        Self { kind, step, since: streak.since, polls: streak.polls.get(), when: kind.when(), cause, action, confirm }
+    }
+}
+
+/// One entry of the client table.
+#[derive(Clone, Debug, Serialize)]
+pub struct ClientStatus {
+    /// The SDK.
+    pub sdk: &'static str,
+    /// When the client was created.
+    pub created: &'static str,
+    /// The same for people.
+    pub meaning: &'static str,
+    /// Whether it could sign; null before the first poll ended.
+    pub usable: Option<bool>,
+}
+
+impl Status {
+    /// The status at `now`.
+    #[must_use]
+    pub fn new(state: &State, suspects: Option<Vec<SuspectProcess>>, endpoint: &str, now: Timestamp) -> Self {
+        let credential = state.credential();
+        let clients = SDKS.iter().enumerate().flat_map(|(index, sdk)| {
+            Created::VARIANTS.iter().map(move |created| ClientStatus {
+                sdk: sdk.label,
+                created: created.label(),
+                meaning: created.meaning(),
+                usable: state.client_usable(index, *created, now),
+            })
+        });
+        Self {
+            version: Build::THIS.version,
+            now,
+            started_at: state.started_at(),
+            endpoint: endpoint.to_owned(),
+            up: state.last_outcome().map(|outcome| outcome == Outcome::Success),
+            role: credential.map(|credential| credential.role.to_string()),
+            expiration: credential.map(|credential| credential.expiration),
+            remaining_seconds: credential.map(|credential| credential.remaining(now).as_secs()),
+            last_updated: credential.and_then(|credential| credential.last_updated),
+            last_attempt_at: state.last_attempt_at(),
+            last_success_at: state.last_success_at(),
+            clock_skew_seconds: state.clock_skew().map(|skew| skew.as_secs_f64()),
+            failure: state.failing().map(FailureStatus::from),
+            clients: clients.collect(),
+            clients_stuck: state.clients_stuck(now),
+            outage_since: state.outages().open(),
+            outages: state.outages().ended().copied().collect(),
+            suspects,
+            history: state.history().polls().copied().collect(),
+        }
+    }
+
+    /// As JSON, with a newline at its end.
+    #[must_use]
+    pub fn to_json(&self) -> String {
+        let mut json = serde_json::to_string_pretty(self).expect("all keys are strings");
+        json.push('\n');
+        json
+    }
+}

@@ -1,0 +1,470 @@
+//! The status page: whoever was paged must see within seconds what is wrong and what to do.
+//!
+//! Readable on a phone, on paper, without JavaScript and with a screen reader. Owns the words and their order; must not
+//! know the state, only [`Status`].
+
+mod timeline;
+
+use jiff::{SignedDuration, Timestamp};
+use maud::{Markup, PreEscaped, html};
+
+use super::document::Page;
+use super::status::{ClientStatus, FailureStatus, Status};
+use super::text::{Span, Time, rich};
+use crate::domain::outage::Window;
+use crate::domain::sdk::SDKS;
+use crate::workload::SuspectProcess;
+
+const SCRIPT: &str = include_str!("script.js");
+
+/// How often the page reloads itself without JavaScript, in seconds.
+const RELOAD_SECONDS: u32 = 30;
+
+/// Suspects that get a row, so that the page stays small however many there are.
+const SUSPECTS_SHOWN: usize = 50;
+
+/// What the page says first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Verdict {
+    Starting,
+    Fine,
+    Failing,
+    Stuck,
+    Expired,
+}
+
+impl Verdict {
+    fn of(status: &Status) -> Self {
+        match status.up {
+            None => Self::Starting,
+            Some(false) => Self::Failing,
+            Some(true) if status.clients_stuck => Self::Stuck,
+            Some(true) if status.remaining_seconds.is_some_and(|left| left <= 0) => Self::Expired,
+            Some(true) => Self::Fine,
+        }
+    }
+
+    /// The class of the body, which sets the color of the banner.
+    const fn class(self) -> &'static str {
+        match self {
+            Self::Starting => "unknown",
+            Self::Fine => "good",
+            Self::Failing | Self::Stuck | Self::Expired => "bad",
+        }
+    }
+
+    /// The icon of the browser's tab; its shape says the same as its color.
+    const fn icon(self) -> &'static str {
+        match self {
+            Self::Starting => "<circle cx='8' cy='8' r='6' fill='none' stroke='%23667' stroke-width='3'/>",
+            Self::Fine => "<circle cx='8' cy='8' r='8' fill='%230072b2'/>",
+            Self::Failing | Self::Stuck | Self::Expired => "<path d='M8 0l8 15H0z' fill='%23d55e00'/>",
+        }
+    }
+
+    fn headline(self, status: &Status) -> String {
+        match self {
+            Self::Starting => "Starting".to_owned(),
+            Self::Fine => "Fine".to_owned(),
+            Self::Stuck => "Clients are stuck".to_owned(),
+            Self::Expired => "Expired".to_owned(),
+            Self::Failing => {
+                let since = status.outage_since.unwrap_or(status.started_at);
+                format!("Failing for {}", Span(since.duration_until(status.now)))
+            }
+        }
+    }
+
+    fn lead(self, status: &Status) -> Markup {
+        match self {
+            Self::Starting => html! { "The first poll has not ended yet." },
+            Self::Fine => html! { "IMDS returns credentials." },
+            Self::Expired => html! {
+                "IMDS answers, but the credentials that it returns have expired. AWS may refuse calls until IMDS renews them."
+            },
+            Self::Failing => {
+                let seen = status.failure.as_ref().map_or("", |failure| failure.when);
+                html! { "Credentials cannot be fetched. " (rich(seen)) " " (held_credentials(status)) }
+            }
+            Self::Stuck => {
+                let sdk =
+                    status.clients.iter().find(|client| client.usable == Some(false)).map_or("", |stuck| stuck.sdk);
+                html! {
+                    "IMDS is fine, but " (sdk) " clients that were created "
+                    @match window_of_start(status) {
+                        Some(window) => { "between " (Time(window.start)) " and " (Time(window.end)) }
+                        None => { "when the exporter started" }
+                    }
+                    " hold no credentials, permanently: every call fails until they are " strong { "re-created" }
+                    ". Restart the workload."
+                }
+            }
+        }
+    }
+}
+
+/// What clients can do with the credentials that they hold.
+fn held_credentials(status: &Status) -> String {
+    match status.remaining_seconds {
+        None if status.last_success_at.is_some() => String::new(),
+        None => "None have been seen so far.".to_owned(),
+        Some(left) if left > 0 => {
+            format!("Those fetched before are valid for another {}.", Span(SignedDuration::from_secs(left)))
+        }
+        Some(left) => format!("Those fetched before expired {} ago.", Span(SignedDuration::from_secs(-left))),
+    }
+}
+
+/// The outage in which the exporter started, and its workload with it.
+fn window_of_start(status: &Status) -> Option<&Window> {
+    let contains = |window: &&Window| window.start <= status.started_at && status.started_at <= window.end;
+    status.outages.iter().find(contains)
+}
+
+/// The page as a document.
+pub(super) fn render(status: &Status) -> String {
+    let verdict = Verdict::of(status);
+    let headline = verdict.headline(status);
+    let icon = format!(
+        "data:image/svg+xml,<svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 16 16'>{}</svg>",
+        verdict.icon()
+    );
+    Page {
+        title: headline.clone(),
+        class: verdict.class(),
+        head: html! {
+            noscript { meta http-equiv="refresh" content=(RELOAD_SECONDS); }
+            link rel="icon" href=(icon);
+        },
+        header: html! {
+            p {
+                "watches " code { (status.endpoint) } " "
+                span.written { "· as of " (Time(status.now)) }
+            }
+            label hidden { input type="checkbox" id="auto" checked; " update automatically" }
+        },
+        notices: html! {
+            p #stale hidden { "The exporter does not answer. The information below is out of date." }
+            p #announcement.visually-hidden role="status" {}
+        },
+        main: html! {
+            (banner(verdict, &headline, status))
+            @if let Some(failure) = &status.failure { (failure_section(failure)) }
+            (clients(status))
+            @if let Some(suspects) = &status.suspects { (suspects_section(suspects)) }
+            (timeline::section(&status.history, status.now))
+            (outages(status))
+        },
+        footer: html! { p { "Version " (status.version) ", running since " (Time(status.started_at)) } },
+        scripts: html! { script { (PreEscaped(SCRIPT)) } },
+    }
+    .render()
+}
+
+fn banner(verdict: Verdict, headline: &str, status: &Status) -> Markup {
+    html! {
+        section.banner aria-labelledby="verdict" {
+            h2 id="verdict" { (headline) }
+            p { (verdict.lead(status)) }
+        }
+        section aria-labelledby="figures" {
+            h2 #figures.visually-hidden { "Figures" }
+            dl.figures { @for (name, value) in figures(status) { div { dt { (name) } dd { (value) } } } }
+        }
+    }
+}
+
+fn figures(status: &Status) -> Vec<(&'static str, Markup)> {
+    let ago = |at: Timestamp| html! { b { (Span(at.duration_until(status.now))) " ago" } };
+    let mut figures = vec![match (status.remaining_seconds, status.expiration) {
+        (Some(left), Some(end)) => {
+            let span = Span(SignedDuration::from_secs(left.abs()));
+            if left > 0 {
+                ("Time left", html! { b { (span) } " " small { "until " (Time(end)) } (meter(status)) })
+            } else {
+                ("Expired", html! { b { (span) " ago" } " " small { "at " (Time(end)) } })
+            }
+        }
+        _ if status.last_success_at.is_some() => {
+            ("Time left", html! { b { "none" } " " small { "no role is attached" } })
+        }
+        _ => ("Time left", html! { b { "unknown" } " " small { "no credentials have been seen so far" } }),
+    }];
+    let says_no_role = status.failure.as_ref().is_some_and(|failure| failure.kind.says_no_role());
+    figures.push(match &status.role {
+        Some(role) => ("Role", html! { b { (role) } }),
+        None if says_no_role => ("Role", html! { b { "none" } " " small { "according to IMDS" } }),
+        None => ("Role", html! { b { "unknown" } }),
+    });
+    figures.push(("Last success", status.last_success_at.map_or_else(|| html! { b { "never" } }, ago)));
+    figures.extend(status.last_attempt_at.map(|at| ("Last poll", ago(at))));
+    figures.extend(status.clock_skew_seconds.map(|skew| {
+        ("Clock skew", html! { b { (format_args!("{skew:+.1} s")) } " " small { "IMDS minus this machine" } })
+    }));
+    figures
+}
+
+/// The part of the credentials' lifetime that is left, as a bar; the figure beside it says the same.
+fn meter(status: &Status) -> Markup {
+    let share = status.last_updated.zip(status.expiration).and_then(|(from, to)| {
+        let lifetime = from.duration_until(to).as_secs_f64();
+        (lifetime > 0.0).then(|| (status.now.duration_until(to).as_secs_f64() / lifetime).clamp(0.0, 1.0) * 100.0)
+    });
+    html! {
+        @if let Some(share) = share {
+            span.meter aria-hidden="true" { i style={ "width:" (format_args!("{share:.0}")) "%" } {} }
+        }
+    }
+}
+
+fn failure_section(failure: &FailureStatus) -> Markup {
+    let FailureStatus { kind, step, polls, cause, action, confirm, .. } = failure;
+    html! {
+        section aria-labelledby="failure" {
+            h2 id="failure" { "What is wrong: " code { (kind) } }
+            p {
+                "Seen in the " code { (step) } " request, in "
+                @if *polls == 1 { "one poll." } @else { (polls) " polls in a row." }
+            }
+            dl.advice {
+                div { dt { "Likely cause" } dd { (rich(cause)) } }
+                div.action { dt { "What to do" } dd { (rich(action)) } }
+                div { dt { "To confirm" } dd { code { (confirm) } } }
+            }
+            p { a href={ "/runbook#" (kind) } { "Runbook section for " code { (kind) } } }
+        }
+    }
+}
+
+fn clients(status: &Status) -> Markup {
+    let rows = status.clients.iter().map(|client| {
+        let (class, mark, word) = match client.usable {
+            Some(true) => ("good", "✓", "usable"),
+            Some(false) => ("bad", "✗", "no credentials"),
+            None => ("unknown", "–", "not known yet"),
+        };
+        [
+            Cell::plain(html! { (client.sdk) " client " (client.meaning) }),
+            Cell { class, content: html! { span aria-hidden="true" { (mark) } " " (word) } },
+            Cell { class: "consequence", content: consequence(client, status) },
+        ]
+    });
+    html! {
+        section aria-labelledby="clients" {
+            h2 id="clients" { "Can a client sign requests now?" }
+            (table(["A client", "Now", "What that means"], rows))
+        }
+    }
+}
+
+/// What an operator may conclude.
+fn consequence(client: &ClientStatus, status: &Status) -> Markup {
+    let text = match (client.created, client.usable, status.up) {
+        (_, None, _) => "The first poll has not ended yet.",
+        (_, Some(true), Some(true)) if Verdict::of(status) == Verdict::Expired => {
+            "It can sign, but AWS may refuse the call: its credentials have expired."
+        }
+        (_, Some(true), Some(true)) => "It works.",
+        ("before_outage", Some(true), _) => {
+            let refreshes = SDKS.iter().find(|sdk| sdk.label == client.sdk).map(|sdk| sdk.refreshes_before_expiry);
+            if let (Some(end), Some(refreshes)) = (status.expiration, refreshes) {
+                return html! {
+                    "It works until " (Time(end - refreshes)) ", then every call fails while IMDS is unavailable."
+                };
+            }
+            "It works with the credentials that it holds."
+        }
+        (_, Some(true), _) => "It works with the credentials that it holds, until it must refresh them.",
+        ("now", Some(false), _) => "It would be bound to no credentials permanently: do not start workloads now.",
+        ("at_start", Some(false), Some(true)) => "Stuck: every call fails until the client is re-created.",
+        (_, Some(false), _) => "Every call fails.",
+    };
+    html! { (text) }
+}
+
+fn suspects_section(suspects: &[SuspectProcess]) -> Markup {
+    let rows = suspects.iter().take(SUSPECTS_SHOWN).map(|suspect| {
+        let cells =
+            [html! { (suspect.pid) }, html! { code { (suspect.command) } }, html! { (Time(suspect.started_at)) }];
+        cells.map(Cell::plain)
+    });
+    let more = suspects.len().saturating_sub(SUSPECTS_SHOWN);
+    html! {
+        section aria-labelledby="suspects" {
+            h2 id="suspects" {
+                "Suspect processes" @if !suspects.is_empty() { ": " (suspects.len()) }
+            }
+            @if suspects.is_empty() { p { "None." } }
+            p.note {
+                "Watched processes that started in an outage that is over, and still run. A suspicion, never a proof: such \
+                 a process may have re-created its clients."
+            }
+            @if !suspects.is_empty() { (table(["Process", "Command", "Started"], rows)) }
+            @if more > 0 { p { "And " (more) " more." } }
+        }
+    }
+}
+
+fn outages(status: &Status) -> Markup {
+    let row = |start: Timestamp, end: Option<Timestamp>| {
+        let lasted = Span(start.duration_until(end.unwrap_or(status.now)));
+        let ended = html! { @match end { Some(end) => { (Time(end)) } None => { "not yet" } } };
+        [html! { (Time(start)) }, ended, html! { (lasted) }].map(Cell::plain)
+    };
+    let open = status.outage_since.map(|start| row(start, None));
+    let over = status.outages.iter().rev().map(|window| row(window.start, Some(window.end)));
+    let rows: Vec<_> = open.into_iter().chain(over).collect();
+    html! {
+        section aria-labelledby="outages" {
+            h2 id="outages" { "Outages" }
+            @if rows.is_empty() {
+                p { "None seen." }
+            } @else {
+                p.note {
+                    "From the last success before the outage to the first success after it. boto3 clients that were \
+                     created in between may hold no credentials until they are re-created."
+                }
+                (table(["Began", "Ended", "Lasted"], rows))
+            }
+        }
+    }
+}
+
+/// A cell of a table.
+struct Cell {
+    class: &'static str,
+    content: Markup,
+}
+
+impl Cell {
+    fn plain(content: Markup) -> Self {
+        Self { class: "plain", content }
+    }
+}
+
+/// A table whose first column is a heading too. Each cell repeats the heading of its column, for narrow screens, on
+/// which a row is shown as a list. The roles are for browsers that forget what a table is when it is laid out
+/// differently.
+fn table<const N: usize>(headings: [&str; N], rows: impl IntoIterator<Item = [Cell; N]>) -> Markup {
+    html! {
+        table role="table" {
+            thead role="rowgroup" {
+                tr role="row" { @for heading in headings { th role="columnheader" scope="col" { (heading) } } }
+            }
+            tbody role="rowgroup" {
+                @for row in rows {
+                    tr role="row" {
+                        @for (index, (Cell { class, content }, heading)) in row.iter().zip(headings).enumerate() {
+                            @if index == 0 {
+                                th role="rowheader" scope="row" { (content) }
+                            } @else {
+                                td role="cell" class=(class) data-heading=(heading) { (content) }
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use strum::VariantArray;
+
+    use super::*;
+    use crate::domain::state::State;
+    use crate::domain::{Credential, Failure, Kind, Resolution, RoleName, Step};
+
+    /// The largest page that may be served, in bytes.
+    const LIMIT: usize = 50_000;
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(1_800_000_000 + second).expect("a time in this century")
+    }
+
+    fn polled(state: &mut State, outcome: Result<i64, Kind>, second: i64) {
+        let credential = |end| Credential {
+            role: RoleName::try_from("web".to_owned()).expect("a valid name"),
+            last_updated: Some(at(end - 3_600)),
+            expiration: at(end),
+        };
+        let outcome = outcome.map(credential).map_err(|kind| Failure { kind, step: Step::Token });
+        let clock_skew = Some(SignedDuration::from_millis(400));
+        let resolution = Resolution { outcome, requests: Vec::new(), clock_skew, tokens_obtained: 0, cause: None };
+        state.record(&resolution, Duration::from_micros(2_345), at(second));
+    }
+
+    fn status(state: &State, now: i64) -> Status {
+        Status::new(state, None, "http://127.0.0.1:1338", at(now))
+    }
+
+    fn verdict(state: &State, now: i64) -> Verdict {
+        Verdict::of(&status(state, now))
+    }
+
+    #[test]
+    fn the_verdict_follows_from_the_state() {
+        let mut state = State::new(at(0));
+        assert_eq!(verdict(&state, 1), Verdict::Starting);
+        polled(&mut state, Ok(3_600), 2);
+        assert_eq!(verdict(&state, 3), Verdict::Fine);
+        assert_eq!(verdict(&state, 3_600), Verdict::Expired);
+        polled(&mut state, Err(Kind::Throttled), 4);
+        assert_eq!(verdict(&state, 5), Verdict::Failing);
+        assert_eq!(verdict(&state, 3_700), Verdict::Failing);
+
+        let mut state = State::new(at(0));
+        polled(&mut state, Err(Kind::Throttled), 1);
+        polled(&mut state, Ok(3_600), 2);
+        assert_eq!(verdict(&state, 3), Verdict::Stuck);
+    }
+
+    #[test]
+    fn the_page_shows_until_when_a_client_works_in_an_outage() {
+        let mut state = State::new(at(0));
+        polled(&mut state, Ok(3_600), 1);
+        polled(&mut state, Err(Kind::Throttled), 2);
+        let until = maud::Render::render(&Time(at(3_600 - 900))).into_string();
+        assert!(render(&status(&state, 3)).contains(&format!("It works until {until}")));
+        assert!(!render(&status(&state, 3_000)).contains("It works until"));
+    }
+
+    #[test]
+    fn an_unknown_role_is_not_shown_as_none() {
+        let mut state = State::new(at(0));
+        let role = |state: &State| {
+            let page = render(&status(state, 9));
+            let from = page.find("<dt>Role</dt>").expect("the page has a role");
+            page[from..from + 60].to_owned()
+        };
+        assert!(role(&state).contains("unknown"));
+        polled(&mut state, Err(Kind::ConnectRefused), 1);
+        assert!(role(&state).contains("unknown"));
+        polled(&mut state, Err(Kind::NoRole), 2);
+        assert!(role(&state).contains("none"));
+        polled(&mut state, Ok(3_600), 3);
+        assert!(role(&state).contains("web"));
+    }
+
+    #[test]
+    fn the_page_stays_small_after_thousands_of_polls() {
+        let mut state = State::new(at(0));
+        for second in 0..2_000 {
+            let kind = Kind::VARIANTS[usize::try_from(second).expect("small") % Kind::VARIANTS.len()];
+            polled(&mut state, if second % 2 == 0 { Ok(9_000) } else { Err(kind) }, second * 4);
+        }
+        let page = render(&status(&state, 8_000));
+        assert!(page.len() < LIMIT, "{}", page.len());
+    }
+
+    #[test]
+    fn values_from_outside_are_escaped() {
+        let hostile = "http://h/<script>alert('1')</script>\"&";
+        let page = render(&Status::new(&State::new(at(0)), None, hostile, at(1)));
+        assert!(!page.contains("<script>alert"));
+        assert!(page.contains("&lt;script&gt;alert('1')&lt;/script&gt;&quot;&amp;"));
+    }
+}

@@ -1,0 +1,76 @@
+//! The address of IMDS.
+
+use reqwest::Url;
+
+/// IMDS over IPv4. Source: EC2 user guide, "Access instance metadata".
+pub const IPV4_ENDPOINT: &str = "http://169.254.169.254";
+
+/// IMDS over IPv6, the SDKs' endpoint mode `IPv6`. Source: as above.
+pub const IPV6_ENDPOINT: &str = "http://[fd00:ec2::254]";
+
+/// Where IMDS is: an `http` URL without user, query or fragment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Endpoint(Url);
+
+impl Endpoint {
+    /// Parses an endpoint as the SDKs take it.
+    ///
+    /// # Errors
+    /// What is wrong with it; the text never repeats the value, which may hold a password.
+    pub fn parse(text: &str) -> Result<Self, &'static str> {
+        let mut url = Url::parse(text).map_err(|_| "is not a URL that begins with http://")?;
+        if url.scheme() != "http" {
+            return Err("must begin with http:// (IMDS has no TLS)");
+        }
+        if url.host_str().is_none_or(str::is_empty) {
+            return Err("has no host");
+        }
+        if !url.username().is_empty() || url.password().is_some() {
+            return Err("must not hold a user or password");
+        }
+        if url.query().is_some() || url.fragment().is_some() {
+            return Err("must not hold a query or fragment");
+        }
+        if !url.path().ends_with('/') {
+            let path = format!("{}/", url.path());
+            url.set_path(&path);
+        }
+        Ok(Self(url))
+    }
+
+    /// As text, without the last slash.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        self.0.as_str().trim_end_matches('/')
+    }
+
+    pub(super) fn join(&self, path: &str) -> Url {
+        let mut url = self.0.clone();
+        url.set_path(&format!("{}{path}", self.0.path()));
+        url
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn endpoints_that_the_sdks_accept_are_accepted() {
+        for (text, shown) in [
+            ("http://169.254.169.254", "http://169.254.169.254"),
+            ("http://127.0.0.1:1338/", "http://127.0.0.1:1338"),
+            ("http://[fd00:ec2::254]", "http://[fd00:ec2::254]"),
+            ("http://proxy.local/imds", "http://proxy.local/imds"),
+        ] {
+            assert_eq!(Endpoint::parse(text).expect("a valid endpoint").as_str(), shown);
+        }
+        for text in
+            ["", "169.254.169.254", "https://169.254.169.254", "http://", "http://u:p@h", "http://h/?q", "file:///x"]
+        {
+            assert!(Endpoint::parse(text).is_err(), "{text}");
+        }
+        let endpoint = Endpoint::parse("http://proxy.local/imds").expect("a valid endpoint");
+        assert_eq!(endpoint.join("latest/x").as_str(), "http://proxy.local/imds/latest/x");
+    }
+}

@@ -1,0 +1,119 @@
+//! What is counted and measured at each poll. Every child exists at 0 from the start, so that `increase()` sees the
+//! first failure.
+
+use std::time::Duration;
+
+use prometheus::process_collector::ProcessCollector;
+use prometheus::proto::MetricFamily;
+use prometheus::{Gauge, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, Opts, Registry};
+
+use strum::VariantArray;
+
+use super::build_info::Build;
+use super::catalog::{self, BUCKETS_SECONDS, Spec};
+use crate::domain::state::Report;
+use crate::domain::{Kind, Outcome, Step};
+
+pub(super) struct Counters {
+    registry: Registry,
+    fetches: IntCounter,
+    failures: Vec<(Kind, IntCounter)>,
+    rotations: IntCounter,
+    role_changes: IntCounter,
+    token_renewals: IntCounter,
+    outages: IntCounter,
+    fetch_duration: Vec<(Outcome, Histogram)>,
+    request_duration: Vec<(Step, Histogram)>,
+}
+
+/// Why registration cannot fail: a test checks the catalog's names.
+const CATALOGED: &str = "the catalog's names are legal and distinct";
+
+impl Counters {
+    pub(super) fn new(poll_interval: Duration, process_metrics: bool, build: Build) -> Self {
+        let registry = Registry::new();
+        let failures = counters(&registry, catalog::FETCH_FAILURES);
+        let fetch_duration = histograms(&registry, catalog::FETCH_DURATION);
+        let request_duration = histograms(&registry, catalog::REQUEST_DURATION);
+        gauge(&registry, catalog::POLL_INTERVAL, &[]).set(poll_interval.as_secs_f64());
+        gauge(&registry, catalog::BUILD_INFO, &[build.version, build.revision, build.rustversion]).set(1.0);
+        if process_metrics {
+            registry.register(Box::new(ProcessCollector::for_self())).expect(CATALOGED);
+        }
+        Self {
+            fetches: counter(&registry, catalog::FETCHES),
+            rotations: counter(&registry, catalog::ROTATIONS),
+            role_changes: counter(&registry, catalog::ROLE_CHANGES),
+            token_renewals: counter(&registry, catalog::TOKEN_RENEWALS),
+            outages: counter(&registry, catalog::OUTAGES),
+            failures: children(|kind: Kind| failures.with_label_values(&[kind.label()])),
+            fetch_duration: children(|outcome: Outcome| fetch_duration.with_label_values(&[outcome.label()])),
+            request_duration: children(|step: Step| request_duration.with_label_values(&[step.label()])),
+            registry,
+        }
+    }
+
+    pub(super) fn record(&self, report: &Report) {
+        let resolution = &report.resolution;
+        let outcome = if resolution.outcome.is_ok() { Outcome::Success } else { Outcome::Failure };
+        self.fetches.inc();
+        of(&self.fetch_duration, outcome).observe(report.duration.as_secs_f64());
+        if let Err(failure) = &resolution.outcome {
+            of(&self.failures, failure.kind).inc();
+        }
+        for request_record in &resolution.requests {
+            if let Some(step) = request_record.request.measures() {
+                of(&self.request_duration, step).observe(request_record.duration.as_secs_f64());
+            }
+        }
+        self.token_renewals.inc_by(u64::from(resolution.tokens_obtained));
+        self.rotations.inc_by(u64::from(report.change.rotated));
+        self.role_changes.inc_by(u64::from(report.change.former_role.is_some()));
+        self.outages.inc_by(u64::from(report.change.outage_began));
+    }
+
+    pub(super) fn gather(&self) -> Vec<MetricFamily> {
+        self.registry.gather()
+    }
+}
+
+/// A child for each value of the label.
+fn children<K: Copy + VariantArray, M>(child: impl Fn(K) -> M) -> Vec<(K, M)> {
+    K::VARIANTS.iter().map(|value| (*value, child(*value))).collect()
+}
+
+/// The child of a label's value.
+fn of<K: Copy + PartialEq, M>(children: &[(K, M)], key: K) -> &M {
+    &children.iter().find(|(child, _)| *child == key).expect("there is a child for each value").1
+}
+
+fn opts(spec: Spec) -> Opts {
+    Opts::new(spec.name, spec.help)
+}
+
+fn counter(registry: &Registry, spec: Spec) -> IntCounter {
+    let counter = IntCounter::with_opts(opts(spec)).expect(CATALOGED);
+    registry.register(Box::new(counter.clone())).expect(CATALOGED);
+    counter
+}
+
+fn counters(registry: &Registry, spec: Spec) -> IntCounterVec {
+    let counters = IntCounterVec::new(opts(spec), spec.labels).expect(CATALOGED);
+    registry.register(Box::new(counters.clone())).expect(CATALOGED);
+    counters
+}
+
+fn histograms(registry: &Registry, spec: Spec) -> HistogramVec {
+    let options = HistogramOpts::new(spec.name, spec.help).buckets(BUCKETS_SECONDS.to_vec());
+    let histograms = HistogramVec::new(options, spec.labels).expect(CATALOGED);
+    registry.register(Box::new(histograms.clone())).expect(CATALOGED);
+    histograms
+}
+
+fn gauge(registry: &Registry, spec: Spec, values: &[&str]) -> Gauge {
+    let labels = spec.labels.iter().zip(values);
+    let options = labels.fold(opts(spec), |options, (name, value)| options.const_label(*name, *value));
+    let gauge = Gauge::with_opts(options).expect(CATALOGED);
+    registry.register(Box::new(gauge.clone())).expect(CATALOGED);
+    gauge
+}

@@ -1,0 +1,83 @@
+//! The exposition: everything that a scrape returns.
+//!
+//! What changes only with a poll is rendered once per poll; a scrape renders the few values that change with time.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use prometheus::TextEncoder;
+use prometheus::proto::MetricFamily;
+
+use super::build_info::Build;
+use super::counters::Counters;
+use super::gauges;
+use crate::domain::RoleName;
+use crate::domain::state::{Report, State};
+use crate::workload::SuspectProcess;
+
+/// The Content-Type of an exposition.
+pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+/// What the metrics need to know of the configuration.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Configured time between polls.
+    pub poll_interval: Duration,
+    /// The role that is to be in force.
+    pub expected_role: Option<RoleName>,
+    /// Whether to export `process_*`, as they were at the last poll.
+    pub process_metrics: bool,
+}
+
+/// All metrics of one exporter.
+pub struct Metrics {
+    options: Options,
+    counters: Counters,
+    /// The part that changes only with a poll; `None` until it is rendered again.
+    rendered_at_poll: Mutex<Option<String>>,
+}
+
+impl Metrics {
+    /// All counters at 0.
+    #[must_use]
+    pub fn new(options: Options, build: Build) -> Self {
+        let counters = Counters::new(options.poll_interval, options.process_metrics, build);
+        Self { options, counters, rendered_at_poll: Mutex::new(None) }
+    }
+
+    /// Counts a finished poll.
+    pub fn record(&self, report: &Report) {
+        self.counters.record(report);
+        *self.rendered_at_poll() = None;
+    }
+
+    /// Renders what changes only with a poll, so that no scrape has to.
+    pub fn prepare(&self, state: &State, suspects: Option<&[SuspectProcess]>) {
+        *self.rendered_at_poll() = Some(self.render_at_poll(state, suspects));
+    }
+
+    /// The exposition at `at`. `suspects` is `None` if processes are not watched.
+    #[must_use]
+    pub fn render(&self, state: &State, suspects: Option<&[SuspectProcess]>, at: Timestamp) -> String {
+        let at_scrape = encode(&gauges::at_scrape(state, at));
+        let mut rendered = self.rendered_at_poll();
+        let at_poll = rendered.get_or_insert_with(|| self.render_at_poll(state, suspects));
+        [at_poll, at_scrape.as_str()].concat()
+    }
+
+    fn rendered_at_poll(&self) -> MutexGuard<'_, Option<String>> {
+        self.rendered_at_poll.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn render_at_poll(&self, state: &State, suspects: Option<&[SuspectProcess]>) -> String {
+        let mut families = self.counters.gather();
+        families.extend(gauges::at_poll(state, self.options.expected_role.as_ref(), suspects));
+        families.sort_by(|a, b| a.name().cmp(b.name()));
+        encode(&families)
+    }
+}
+
+fn encode(families: &[MetricFamily]) -> String {
+    TextEncoder::new().encode_to_string(families).expect("no family is empty, and a String takes all")
+}

@@ -1,0 +1,105 @@
+//! Gauges that are derived from the state each time: none can keep a former value, and what is unknown is absent.
+
+use jiff::Timestamp;
+use prometheus::proto::{Gauge, LabelPair, Metric, MetricFamily, MetricType};
+
+use strum::VariantArray;
+
+use super::catalog::{self, SUSPECT_SERIES, Spec};
+use crate::domain::sdk::{Created, SDKS};
+use crate::domain::state::State;
+use crate::domain::{Outcome, RoleName};
+use crate::platform::clock::unix_seconds;
+use crate::workload::SuspectProcess;
+
+/// What changes only with a poll.
+pub(super) fn at_poll(
+    state: &State,
+    expected_role: Option<&RoleName>,
+    suspects: Option<&[SuspectProcess]>,
+) -> Vec<MetricFamily> {
+    let seconds = |at: Option<Timestamp>| at.map(unix_seconds);
+    let credential = state.credential();
+    let failing = state.failing();
+    let last_outage = state.outages().last();
+    let expected = expected_role.map(|role| number(credential.is_some_and(|credential| credential.role == *role)));
+    let consecutive = failing.map_or(0.0, |streak| f64::from(streak.polls.get()));
+
+    let mut families = vec![
+        single(catalog::UP, state.last_outcome().map(|outcome| number(outcome == Outcome::Success))),
+        single(catalog::EXPIRATION, seconds(credential.map(|credential| credential.expiration))),
+        single(catalog::LAST_UPDATED, seconds(credential.and_then(|credential| credential.last_updated))),
+        single(catalog::ROLE_EXPECTED, expected.filter(|_| state.last_outcome().is_some())),
+        single(catalog::LAST_ATTEMPT, seconds(state.last_attempt_at())),
+        single(catalog::LAST_SUCCESS, seconds(state.last_success_at())),
+        single(catalog::CONSECUTIVE_FAILURES, Some(consecutive)),
+        single(catalog::OUTAGE_LAST_START, seconds(last_outage.map(|window| window.start))),
+        single(catalog::OUTAGE_LAST_END, seconds(last_outage.map(|window| window.end))),
+        single(catalog::CLOCK_SKEW, state.clock_skew().map(|skew| skew.as_secs_f64())),
+        single(catalog::SUSPECT_PROCESSES, suspects.map(|suspects| suspects.len() as f64)),
+    ];
+    families.extend(credential.map(|credential| family(catalog::ROLE_INFO, [(&[credential.role.as_str()][..], 1.0)])));
+    families.extend(failing.map(|streak| {
+        family(catalog::FAILURE_ACTIVE, [(&[streak.failure.kind.label(), streak.failure.step.label()][..], 1.0)])
+    }));
+    let shown = suspects.unwrap_or_default().iter().take(SUSPECT_SERIES);
+    let shown = shown.map(|suspect| (suspect.pid.to_string(), suspect));
+    let series: Vec<_> = shown
+        .map(|(pid, suspect)| {
+            metric(catalog::SUSPECT_START_TIME, &[&pid, &suspect.command], unix_seconds(suspect.started_at))
+        })
+        .collect();
+    families.push(family_of(catalog::SUSPECT_START_TIME, series));
+    families.retain(|family| !family.get_metric().is_empty());
+    families
+}
+
+/// What changes with time, computed at the scrape.
+pub(super) fn at_scrape(state: &State, at: Timestamp) -> Vec<MetricFamily> {
+    let clients = SDKS.iter().enumerate().flat_map(|(index, sdk)| {
+        Created::VARIANTS.iter().filter_map(move |created| {
+            let usable = state.client_usable(index, *created, at)?;
+            Some(metric(catalog::CLIENT_USABLE, &[sdk.label, created.label()], number(usable)))
+        })
+    });
+    let remaining = state.credential().map(|credential| credential.remaining(at).as_secs_f64());
+    let mut families =
+        vec![family_of(catalog::CLIENT_USABLE, clients.collect()), single(catalog::REMAINING, remaining)];
+    families.retain(|family| !family.get_metric().is_empty());
+    families
+}
+
+fn number(is: bool) -> f64 {
+    f64::from(u8::from(is))
+}
+
+fn single(spec: Spec, value: Option<f64>) -> MetricFamily {
+    family_of(spec, value.map(|value| metric(spec, &[], value)).into_iter().collect())
+}
+
+fn family<'a>(spec: Spec, series: impl IntoIterator<Item = (&'a [&'a str], f64)>) -> MetricFamily {
+    family_of(spec, series.into_iter().map(|(labels, value)| metric(spec, labels, value)).collect())
+}
+
+fn family_of(spec: Spec, series: Vec<Metric>) -> MetricFamily {
+    let mut family = MetricFamily::default();
+    family.set_name(spec.name.to_owned());
+    family.set_help(spec.help.to_owned());
+    family.set_field_type(MetricType::GAUGE);
+    family.set_metric(series);
+    family
+}
+
+fn metric(spec: Spec, values: &[&str], value: f64) -> Metric {
+    let labels = spec.labels.iter().zip(values).map(|(name, value)| {
+        let mut label = LabelPair::default();
+        label.set_name((*name).to_owned());
+        label.set_value((*value).to_owned());
+        label
+    });
+    let mut metric = Metric::from_label(labels.collect());
+    let mut gauge = Gauge::default();
+    gauge.set_value(value);
+    metric.set_gauge(gauge);
+    metric
+}

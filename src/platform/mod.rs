@@ -1,0 +1,9 @@
+//! What the exporter needs from the operating system: clock, liveness, state file, systemd and logging.
+//!
+//! Must not know IMDS, metrics or HTTP.
+
+pub mod clock;
+pub mod heartbeat;
+pub mod logging;
+pub mod state_file;
+pub mod systemd;

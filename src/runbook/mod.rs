@@ -1,0 +1,161 @@
+//! The runbook: a section for each alert and each failure kind.
+//!
+//! Owns what a person is told to do. Pure. An anchor is the name of an alert or the label of a kind: the rule file's
+//! links lead there. Must not know HTML; the page is `http::runbook_page`.
+
+mod alerts;
+mod kinds;
+
+use std::fmt::Write;
+
+use strum::VariantArray;
+
+use crate::domain::Kind;
+pub use alerts::{ALERTS, Alert};
+pub use kinds::{Explanation, explanation};
+
+/// The title of the page and of the file.
+pub const TITLE: &str = "Runbook of imds-exporter";
+
+/// What a reader needs to know first, in paragraphs. Back-ticks enclose code.
+pub const INTRODUCTION: &[&str] = &[
+    "A machine on EC2 has an IAM role. Programs on it get that role's credentials from the instance metadata service, IMDS, at http://169.254.169.254/, in three requests: a session token, the role's name, and the credentials. They are valid for about 6.5 hours, and IMDS renews them about every hour. The AWS SDKs do all this without being asked.",
+    "imds-exporter does the same on its own schedule and reports the result. An outage of seconds can do damage for weeks: a boto3 client (Python) that is created while IMDS does not answer is bound to no credentials, raises nothing, and then fails every call with `NoCredentialsError`, even when IMDS is back. Only re-creating the client helps, as a restart does. Clients that were created before an outage survive it as long as their credentials are valid for more than 15 minutes.",
+    "Run the commands on the affected machine; `imds-exporter check` inside the exporter's container where there is one (`kubectl exec POD -c imds-exporter -- imds-exporter check`); and those that begin with `aws` wherever you have the permissions. Replace words in capitals: ID is the instance id, INSTANCE the address and port of the exporter as the alert shows it. Anything that is not a command is a Prometheus query.",
+];
+
+/// The text of one part of a section.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// Prose. Back-ticks enclose code.
+    Text(&'static str),
+    /// A command or a query.
+    Command(&'static str),
+}
+
+/// What is said about one alert or one kind.
+#[derive(Clone, Debug)]
+pub struct Section {
+    /// The name of the alert or the label of the kind.
+    pub anchor: &'static str,
+    /// The parts, each with its heading.
+    pub parts: Vec<(&'static str, Part)>,
+}
+
+impl From<&Alert> for Section {
+    fn from(alert: &Alert) -> Self {
+        Self {
+            anchor: alert.name,
+            parts: vec![
+                ("Alert", Part::Text(alert.summary)),
+                ("Severity", Part::Text(alert.severity)),
+                ("What it means", Part::Text(alert.meaning)),
+                ("What breaks, and when", Part::Text(alert.breaks)),
+                ("How to confirm it", Part::Command(alert.confirm)),
+                ("What to do", Part::Text(alert.action)),
+                ("When to escalate", Part::Text(alert.escalate)),
+            ],
+        }
+    }
+}
+
+impl From<Kind> for Section {
+    fn from(kind: Kind) -> Self {
+        let Explanation { cause, breaks, confirm, action, escalate } = explanation(kind);
+        Self {
+            anchor: kind.into(),
+            parts: vec![
+                ("What it means", Part::Text(kind.when())),
+                ("Likely cause", Part::Text(cause)),
+                ("What breaks, and when", Part::Text(breaks)),
+                ("How to confirm it", Part::Command(confirm)),
+                ("What to do", Part::Text(action)),
+                ("When to escalate", Part::Text(escalate)),
+            ],
+        }
+    }
+}
+
+/// The sections, in chapters with a heading.
+#[must_use]
+pub fn chapters() -> [(&'static str, Vec<Section>); 2] {
+    [
+        ("Alerts", ALERTS.iter().map(Section::from).collect()),
+        ("Kinds of failure", Kind::VARIANTS.iter().copied().map(Section::from).collect()),
+    ]
+}
+
+/// The runbook as a file of the repository.
+#[must_use]
+pub fn markdown() -> String {
+    let mut out = format!(
+        "# {TITLE}\n\n<!-- Made from src/runbook: UPDATE=1 cargo test writes it again. \
+         A running exporter serves the same at /runbook. -->\n"
+    );
+    for paragraph in INTRODUCTION {
+        push(&mut out, format_args!("\n{paragraph}\n"));
+    }
+    let chapters = chapters();
+    for (heading, sections) in &chapters {
+        push(&mut out, format_args!("\n{heading}:\n\n"));
+        for Section { anchor, .. } in sections {
+            push(&mut out, format_args!("- [{anchor}](#{anchor})\n"));
+        }
+    }
+    for (heading, sections) in &chapters {
+        push(&mut out, format_args!("\n## {heading}\n"));
+        for Section { anchor, parts } in sections {
+            push(&mut out, format_args!("\n<a id=\"{anchor}\"></a>\n\n### {anchor}\n"));
+            for (label, part) in parts {
+                match part {
+                    Part::Text(text) => push(&mut out, format_args!("\n**{label}.** {text}\n")),
+                    Part::Command(command) => {
+                        push(&mut out, format_args!("\n**{label}:**\n\n```sh\n{command}\n```\n"));
+                    }
+                }
+            }
+        }
+    }
+    out
+}
+
+fn push(out: &mut String, text: std::fmt::Arguments<'_>) {
+    // Writing to a string does not fail.
+    let _infallible = out.write_fmt(text);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sections() -> impl Iterator<Item = Section> {
+        chapters().into_iter().flat_map(|(_, sections)| sections)
+    }
+
+    #[test]
+    fn anchors_are_unique_and_in_the_markdown() {
+        let mut anchors: Vec<_> = sections().map(|section| section.anchor).collect();
+        assert_eq!(anchors.len(), ALERTS.len() + Kind::VARIANTS.len());
+        let file = markdown();
+        for anchor in &anchors {
+            assert_eq!(file.matches(&format!("id=\"{anchor}\"")).count(), 1, "{anchor}");
+        }
+        anchors.sort_unstable();
+        anchors.dedup();
+        assert_eq!(anchors.len(), ALERTS.len() + Kind::VARIANTS.len());
+    }
+
+    #[test]
+    fn every_part_has_a_text_with_balanced_backticks_and_without_html() {
+        for section in sections() {
+            for (label, part) in section.parts {
+                let (Part::Text(text) | Part::Command(text)) = part;
+                assert!(!text.trim().is_empty(), "{}: {label}", section.anchor);
+                if let Part::Text(text) = part {
+                    assert_eq!(text.matches('`').count() % 2, 0, "{}: {label}", section.anchor);
+                    assert!(!text.contains(['<', '>']), "{}: {label}: Markdown would take it as HTML", section.anchor);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,165 @@
+//! The IMDS simulator: the instance metadata service on loopback, with made-up credentials and every fault that it can
+//! have.
+//!
+//! | module | owns |
+//! | --- | --- |
+//! | `fault`, `variant`, `change`, `scenario` | what can be changed |
+//! | `toml_format`, `scenario_error` | how that is written, and its errors |
+//! | `settings`, `counts` | what it does at present, and how many requests it got |
+//! | `imds`, `endpoint`, `document`, `tokens` | the rules of IMDS |
+//! | `effect`, `answer` | how the faults look on the wire |
+//! | `connection`, `request`, `acceptor`, `port` | sockets |
+//! | `server`, `control` | changing it while it runs |
+//!
+//! HTTP is written by hand over plain sockets, because most faults are below HTTP. Must not know the exporter: it uses
+//! the vocabulary and the clock alone.
+
+mod acceptor;
+mod answer;
+mod change;
+mod connection;
+mod control;
+mod counts;
+mod document;
+mod effect;
+mod endpoint;
+mod fault;
+mod imds;
+mod port;
+mod request;
+mod scenario;
+mod scenario_error;
+mod server;
+mod settings;
+#[cfg(test)]
+mod tests;
+mod tokens;
+mod toml_format;
+mod variant;
+
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+
+use acceptor::Acceptor;
+use control::Control;
+use imds::Imds;
+use server::Server;
+
+pub use change::{Change, Content, Health, Rotation, TokenPolicy};
+pub use counts::Counts;
+pub use document::{CREDENTIAL_TOKEN_PREFIX, KEY_ID_PREFIX, SECRET_KEY_PREFIX};
+pub use fault::{Fault, FaultError, is_client_side, steps, variants};
+pub use scenario::{Scenario, Step};
+pub use scenario_error::ScenarioError;
+pub use server::ApplyError;
+pub use settings::Settings;
+pub use tokens::SESSION_TOKEN_PREFIX;
+pub use variant::{Field, Variant};
+
+use crate::domain::Credential;
+use crate::platform::clock::Clock;
+
+/// Where the simulator listens.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    /// The simulated IMDS; port 0 takes a free one.
+    pub listen: SocketAddr,
+    /// The control interface, if any.
+    pub control: Option<SocketAddr>,
+    /// Allows addresses other than those of loopback. Anybody who reaches the control interface controls the simulator.
+    pub allow_any_address: bool,
+}
+
+impl Default for Options {
+    /// Loopback, any port, no control interface.
+    fn default() -> Self {
+        Self { listen: (Ipv4Addr::LOCALHOST, 0).into(), control: None, allow_any_address: false }
+    }
+}
+
+/// A running simulated IMDS; dropping it stops it.
+pub struct Simulator {
+    server: Arc<Server>,
+    control: Option<(SocketAddr, Acceptor)>,
+}
+
+impl Simulator {
+    /// Starts it, healthy.
+    ///
+    /// # Errors
+    /// If an address cannot be bound, or is not one of loopback and that is not allowed (`InvalidInput`).
+    #[expect(clippy::unused_async, reason = "it needs a runtime")]
+    pub async fn start(options: Options, clock: Arc<dyn Clock>) -> io::Result<Self> {
+        for address in [Some(options.listen), options.control].into_iter().flatten() {
+            if !address.ip().to_canonical().is_loopback() && !options.allow_any_address {
+                let text = format!("{address} is not a loopback address, and no other is allowed");
+                return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
+            }
+        }
+        let server = Server::open(options.listen, Imds::new(clock))?;
+        let control = match options.control {
+            Some(address) => {
+                let listener = port::bind(address)?.listen(16)?;
+                let address = listener.local_addr()?;
+                Some((address, Acceptor::start(listener, Control::new(Arc::clone(&server), address))))
+            }
+            None => None,
+        };
+        Ok(Self { server, control })
+    }
+
+    /// Where it listens; the address stays the same during outages.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.server.address()
+    }
+
+    /// Where the control interface listens.
+    #[must_use]
+    pub fn control_address(&self) -> Option<SocketAddr> {
+        self.control.as_ref().map(|(address, _)| *address)
+    }
+
+    /// Applies the change; it has taken effect when this returns.
+    ///
+    /// # Errors
+    /// If there is no fault to flap, or the port cannot be closed or bound again.
+    pub async fn apply(&self, change: &Change) -> Result<(), ApplyError> {
+        self.server.apply(change).await
+    }
+
+    /// The number of requests since the start.
+    #[must_use]
+    pub fn counts(&self) -> Counts {
+        self.server.imds.counts()
+    }
+
+    /// What it does at present.
+    #[must_use]
+    pub fn settings(&self) -> Settings {
+        self.server.imds.settings()
+    }
+
+    /// The credentials that a client would get now if there were no fault.
+    #[must_use]
+    pub fn credential(&self) -> Credential {
+        self.server.imds.credential()
+    }
+
+    /// Plays the scenario; `on_step` is called for each step when it has taken effect. Returns after the last one.
+    ///
+    /// # Errors
+    /// As for [`Simulator::apply`], for the first step that fails.
+    pub async fn play(&self, scenario: &Scenario, on_step: impl FnMut(&Step)) -> Result<(), ApplyError> {
+        self.server.play(scenario, on_step).await
+    }
+
+    /// Stops it: when this returns, its ports and connections are closed.
+    pub async fn shutdown(self) {
+        if let Some((_, control)) = self.control {
+            control.stop().await;
+        }
+        self.server.close().await;
+    }
+}

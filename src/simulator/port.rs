@@ -1,0 +1,135 @@
+//! The port of the simulated IMDS: it accepts connections, refuses them, or never answers.
+//!
+//! Owns the listening socket. Must not know HTTP or faults.
+
+use std::io;
+use std::mem;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::time::timeout;
+
+use super::acceptor::Acceptor;
+use super::connection::Connection;
+
+const BACKLOG: u32 = 1024;
+/// How long a connection over loopback may take before the backlog counts as full.
+const FULL_AFTER: Duration = Duration::from_millis(100);
+/// Linux accepts one connection more than the backlog; the rest is a safety margin.
+const MAX_FILLERS: usize = 8;
+/// Another process may hold the port for a moment between our closing and binding it.
+const BIND_ATTEMPTS: usize = 5;
+const BIND_PAUSE: Duration = Duration::from_millis(20);
+
+/// How the port treats clients.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum PortState {
+    /// Connections are accepted.
+    Open,
+    /// Connections are refused.
+    Refusing,
+    /// Connections are never established.
+    Silent,
+}
+
+pub(super) struct Port {
+    address: SocketAddr,
+    connection: Connection,
+    socket: Socket,
+}
+
+enum Socket {
+    Serving(Acceptor),
+    /// Bound, so that no other process takes the port, but not listening.
+    Reserved {
+        _socket: TcpSocket,
+    },
+    /// Listening with a full backlog from which nothing is accepted.
+    Full {
+        _listener: TcpListener,
+        _fillers: Vec<TcpStream>,
+    },
+    /// A change was interrupted.
+    Closed,
+}
+
+impl Port {
+    pub(super) fn open(address: SocketAddr, connection: Connection) -> io::Result<Self> {
+        let listener = bind(address)?.listen(BACKLOG)?;
+        let address = listener.local_addr()?;
+        let socket = Socket::Serving(Acceptor::start(listener, connection.clone()));
+        Ok(Self { address, connection, socket })
+    }
+
+    pub(super) const fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Changes to `state`. All connections are closed before it returns, unless the port is in that state already.
+    pub(super) async fn set(&mut self, state: PortState) -> io::Result<()> {
+        if self.state() == Some(state) {
+            return Ok(());
+        }
+        self.close().await;
+        let socket = rebind(self.address).await?;
+        self.socket = match state {
+            PortState::Open => Socket::Serving(Acceptor::start(socket.listen(BACKLOG)?, self.connection.clone())),
+            PortState::Refusing => Socket::Reserved { _socket: socket },
+            PortState::Silent => {
+                let listener = socket.listen(0)?;
+                let fillers = fill(self.address).await?;
+                Socket::Full { _listener: listener, _fillers: fillers }
+            }
+        };
+        Ok(())
+    }
+
+    /// Closes the port and resets its connections.
+    pub(super) async fn close(&mut self) {
+        if let Socket::Serving(acceptor) = mem::replace(&mut self.socket, Socket::Closed) {
+            acceptor.stop().await;
+        }
+    }
+
+    const fn state(&self) -> Option<PortState> {
+        match self.socket {
+            Socket::Serving(_) => Some(PortState::Open),
+            Socket::Reserved { .. } => Some(PortState::Refusing),
+            Socket::Full { .. } => Some(PortState::Silent),
+            Socket::Closed => None,
+        }
+    }
+}
+
+async fn rebind(address: SocketAddr) -> io::Result<TcpSocket> {
+    for _ in 1..BIND_ATTEMPTS {
+        match bind(address) {
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse => tokio::time::sleep(BIND_PAUSE).await,
+            done => return done,
+        }
+    }
+    bind(address)
+}
+
+/// Binds a listener's socket.
+pub(super) fn bind(address: SocketAddr) -> io::Result<TcpSocket> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    // Connections that ended not long ago must not keep the port from being bound again.
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    Ok(socket)
+}
+
+/// Fills the backlog of a listener that accepts nothing: once it is full, Linux drops further connections.
+async fn fill(mut address: SocketAddr) -> io::Result<Vec<TcpStream>> {
+    if address.ip().is_unspecified() {
+        address.set_ip(if address.is_ipv4() { [127, 0, 0, 1].into() } else { std::net::Ipv6Addr::LOCALHOST.into() });
+    }
+    let mut fillers = vec![TcpStream::connect(address).await?];
+    while fillers.len() < MAX_FILLERS {
+        let Ok(filler) = timeout(FULL_AFTER, TcpStream::connect(address)).await else { return Ok(fillers) };
+        fillers.push(filler?);
+    }
+    Err(io::Error::other("the backlog of a listener that accepts nothing does not fill up"))
+}

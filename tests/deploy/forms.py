@@ -1,0 +1,125 @@
+"""The deployment forms as data: Kubernetes and Helm rendered, ECS, compose and systemd read."""
+
+import json
+import pathlib
+import re
+
+import yaml
+
+from helpers.commands import complete, run
+from helpers.paths import DEPLOY, tool
+
+CHART = DEPLOY / "helm" / "imds-exporter"
+EVERYTHING = CHART / "ci" / "everything-values.yaml"
+DOCKERFILE = (DEPLOY / "Dockerfile").read_text()
+WORKER = DEPLOY / "kubernetes" / "examples" / "deployment" / "worker.py"
+# What the templates are rendered for. 1.33: native sidecars are stable.
+KUBERNETES = "1.33.0"
+
+
+def _documents(text):
+    return [document for document in yaml.safe_load_all(text) if document]
+
+
+def kustomize(directory):
+    return _documents(run(tool("kustomize"), "build", directory))
+
+
+def helm_template(*arguments, values=None):
+    """The completed `helm template`. `values` is the content of a user's values file."""
+    command = [tool("helm"), "template", "release", CHART, "--namespace", "monitoring", "--kube-version", KUBERNETES]
+    if values is None:
+        return complete(*command, *arguments)
+    return complete(*command, "--values", "-", *arguments, input=json.dumps(values))
+
+
+def helm(*arguments, values=None):
+    """The chart rendered."""
+    done = helm_template(*arguments, values=values)
+    assert done.returncode == 0, done.stderr
+    return _documents(done.stdout)
+
+
+def kubernetes_forms():
+    """Every Kubernetes form, by name."""
+    kubernetes = DEPLOY / "kubernetes"
+    overlays = pathlib.Path(__file__).with_name("overlays")
+    return {
+        "example Deployment": kustomize(kubernetes / "examples" / "deployment"),
+        "example Job": kustomize(kubernetes / "examples" / "job"),
+        "DaemonSet": kustomize(kubernetes / "daemonset"),
+        "monitoring": kustomize(kubernetes / "monitoring"),
+        "chart": helm(),
+        "chart with everything": helm("--values", EVERYTHING),
+        **{overlay.name: kustomize(overlay) for overlay in sorted(overlays.iterdir())},
+    }
+
+
+def pod_of(document):
+    """The pod spec in a document, if there is one."""
+    if document["kind"] == "Pod":
+        return document["spec"]
+    if document["kind"] in ("Deployment", "StatefulSet", "DaemonSet", "Job"):
+        return document["spec"]["template"]["spec"]
+    return None
+
+
+def pods(forms):
+    """(form, document, pod spec) of every pod."""
+    return [
+        (form, document, pod_of(document))
+        for form, documents in forms.items()
+        for document in documents
+        if pod_of(document)
+    ]
+
+
+def containers(pod):
+    return [*pod.get("initContainers", []), *pod["containers"]]
+
+
+def runs_exporter(container):
+    """Whether a container runs the exporter's image."""
+    return container["image"].split("@")[0].split(":")[0].split("/")[-1] == "imds-exporter"
+
+
+def exporters_in(pod):
+    """The containers of a pod that run the exporter's image."""
+    return [container for container in containers(pod) if runs_exporter(container)]
+
+
+class _CloudFormation(yaml.SafeLoader):
+    """YAML with CloudFormation's short tags, which are read as their argument."""
+
+
+_CloudFormation.add_multi_constructor("!", lambda loader, suffix, node: loader.construct_scalar(node))
+
+
+def ecs_task():
+    template = yaml.load((DEPLOY / "ecs" / "imds-exporter.yaml").read_text(), Loader=_CloudFormation)
+    return template["Resources"]["Task"]["Properties"]
+
+
+def ecs_exporters():
+    """The containers of the ECS task that run the exporter's image."""
+    return [container for container in ecs_task()["ContainerDefinitions"] if container["Image"] == "ExporterImage"]
+
+
+def compose_services():
+    return yaml.safe_load((DEPLOY / "compose" / "compose.yaml").read_text())["services"]
+
+
+def systemd_files():
+    """The units and their drop-ins."""
+    return sorted((DEPLOY / "systemd").rglob("*.service")) + sorted((DEPLOY / "systemd").rglob("*.conf"))
+
+
+def unit_values(path, key):
+    """The values of a key in a unit, one for each line."""
+    return re.findall(rf"^{key}=(.*)$", path.read_text(), re.M)
+
+
+def unit_environment(path):
+    """The variables that a unit sets, with the state directory of the system manager."""
+    pairs = (pair.split("=", 1) for pair in unit_values(path, "Environment"))
+    return {name: value.replace("%S", "/var/lib") for name, value in pairs}

@@ -1,0 +1,71 @@
+"""boto3 clients that a test controls.
+
+Reads one JSON command per line and answers each with one line. botocore's clock, which is used here for the age of
+credentials only, can be advanced.
+
+    {"do": "create", "client": NAME, "session": NAME}   creates a client, and its session if it does not exist
+    {"do": "sign", "client": NAME}                      makes an API call and says whether it could be signed
+    {"do": "advance", "seconds": N}
+"""
+
+import datetime
+import json
+import sys
+
+import boto3
+import botocore.compat
+import botocore.config
+import botocore.credentials
+import botocore.exceptions
+import botocore.utils
+
+# Nothing listens there: a signed call fails to connect.
+NOWHERE = "http://127.0.0.1:1"
+
+ahead = datetime.timedelta()
+real_init = botocore.credentials.RefreshableCredentials.__init__
+real_now = botocore.compat.get_current_datetime
+
+
+def local_now():
+    return datetime.datetime.now(datetime.timezone.utc) + ahead
+
+
+def init(self, *arguments, **options):
+    options["time_fetcher"] = local_now
+    real_init(self, *arguments, **options)
+
+
+botocore.credentials.RefreshableCredentials.__init__ = init
+botocore.utils.get_current_datetime = lambda *a, **k: real_now(*a, **k) + ahead
+
+sessions, clients = {}, {}
+
+
+def create(client, session):
+    sessions.setdefault(session, boto3.session.Session())
+    config = botocore.config.Config(retries={"max_attempts": 0}, connect_timeout=2)
+    clients[client] = sessions[session].client("sts", region_name="eu-west-1", endpoint_url=NOWHERE, config=config)
+    return {"bound": clients[client]._request_signer._credentials is not None}
+
+
+def sign(client):
+    try:
+        clients[client].get_caller_identity()
+    except botocore.exceptions.EndpointConnectionError:
+        return {"signed": True}
+    except (botocore.exceptions.NoCredentialsError, botocore.exceptions.CredentialRetrievalError) as error:
+        return {"signed": False, "error": type(error).__name__}
+    raise AssertionError("something answered at an address where nothing listens")
+
+
+def advance(seconds):
+    global ahead
+    ahead += datetime.timedelta(seconds=seconds)
+    return {}
+
+
+for line in sys.stdin:
+    command = json.loads(line)
+    action = {"create": create, "sign": sign, "advance": advance}[command.pop("do")]
+    print(json.dumps(action(**command)), flush=True)

@@ -1,0 +1,273 @@
+//! The alert rules refer only to metrics, labels and label values that the exporter has. Each metric is used by a rule or
+//! a panel, or is listed here with the reason why not. The runbook has the same alerts.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+
+use imds_exporter::domain::sdk::{Created, SDKS};
+use imds_exporter::domain::{Kind, Step};
+use imds_exporter::metrics::catalog;
+use imds_exporter::runbook;
+use promql_parser::label::{MatchOp, Matcher};
+use promql_parser::parser::{self, Expr, LabelModifier, VectorSelector};
+use serde_yaml_ng::Value;
+use strum::VariantArray;
+
+use crate::support::repository::{assert_current, committed, path};
+
+const RULES: &str = "deploy/prometheus/imds-alerts.yaml";
+
+/// Labels that a scrape or one of the rules adds.
+const ADDED: &[&str] = &["instance", "job", "cluster", "namespace", "pod", "host", "workload_job", "workload_instance"];
+
+/// Metrics of other programs, and recording rules.
+const FOREIGN: &[&str] =
+    &["up", "process_start_time_seconds", "go_info", "jvm_info", "nodejs_version_info", "imds:up:topk1"];
+
+/// Metrics that no rule and no panel uses, with the reason why they exist.
+const UNUSED: &[(&str, &str)] = &[(
+    "imds_credentials_remaining_seconds",
+    "for people and programs that read a single scrape; rules and panels use the time of expiry and their own clock",
+)];
+
+/// A rule with its expressions: its own, and those of queries inside its annotations.
+struct Rule {
+    name: String,
+    severity: String,
+    summary: String,
+    annotations: String,
+    expressions: Vec<String>,
+}
+
+fn rules() -> Vec<Rule> {
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let document: Value = serde_yaml_ng::from_str(&committed(RULES)).expect("the rule file is YAML");
+    let groups = document["groups"].as_sequence().expect("there are groups");
+    let rules = groups.iter().flat_map(|group| group["rules"].as_sequence().expect("a group has rules"));
+    rules
+        .map(|rule| {
+            let mut rule = rule.clone();
+            rule.apply_merge().expect("aliases resolve");
+            let annotations: Vec<_> =
+                ["summary", "description", "runbook_url"].iter().map(|key| text(&rule["annotations"][*key])).collect();
+            let annotations = annotations.join("\n");
+            let mut expressions = vec![text(&rule["expr"])];
+            expressions.extend(queries(&annotations));
+            Rule {
+                name: text(&rule["alert"]),
+                severity: text(&rule["labels"]["severity"]),
+                summary: text(&rule["annotations"]["summary"]),
+                annotations,
+                expressions,
+            }
+        })
+        .collect()
+}
+
+/// The expressions that a template passes to `query`.
+fn queries(template: &str) -> Vec<String> {
+    let literal = regex_lite::Regex::new(r#"(?:query|printf) "((?:[^"\\]|\\.)*)""#).expect("it is a pattern");
+    literal.captures_iter(template).map(|found| found[1].replace("%q", "\"x\"")).collect()
+}
+
+/// What an expression refers to.
+#[derive(Default)]
+struct Named {
+    metrics: BTreeSet<String>,
+    /// Labels, each with the metrics of the selector or of the part of the expression that names it.
+    labels: Vec<(String, BTreeSet<String>)>,
+    values: Vec<(String, String)>,
+}
+
+impl Named {
+    fn read(&mut self, expression: &Expr) {
+        match expression {
+            Expr::Aggregate(aggregate) => {
+                self.modifier(aggregate.modifier.as_ref(), expression);
+                self.read(&aggregate.expr);
+                aggregate.param.iter().for_each(|param| self.read(param));
+            }
+            Expr::Binary(binary) => {
+                if let Some(modifier) = &binary.modifier {
+                    self.modifier(modifier.matching.as_ref(), expression);
+                    if let Some(labels) = modifier.card.labels() {
+                        self.mentioned(&labels.labels, expression);
+                    }
+                }
+                self.read(&binary.lhs);
+                self.read(&binary.rhs);
+            }
+            Expr::Unary(unary) => self.read(&unary.expr),
+            Expr::Paren(paren) => self.read(&paren.expr),
+            Expr::Subquery(subquery) => self.read(&subquery.expr),
+            Expr::Call(call) => call.args.args.iter().for_each(|argument| self.read(argument)),
+            Expr::VectorSelector(selector) => self.selector(selector),
+            Expr::MatrixSelector(matrix) => self.selector(&matrix.vs),
+            Expr::NumberLiteral(_) | Expr::StringLiteral(_) => {}
+            Expr::Extension(_) => panic!("an extension of PromQL"),
+        }
+    }
+
+    fn selector(&mut self, selector: &VectorSelector) {
+        let name = selector.name.clone().expect("every selector names its metric");
+        for Matcher { op, name: label, value } in &selector.matchers.matchers {
+            self.labels.push((label.clone(), BTreeSet::from([name.clone()])));
+            if !ADDED.contains(&label.as_str()) {
+                assert!(matches!(op, MatchOp::Equal | MatchOp::NotEqual), "{name}: {label} is a closed list");
+                self.values.push((label.clone(), value.clone()));
+            }
+        }
+        self.metrics.insert(name);
+    }
+
+    fn modifier(&mut self, modifier: Option<&LabelModifier>, about: &Expr) {
+        if let Some(modifier) = modifier {
+            self.mentioned(&modifier.labels().labels, about);
+        }
+    }
+
+    fn mentioned(&mut self, labels: &[String], about: &Expr) {
+        let mut metrics = BTreeSet::new();
+        collect_metrics(about, &mut metrics);
+        self.labels.extend(labels.iter().map(|label| (label.clone(), metrics.clone())));
+    }
+}
+
+/// The metrics below an expression.
+fn collect_metrics(expression: &Expr, found: &mut BTreeSet<String>) {
+    let mut named = Named::default();
+    let selectors_only = format!("{expression}");
+    for selector in
+        regex_lite::Regex::new(r"[a-z_]+(?::[a-z0-9_]+)*").expect("it is a pattern").find_iter(&selectors_only)
+    {
+        if labels_of(selector.as_str()).is_some() {
+            named.metrics.insert(selector.as_str().to_owned());
+        }
+    }
+    found.append(&mut named.metrics);
+}
+
+/// The labels that the exporter gives a metric; `None` if the metric does not exist.
+fn labels_of(name: &str) -> Option<&'static [&'static str]> {
+    if FOREIGN.contains(&name) {
+        return Some(&[]);
+    }
+    catalog::ALL
+        .iter()
+        .find(|spec| {
+            let histogram = spec.metric_type == catalog::Type::Histogram;
+            let series = ["_bucket", "_sum", "_count"].iter().any(|end| name.strip_suffix(end) == Some(spec.name));
+            if histogram { series } else { name == spec.name }
+        })
+        .map(|spec| spec.labels)
+}
+
+fn values_of(label: &str) -> BTreeSet<&'static str> {
+    match label {
+        "kind" => Kind::VARIANTS.iter().map(|kind| kind.label()).collect(),
+        "step" => Step::VARIANTS.iter().map(|step| step.label()).collect(),
+        "outcome" => BTreeSet::from(["success", "failure"]),
+        "sdk" => SDKS.iter().map(|sdk| sdk.label).collect(),
+        "created" => Created::VARIANTS.iter().map(|created| created.label()).collect(),
+        _ => panic!("the values of {label} are not a closed list"),
+    }
+}
+
+fn named(expression: &str) -> Named {
+    let parsed = parser::parse(expression).unwrap_or_else(|error| panic!("{expression}: {error}"));
+    let mut named = Named::default();
+    named.read(&parsed);
+    named
+}
+
+#[test]
+fn rules_name_only_metrics_labels_and_values_that_exist() {
+    for rule in rules() {
+        for expression in &rule.expressions {
+            let named = named(expression);
+            for metric in &named.metrics {
+                assert!(labels_of(metric).is_some(), "{}: there is no metric {metric}", rule.name);
+            }
+            for (label, metrics) in &named.labels {
+                let known = ADDED.contains(&label.as_str())
+                    || metrics.iter().any(|metric| labels_of(metric).is_some_and(|own| own.contains(&label.as_str())));
+                assert!(known, "{}: none of {metrics:?} has a label {label}", rule.name);
+            }
+            for (label, value) in &named.values {
+                assert!(values_of(label).contains(value.as_str()), "{}: {label} is never {value}", rule.name);
+            }
+        }
+    }
+}
+
+#[test]
+fn annotations_name_only_labels_that_the_alert_has() {
+    let label = regex_lite::Regex::new(r#"\$labels\.(\w+)|label "(\w+)""#).expect("it is a pattern");
+    for rule in rules() {
+        let metrics: BTreeSet<_> = rule.expressions.iter().flat_map(|expression| named(expression).metrics).collect();
+        for found in label.captures_iter(&rule.annotations) {
+            let name = found.get(1).or(found.get(2)).expect("one of them").as_str();
+            let known = ADDED.contains(&name)
+                || metrics.iter().any(|metric| labels_of(metric).is_some_and(|own| own.contains(&name)));
+            assert!(known, "{}: no label {name}", rule.name);
+        }
+        for metric in regex_lite::Regex::new(r"\bimds_[a-z_]+").expect("it is a pattern").find_iter(&rule.annotations) {
+            assert!(labels_of(metric.as_str()).is_some(), "{}: there is no metric {}", rule.name, metric.as_str());
+        }
+    }
+}
+
+#[test]
+fn every_metric_is_used_or_has_a_reason_not_to_be() {
+    let mut used: BTreeSet<String> =
+        rules().iter().flat_map(|rule| rule.expressions.iter().flat_map(|text| named(text).metrics)).collect();
+    let word = regex_lite::Regex::new(r"\bimds_[a-z0-9_]+").expect("it is a pattern");
+    for entry in fs::read_dir(path("dashboards")).expect("there are dashboards") {
+        let path = entry.expect("the folder can be read").path();
+        if path.extension().is_some_and(|ending| ending == "json") {
+            let dashboard = fs::read_to_string(&path).expect("a dashboard is text");
+            used.extend(word.find_iter(&dashboard).map(|found| found.as_str().to_owned()));
+        }
+    }
+    let unused: BTreeMap<_, _> = UNUSED.iter().copied().collect();
+    for spec in catalog::ALL {
+        let is_used = used.iter().any(|name| {
+            name == spec.name
+                || ["_bucket", "_sum", "_count"].iter().any(|end| name.strip_suffix(end) == Some(spec.name))
+        });
+        assert_ne!(is_used, unused.contains_key(spec.name), "{}: either used or listed as unused", spec.name);
+    }
+    assert!(UNUSED.iter().all(|(name, reason)| labels_of(name).is_some() && !reason.is_empty()));
+}
+
+#[test]
+fn every_alert_has_a_runbook_section_and_every_section_has_an_alert() {
+    let alerts: BTreeMap<_, _> = runbook::ALERTS.iter().map(|alert| (alert.name, alert)).collect();
+    let mut severities: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for rule in rules().into_iter().filter(|rule| !rule.name.is_empty()) {
+        let alert = alerts.get(rule.name.as_str()).unwrap_or_else(|| panic!("{} has no section", rule.name));
+        assert_eq!(rule.summary, alert.summary, "{}", rule.name);
+        severities.entry(rule.name).or_default().push(rule.severity);
+    }
+    assert_eq!(severities.keys().map(String::as_str).collect::<Vec<_>>(), alerts.keys().copied().collect::<Vec<_>>());
+    for (name, in_rules) in severities {
+        for severity in ["critical", "warning", "info"] {
+            let in_runbook = alerts[name.as_str()].severity.contains(severity);
+            assert_eq!(in_runbook, in_rules.iter().any(|known| known == severity), "{name}: {severity}");
+        }
+    }
+}
+
+#[test]
+fn misspelt_metrics_labels_and_values_are_detected() {
+    assert!(labels_of("imds_upp").is_none() && labels_of("imds_fetch_duration_seconds").is_none());
+    assert_eq!(queries(r#"{{ with printf "imds_up{job=%q}" $x | query }}"#), [r#"imds_up{job="x"}"#]);
+    let named = named(r#"sum without (kin) (imds_failure_active{kind="hop_limits"})"#);
+    assert_eq!(named.labels[0].0, "kin");
+    assert!(!values_of("kind").contains(named.values[0].1.as_str()));
+}
+
+#[test]
+fn the_committed_runbook_is_current() {
+    assert_current("deploy/prometheus/RUNBOOK.md", &runbook::markdown());
+}

@@ -1,0 +1,146 @@
+//! The generated tables of deploy/REFERENCE.md and README.md are current. `UPDATE=1 cargo test` writes them again.
+
+use std::fmt::Write;
+
+use imds_exporter::config::VARIABLES;
+use imds_exporter::domain::Kind;
+use imds_exporter::domain::sdk::{Created, SDKS};
+use imds_exporter::http::{Limits, Route};
+use imds_exporter::metrics::catalog;
+use imds_exporter::runbook::explanation;
+use strum::VariantArray;
+
+use crate::support::repository::{assert_current, committed};
+
+const REFERENCE: &str = "deploy/REFERENCE.md";
+const BENCHMARK: &str = "tests/bench/RESULT.md";
+const RULES: &str = "deploy/prometheus/imds-alerts.yaml";
+
+/// A Markdown table.
+fn table<const N: usize>(headings: [&str; N], rows: impl IntoIterator<Item = [String; N]>) -> String {
+    let mut table = format!("| {} |\n|{}\n", headings.join(" | "), " --- |".repeat(N));
+    for row in rows {
+        writeln!(table, "| {} |", row.join(" | ")).expect("a String takes all");
+    }
+    table
+}
+
+fn code(text: &str) -> String {
+    format!("`{text}`")
+}
+
+fn metrics() -> String {
+    let rows = catalog::ALL.iter().map(|spec| {
+        let labels: Vec<_> = spec.labels.iter().map(|label| code(label)).collect();
+        [code(spec.name), spec.metric_type.label().to_owned(), labels.join(", "), spec.help.to_owned()]
+    });
+    table(["metric", "type", "labels", "meaning"], rows)
+}
+
+fn kinds() -> String {
+    let rows = Kind::VARIANTS.iter().map(|kind| {
+        let texts = explanation(*kind);
+        [code(kind.label()), kind.when().to_owned(), texts.cause.to_owned(), texts.action.to_owned()]
+    });
+    table(["kind", "when", "likely cause", "what to do"], rows)
+}
+
+fn variables() -> String {
+    let rows =
+        VARIABLES.iter().map(|variable| [code(variable.name), code(variable.default), variable.meaning.to_owned()]);
+    table(["variable", "default", "meaning"], rows)
+}
+
+fn routes() -> String {
+    table(["path", "answer"], Route::VARIANTS.iter().map(|route| [code(route.path()), route.meaning().to_owned()]))
+}
+
+fn clients() -> String {
+    let rows = SDKS.iter().map(|sdk| {
+        let binds = if sdk.binds_at_creation { "bound to no credentials permanently" } else { "tried again" };
+        let refreshes = format!("{:#} before the expiration", sdk.refreshes_before_expiry);
+        [code(sdk.label), binds.to_owned(), refreshes]
+    });
+    let sdks = table(["`sdk`", "a client whose creation fails is", "refreshes from"], rows);
+    let rows = Created::VARIANTS.iter().map(|created| [code(created.label()), created.meaning().to_owned()]);
+    format!("{sdks}\n{}", table(["`created`", "a client that was"], rows))
+}
+
+fn bounds() -> String {
+    let Limits { connections, handshake_timeout, head_bytes, headers, idle_timeout, drain_timeout } = Limits::default();
+    let [handshake, idle, drain] =
+        [handshake_timeout, idle_timeout, drain_timeout].map(|time| humantime::format_duration(time).to_string());
+    let rows = [
+        ("connections", connections.to_string(), "the one that has been idle for longest is closed"),
+        ("time from one request head to the next, reading the response included", idle, "closed"),
+        ("request head", format!("{} KiB, {headers} headers", head_bytes / 1024), "431 or closed"),
+        ("TLS handshake", handshake, "closed"),
+        ("responses that are being written at the stop", drain, "cut off"),
+    ];
+    let rows = rows.map(|(bound, value, beyond)| [bound.to_owned(), value, beyond.to_owned()]);
+    table(["bound", "value", "beyond it"], rows)
+}
+
+/// The thresholds at the head of the rule file, which the tests of the rules compare with the rules.
+fn alerts() -> String {
+    let rules = committed(RULES);
+    let rows = rules.lines().filter_map(|line| line.strip_prefix("#   Imds")).map(|line| {
+        let (name, rest) = line.split_once(' ').expect("a name and the rest");
+        let (severity, rest) = rest.trim_start().split_once(' ').expect("a severity and the rest");
+        let columns: Vec<_> = rest.trim_start().splitn(2, "  ").map(str::trim).collect();
+        let [limit, rest] = columns[..] else { panic!("a limit and the rest: {line}") };
+        let (pending, why) = rest.split_once(' ').expect("a time and a reason");
+        let name = format!("[Imds{name}](prometheus/RUNBOOK.md#Imds{name})");
+        [name, severity.to_owned(), code(limit), pending.to_owned(), why.trim().to_owned()]
+    });
+    table(["alert", "severity", "limit", "for", "why"], rows)
+}
+
+/// What the README says of the benchmark: the exporter beside `blackbox_exporter`.
+fn cost() -> String {
+    let result = committed(BENCHMARK);
+    let rows: Vec<Vec<&str>> =
+        result.lines().map(|line| line.trim_matches('|').split('|').map(str::trim).collect()).collect();
+    let column = |heading: &str| {
+        rows.iter().find_map(|row| row.iter().position(|cell| *cell == heading)).expect("the benchmark has this column")
+    };
+    let (ours, other) = (column("imds-exporter"), column("blackbox_exporter"));
+    let wanted =
+        ["start to first answer, ms", "CPU per scrape, µs", "RSS after 10,000 scrapes and load, KiB", "on disk, MB"];
+    let lines = wanted.map(|name| {
+        let row = rows.iter().find(|row| row[0] == name).unwrap_or_else(|| panic!("the benchmark measures {name}"));
+        [name.to_owned(), row[ours].to_owned(), row[other].to_owned()]
+    });
+    table(["", "imds-exporter", "blackbox_exporter"], lines)
+}
+
+/// The document with the text between the markers of each section replaced.
+fn with_sections(path: &str, sections: &[(&str, String)]) -> String {
+    sections.iter().fold(committed(path), |document, (name, text)| {
+        let (open, close) = (format!("<!-- generated: {name} -->\n"), "<!-- end -->");
+        let start = document.find(&open).unwrap_or_else(|| panic!("{path} has no section {name}")) + open.len();
+        let end = start + document[start..].find(close).expect("every section has an end");
+        format!("{}{text}{}", &document[..start], &document[end..])
+    })
+}
+
+#[test]
+fn the_reference_is_current() {
+    let sections = [
+        ("metrics", metrics()),
+        ("clients", clients()),
+        ("kinds", kinds()),
+        ("alerts", alerts()),
+        ("variables", variables()),
+        ("routes", routes()),
+        ("bounds", bounds()),
+        ("cost", committed(BENCHMARK)),
+    ];
+    assert_current(REFERENCE, &with_sections(REFERENCE, &sections));
+}
+
+#[test]
+fn the_readme_is_current_and_short() {
+    assert_current("README.md", &with_sections("README.md", &[("cost", cost())]));
+    assert!(committed("README.md").lines().count() <= 220);
+}

@@ -1,0 +1,215 @@
+//! Resolutions from the simulator over real sockets: each failure kind in each form and step, and the recovery from it.
+
+use std::sync::Arc;
+
+use imds_exporter::domain::Source;
+use imds_exporter::domain::{Failure, Kind, Request, Resolution, Step};
+use imds_exporter::imds::Options;
+use imds_exporter::platform::clock::{Clock, SystemClock, monotonic};
+use imds_exporter::simulator::{self, Change, Fault, Simulator, is_client_side};
+use strum::VariantArray;
+
+use crate::support::simulator::{
+    affects_only_token_requests, all_faults, apply, apply_toml, imds_client, imds_client_for, imds_options,
+    imds_options_for, server_side_kinds, start_simulator,
+};
+
+/// The request steps and statuses of a resolution, in their order.
+fn requests(resolution: &Resolution) -> Vec<(Request, Option<u16>)> {
+    resolution.requests.iter().map(|record| (record.request, record.status)).collect()
+}
+
+/// For a new client and for one with a session token: the next resolution reports the fault, and the one after the fault
+/// succeeds.
+async fn assert_reported_and_recovered_from(simulator: &Simulator, fault: Fault) {
+    let (kind, step) = (fault.kind(), fault.step());
+    let affects_only_tokens = affects_only_token_requests(kind);
+    for has_token in [false, true] {
+        let mut imds = imds_client_for(simulator);
+        if has_token {
+            assert!(imds.resolve().await.outcome.is_ok());
+        }
+        apply(simulator, &Change { forget_tokens: Some(affects_only_tokens), ..Change::from(fault) }).await;
+        // A client with a token sends no token request, so that a fault which begins there appears at the role step;
+        // a rejected token or a disabled IMDS leads back to the token step.
+        let moves_to_role = has_token && step == Step::Token && !affects_only_tokens && kind != Kind::ImdsDisabled;
+        let expected = Failure { kind, step: if moves_to_role { Step::Role } else { step } };
+        assert_eq!(imds.resolve().await.outcome, Err(expected), "{fault:?}, with a token: {has_token}");
+        apply(simulator, &Change::to_healthy()).await;
+        assert_eq!(imds.resolve().await.outcome, Ok(simulator.credential()), "after {fault:?}");
+    }
+}
+
+/// Tests every second kind, so that the two halves run in parallel.
+async fn assert_all_faults_of(half: usize) {
+    let simulator = start_simulator().await;
+    for kind in server_side_kinds().skip(half).step_by(2) {
+        for fault in all_faults(kind) {
+            assert_reported_and_recovered_from(&simulator, fault).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn every_kind_of_the_first_half_is_reported_and_recovered_from() {
+    assert_all_faults_of(0).await;
+}
+
+#[tokio::test]
+async fn every_kind_of_the_second_half_is_reported_and_recovered_from() {
+    assert_all_faults_of(1).await;
+}
+
+/// These two have tests of their own below; the tests above cover every other kind, new ones included.
+#[test]
+fn only_two_kinds_cannot_be_produced_by_a_server() {
+    let client_side: Vec<_> = Kind::VARIANTS.iter().copied().filter(|kind| is_client_side(*kind)).collect();
+    assert_eq!(client_side, [Kind::DisabledByEnvironment, Kind::NetworkUnreachable]);
+}
+
+#[tokio::test]
+async fn an_address_without_a_route_is_network_unreachable() {
+    let simulator = start_simulator().await;
+    // Linux has no TCP route to the broadcast address of loopback.
+    let unreachable = format!("http://127.255.255.255:{}", simulator.address().port());
+    let expected = Failure { kind: Kind::NetworkUnreachable, step: Step::Token };
+    assert_eq!(imds_client(imds_options(&unreachable)).resolve().await.outcome, Err(expected));
+    assert_eq!(imds_client_for(&simulator).resolve().await.outcome, Ok(simulator.credential()));
+}
+
+#[tokio::test]
+async fn a_name_that_does_not_resolve_is_network_unreachable() {
+    let outcome = imds_client(imds_options("http://imds.invalid")).resolve().await.outcome;
+    assert_eq!(outcome, Err(Failure { kind: Kind::NetworkUnreachable, step: Step::Token }));
+}
+
+#[tokio::test]
+async fn a_client_that_is_disabled_by_the_environment_sends_nothing() {
+    let simulator = start_simulator().await;
+    let disabled = Options { disabled: true, ..imds_options_for(&simulator) };
+    let resolution = imds_client(disabled).resolve().await;
+    assert_eq!(resolution.outcome, Err(Failure { kind: Kind::DisabledByEnvironment, step: Step::Token }));
+    assert_eq!(simulator.counts().connections, 0);
+    assert!(imds_client_for(&simulator).resolve().await.outcome.is_ok());
+}
+
+#[tokio::test]
+async fn the_first_resolution_sends_three_requests_and_later_ones_two_on_the_same_connection() {
+    let simulator = start_simulator().await;
+    let mut imds = imds_client_for(&simulator);
+    for expected in [(1, 1, 1), (1, 2, 2), (1, 3, 3)] {
+        assert!(imds.resolve().await.outcome.is_ok());
+        let counts = simulator.counts();
+        assert_eq!((counts.token, counts.role, counts.credentials), expected);
+    }
+    assert_eq!(simulator.counts().connections, 1);
+    assert_eq!((simulator.counts().profile_info, simulator.counts().other), (0, 0));
+}
+
+#[tokio::test]
+async fn connections_that_close_after_each_response_are_replaced() {
+    let simulator = start_simulator().await;
+    apply_toml(&simulator, "keep_alive = false").await;
+    let mut imds = imds_client_for(&simulator);
+    for _ in 0..3 {
+        assert!(imds.resolve().await.outcome.is_ok());
+    }
+    assert_eq!(simulator.counts().connections, 7);
+}
+
+#[tokio::test]
+async fn a_rejected_session_token_is_replaced_once() {
+    let simulator = start_simulator().await;
+    let mut imds = imds_client_for(&simulator);
+    assert!(imds.resolve().await.outcome.is_ok());
+    apply_toml(&simulator, "forget_tokens = true").await;
+    let resolution = imds.resolve().await;
+    assert!(resolution.outcome.is_ok());
+    assert_eq!(resolution.tokens_obtained, 1);
+    let expected = [
+        (Request::Role, Some(401)),
+        (Request::Token, Some(200)),
+        (Request::Role, Some(200)),
+        (Request::Credentials, Some(200)),
+    ];
+    assert_eq!(requests(&resolution), expected);
+}
+
+#[tokio::test]
+async fn a_session_token_is_renewed_before_it_expires() {
+    let simulator = start_simulator().await;
+    apply_toml(&simulator, "token_lifetime = \"1s\"").await;
+    let mut imds = imds_client_for(&simulator);
+    assert!(imds.resolve().await.outcome.is_ok());
+    let obtained_at = monotonic();
+    let renewed = loop {
+        let resolution = imds.resolve().await;
+        assert!(requests(&resolution).iter().all(|(_, status)| *status == Some(200)), "no token is rejected");
+        if resolution.tokens_obtained == 1 {
+            break obtained_at.elapsed();
+        }
+        tokio::task::yield_now().await;
+    };
+    assert!(renewed.as_millis() >= 400);
+}
+
+#[tokio::test]
+async fn a_disabled_imds_is_detected_with_a_session_token_too() {
+    let simulator = start_simulator().await;
+    let mut imds = imds_client_for(&simulator);
+    assert!(imds.resolve().await.outcome.is_ok());
+    apply_toml(&simulator, "fault = \"imds_disabled\"").await;
+    let expected = Failure { kind: Kind::ImdsDisabled, step: Step::Token };
+    assert_eq!(imds.resolve().await.outcome, Err(expected));
+    apply_toml(&simulator, "fault = \"forbidden\"").await;
+    let expected = Failure { kind: Kind::Forbidden, step: Step::Role };
+    assert_eq!(imds.resolve().await.outcome, Err(expected));
+}
+
+#[tokio::test]
+async fn a_hop_limit_is_distinguished_from_an_imds_that_hangs() {
+    let simulator = start_simulator().await;
+    let mut imds = imds_client_for(&simulator);
+    apply_toml(&simulator, "fault = \"hop_limit\"").await;
+    let resolution = imds.resolve().await;
+    // The probe sends an invalid token: the response is a 401, and the request does not count as IMDSv1.
+    assert_eq!(requests(&resolution), [(Request::Token, None), (Request::HopLimitProbe, Some(401))]);
+    apply_toml(&simulator, "fault = \"read_timeout\"\nstep = \"token\"").await;
+    let resolution = imds.resolve().await;
+    assert_eq!(requests(&resolution), [(Request::Token, None), (Request::HopLimitProbe, None)]);
+}
+
+#[tokio::test]
+async fn an_expired_document_is_a_success() {
+    let simulator = start_simulator().await;
+    apply_toml(&simulator, "expires_in = \"-5m\"").await;
+    let resolution = imds_client_for(&simulator).resolve().await;
+    let credential = resolution.outcome.expect("an expired document is not a failure");
+    let now = SystemClock.now();
+    assert!((-310..=-300).contains(&credential.remaining(now).as_secs()));
+}
+
+#[tokio::test]
+async fn the_clock_skew_is_measured_and_is_unknown_without_a_date_header() {
+    let simulator = start_simulator().await;
+    let mut imds = imds_client_for(&simulator);
+    apply_toml(&simulator, "clock_skew = \"90s\"").await;
+    let skew = imds.resolve().await.clock_skew.expect("a Date header");
+    assert!((88..=90).contains(&skew.as_secs()), "{skew:?}");
+    apply_toml(&simulator, "date_header = false").await;
+    assert_eq!(imds.resolve().await.clock_skew, None);
+}
+
+#[tokio::test]
+async fn a_session_token_without_a_lifetime_header_is_used() {
+    let simulator = start_simulator().await;
+    apply_toml(&simulator, "token_ttl_header = false").await;
+    assert!(imds_client_for(&simulator).resolve().await.outcome.is_ok());
+}
+
+#[tokio::test]
+async fn credentials_resolve_over_ipv6() {
+    let options = simulator::Options { listen: ([0, 0, 0, 0, 0, 0, 0, 1], 0).into(), ..Default::default() };
+    let simulator = Simulator::start(options, Arc::new(SystemClock)).await.expect("loopback has IPv6");
+    assert!(imds_client_for(&simulator).resolve().await.outcome.is_ok());
+}

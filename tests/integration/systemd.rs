@@ -1,0 +1,108 @@
+//! Messages to systemd over a real socket: the exporter runs in a child process with the environment of a service. The
+//! child's time is paused, so that an hour passes at once.
+
+use std::env;
+use std::os::unix::net::UnixDatagram;
+use std::process::Stdio;
+use std::sync::Arc;
+use std::time::Duration;
+
+use imds_exporter::domain::{Kind, Step};
+use imds_exporter::exporter;
+use imds_exporter::platform::clock::Clock;
+use tokio::time::sleep;
+
+use crate::support::clock::TestClock;
+use crate::support::exporter::{config, listen};
+use crate::support::program::{exit_status, test_as_process};
+use crate::support::source::{RepeatingSource, START, failed, success};
+
+const RUNS_FOR: Duration = Duration::from_hours(1);
+const WATCHDOG: Duration = Duration::from_secs(30);
+/// The notifications of a poll loop that runs all that time: two per watchdog timeout.
+const NOTIFICATIONS: u64 = RUNS_FOR.as_secs() / (WATCHDOG.as_secs() / 2);
+const POLLS_BEFORE_IT_HANGS: u32 = 20;
+
+/// Tells the child which source to use.
+const SOURCE: &str = "CHILD_SOURCE";
+
+/// The process that the other tests start.
+#[tokio::test(start_paused = true)]
+#[ignore = "a process that other tests start"]
+async fn child() {
+    let (resolution, answers_left) = match env::var(SOURCE).as_deref() {
+        Ok("succeeding") => (success(), u32::MAX),
+        Ok("failing") => (failed(Kind::HopLimit, Step::Token), u32::MAX),
+        Ok("hanging") => (success(), POLLS_BEFORE_IT_HANGS),
+        _ => return,
+    };
+    let source = RepeatingSource { resolution, answers_left };
+    let (listener, _) = listen().await;
+    let clock: Arc<dyn Clock> = TestClock::new(START);
+    exporter::run_with(config(&[]), source, listener, clock, |_| {}, sleep(RUNS_FOR)).await;
+}
+
+/// Every message that an exporter with such a source sends from its start to its end.
+async fn messages_of(source: &str, watchdog: Option<Duration>) -> Vec<String> {
+    let folder = tempfile::tempdir().expect("a place for a socket");
+    let path = folder.path().join("notify");
+    let socket = UnixDatagram::bind(&path).expect("a socket");
+    socket.set_read_timeout(Some(Duration::from_mins(1))).expect("a time-out");
+    let mut command = test_as_process("systemd::child");
+    command.stdout(Stdio::null());
+    command.env("NOTIFY_SOCKET", &path).env(SOURCE, source);
+    if let Some(watchdog) = watchdog {
+        command.env("WATCHDOG_USEC", watchdog.as_micros().to_string());
+    }
+    let mut child = command.spawn().expect("the child starts");
+    let mut messages = Vec::new();
+    let mut buffer = [0; 4096];
+    while messages.last().is_none_or(|last: &String| last != "STOPPING=1\n") {
+        let length = socket.recv(&mut buffer).expect("a message in time");
+        messages.push(String::from_utf8(buffer[..length].to_vec()).expect("text"));
+    }
+    assert!(exit_status(&mut child).await.success());
+    messages
+}
+
+fn count(messages: &[String], wanted: &str) -> u64 {
+    messages.iter().filter(|message| *message == wanted).count() as u64
+}
+
+#[tokio::test]
+async fn ready_is_the_first_message_then_status_and_stopping_is_the_last() {
+    let messages = messages_of("succeeding", None).await;
+    assert!(messages[0].lines().any(|line| line == "READY=1"), "{:?}", messages[0]);
+    assert_eq!(messages.iter().filter(|message| message.contains("READY=1")).count(), 1);
+    let status = messages.iter().filter(|message| message.starts_with("STATUS=")).count() as u64;
+    assert!(status >= RUNS_FOR.as_secs() / 17, "{status} after {RUNS_FOR:?}");
+    assert!(messages.iter().any(|message| message.starts_with("STATUS=") && message.contains("web")));
+    assert_eq!(messages.last().expect("there are some"), "STOPPING=1\n");
+}
+
+#[tokio::test]
+async fn the_watchdog_is_notified_while_polls_succeed() {
+    assert!(count(&messages_of("succeeding", Some(WATCHDOG)).await, "WATCHDOG=1\n") >= NOTIFICATIONS - 1);
+}
+
+#[tokio::test]
+async fn the_watchdog_is_notified_during_an_outage() {
+    let messages = messages_of("failing", Some(WATCHDOG)).await;
+    assert!(count(&messages, "WATCHDOG=1\n") >= NOTIFICATIONS - 1);
+    assert!(messages.iter().any(|message| message.starts_with("STATUS=") && message.contains("hop_limit")));
+}
+
+#[tokio::test]
+async fn the_watchdog_is_not_notified_after_the_poll_loop_hangs() {
+    let notifications = count(&messages_of("hanging", Some(WATCHDOG)).await, "WATCHDOG=1\n");
+    // Until the loop hangs, and for five more intervals, after which it is unhealthy.
+    assert!(
+        (u64::from(POLLS_BEFORE_IT_HANGS) - 3..=u64::from(POLLS_BEFORE_IT_HANGS) + 8).contains(&notifications),
+        "{notifications}"
+    );
+}
+
+#[tokio::test]
+async fn the_watchdog_is_not_notified_when_systemd_sets_none() {
+    assert_eq!(count(&messages_of("succeeding", None).await, "WATCHDOG=1\n"), 0);
+}

@@ -1,0 +1,146 @@
+#!/usr/bin/env python3
+"""Measures what the alert rules cost a Prometheus that watches a whole fleet.
+
+    tests/tools/setup && target/tools/python/bin/python tests/rules/fleet_cost.py [--exporters 1000] [--failing 0]
+
+Backfills a Prometheus with the series of that many exporters, lets it evaluate the shipped rules, and prints how long
+an evaluation takes, by group. The series are those of the golden scrape; the values are made up.
+"""
+
+import argparse
+import pathlib
+import re
+import statistics
+import sys
+import tempfile
+import time
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "tools"))
+from helpers.http_client import body  # noqa: E402
+from helpers.paths import ROOT, RULES  # noqa: E402
+from helpers.prometheus import backfill, prometheus  # noqa: E402
+
+SCRAPE = 30
+EVALUATION = 5
+CYCLES = 12
+# What rules read over an hour; the rest is needed for the longest of the other windows.
+LONG, SHORT = 65 * 60, 16 * 60
+LONG_METRICS = re.compile(r"imds_(outage_last|outages_total|credentials_expiration)")
+PREPARATION = 60
+# The group whose evaluations are counted.
+GROUP = "imds-conditions"
+
+
+def families():
+    """What an exporter exposes, from the golden scrape: family to (type, [(series, value)])."""
+    found, kind = {}, None
+    for line in (ROOT / "tests/integration/golden/scrape.txt").read_text().splitlines():
+        if line.startswith("# TYPE "):
+            _, _, name, kind = line.split()
+            found[name] = (kind, [])
+        elif line and not line.startswith("#"):
+            series, value = line.rsplit(" ", 1)
+            found[name][1].append((series, value))
+    return found
+
+
+def value_at(series, value, now, failing):
+    """A made-up value: timestamps near now, the state as wanted, everything else as in the golden scrape."""
+    name = series.split("{")[0]
+    if name == "imds_up":
+        return "0" if failing else "1"
+    if name in {"imds_client_usable", "imds_role_expected"}:
+        return "1"
+    if name in {"imds_suspect_processes", "imds_clock_skew_seconds"}:
+        return "0"
+    if name.endswith("expiration_timestamp_seconds"):
+        return str(now + 20000)
+    if name.endswith("_timestamp_seconds") or name == "process_start_time_seconds":
+        return str(now - 5)
+    return value
+
+
+def target_labels(exporter):
+    return f'instance="10.{exporter >> 8}.{exporter & 255}.1:10169",job="imds-exporter"'
+
+
+def openmetrics(exporters, failing, end):
+    for name, (kind, samples) in families().items():
+        yield f"# TYPE {name.removesuffix('_total') if kind == 'counter' else name} {kind}\n"
+        span = LONG if LONG_METRICS.match(name) else SHORT
+        for exporter in range(exporters):
+            fails = exporter < failing
+            if name == "imds_failure_active":
+                samples = [('imds_failure_active{kind="connect_refused",step="token"}', "1")] if fails else []
+            for series, value in samples:
+                metric, _, labels = series.partition("{")
+                labels = f"{metric}{{{target_labels(exporter)}{',' + labels if labels else '}'}"
+                for now in range(end - span, end + 1, SCRAPE):
+                    yield f"{labels} {value_at(series, value, now, fails)} {now}\n"
+    yield "# TYPE up gauge\n"
+    for exporter in range(exporters):
+        for now in range(end - SHORT, end + 1, SCRAPE):
+            yield f"up{{{target_labels(exporter)}}} 1 {now}\n"
+    yield "# EOF\n"
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--exporters", type=int, default=1000)
+    parser.add_argument("--failing", type=int, default=0, help="how many of them cannot fetch credentials")
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        home = pathlib.Path(folder)
+        # Prometheus must write nothing before the last backfilled sample, which hence lies after the preparation.
+        end = int(time.time()) + PREPARATION
+        backfill(home, openmetrics(arguments.exporters, arguments.failing, end))
+        late = time.time() - end
+        if late > 120:
+            sys.exit(f"preparing took {late:.0f} s too long: the windows would be empty")
+        time.sleep(max(0, -late))
+        configuration = {"global": {"evaluation_interval": f"{EVALUATION}s"}, "rule_files": [str(RULES)]}
+        with prometheus(home, configuration) as server:
+            report(server, arguments.failing)
+
+
+def report(server, failing):
+    def group_metric(name, exposition):
+        return re.findall(rf'^prometheus_rule_group_{name}\{{rule_group="[^"]*;([^"]+)"\}} (\S+)$', exposition, re.M)
+
+    def exposition():
+        return body(f"{server.url}/metrics")
+
+    def cpu():
+        return float(re.search(r"^process_cpu_seconds_total (\S+)", exposition(), re.M)[1])
+
+    def count(what):
+        return int(sum(value for _, value in server.query(f"count({what})")))
+
+    cycles, seen, cpu_before = {}, {}, None
+    deadline = time.monotonic() + 150
+    while len(cycles.get(GROUP, [])) < CYCLES and time.monotonic() < deadline:
+        text = exposition()
+        took = dict(group_metric("last_duration_seconds", text))
+        for group, instant in group_metric("last_evaluation_timestamp_seconds", text):
+            if float(instant) > 0 and seen.get(group) != instant:
+                seen[group] = instant
+                cycles.setdefault(group, []).append(float(took[group]))
+        # From the first whole cycle on, so that the start is not counted.
+        if cpu_before is None and len(cycles.get(GROUP, [])) == 2:
+            cpu_before = cpu()
+        time.sleep(0.5)
+    cpu_a_cycle = (cpu() - (cpu_before or 0)) / (CYCLES - 2)
+    failures = re.findall(r"^prometheus_rule_evaluation_failures_total\S* ([^0]\S*)$", exposition(), re.M)
+    if failures or len(cycles.get(GROUP, [])) < CYCLES:
+        sys.exit(f"rules failed {failures}, or were not evaluated often enough: {cycles}\n{server.process.output}")
+    exporters, held, alerts = (count(what) for what in ("imds_up", '{job=~".+"}', "ALERTS"))
+    print(f"{exporters} exporters, {held} series, {failing} failing, {alerts} alerts pending or firing")
+    print(f"median and longest of {CYCLES} evaluations:")
+    for group, seconds in cycles.items():
+        print(f"  {group:20} {statistics.median(seconds) * 1000:7.1f} ms {max(seconds) * 1000:7.1f} ms")
+    total = sum(statistics.median(seconds) for seconds in cycles.values())
+    print(f"  {'one cycle':20} {total * 1000:7.1f} ms, of which on the CPU {cpu_a_cycle * 1000:.0f} ms")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,280 @@
+"""The real programs together: simulators with faults, exporters, Prometheus, Alertmanager, a receiver.
+
+The rules and the Alertmanager configuration are the shipped ones with their times divided by FASTER. All faults happen
+at once, each on an exporter with a `cluster` of its own, so that no alert of one fault inhibits or hides another's.
+"""
+
+import json
+import os
+import re
+import shutil
+import signal
+import urllib.parse
+from contextlib import ExitStack
+
+import pytest
+import yaml
+
+from helpers import exporters
+from helpers.alert_rules import DOCUMENT
+from helpers.http_client import body, samples
+from helpers.http_server import Handler, serve
+from helpers.paths import DEBIAN, DEPLOY, tool
+from helpers.processes import Process
+from helpers.prometheus import listening, prometheus
+from helpers.waiting import until
+
+FASTER = 30
+DEADLINE_SECONDS = 120
+TEMPLATES = b"/usr/share/prometheus/alertmanager"
+WORKLOAD = "imds-e2e-workload"
+
+
+def faster(duration):
+    """A duration of minutes, hours or seconds, divided by FASTER, but one second at least."""
+    number, unit = re.fullmatch(r"(\d+)([smh])", duration).groups()
+    return f"{max(1, int(number) * {'s': 1, 'm': 60, 'h': 3600}[unit] // FASTER)}s"
+
+
+def faster_rules():
+    document = json.loads(json.dumps(DOCUMENT))
+    for group in document["groups"]:
+        for rule in group["rules"]:
+            rule["expr"] = re.sub(r"\[(\w+)\]", lambda window: f"[{faster(window[1])}]", rule["expr"])
+            for key in ("for", "keep_firing_for"):
+                if key in rule:
+                    rule[key] = faster(rule[key])
+    return document
+
+
+def faster_routes(receiver):
+    config = yaml.safe_load((DEPLOY / "prometheus" / "alertmanager.yaml").read_text())
+    for key in ("group_wait", "group_interval"):
+        config["route"][key] = faster(config["route"][key])
+    for target in config["receivers"]:
+        for webhook in target["webhook_configs"]:
+            webhook["url"] = f"{receiver}/{target['name']}"
+    return config
+
+
+def wait_for(what, condition):
+    return until(condition, what, DEADLINE_SECONDS)
+
+
+class Receiver(Handler):
+    """Keeps the notifications in `self.server.received`: (receiver's name, alert)."""
+
+    def do_POST(self):  # noqa: N802: the name is the base class's.
+        for alert in json.loads(self.request_body())["alerts"]:
+            self.server.received.append((self.path.strip("/"), alert))
+        self.answer(b"")
+
+
+class Stalled(Handler):
+    """A proxy of an exporter whose poll loop can seem to hang: `self.server.metrics`, if set, is what it serves."""
+
+    def do_GET(self):  # noqa: N802
+        is_metrics = self.path == "/metrics"
+        text = is_metrics and self.server.metrics or body(self.server.exporter + self.path)
+        self.answer(text.encode(), "text/plain; version=0.0.4" if is_metrics else "text/html")
+
+
+def alertmanager_in(home):
+    """Debian's Alertmanager looks for its templates in the folder of the installed package. This copy looks in its
+    working directory: the path in the program is replaced by one of the same length."""
+    original = tool("prometheus-alertmanager")
+    program = home / original.name
+    program.write_bytes(original.read_bytes().replace(TEMPLATES, b"./" * (len(TEMPLATES) // 2)))
+    program.chmod(0o755)
+    for template in (DEBIAN / TEMPLATES.decode().lstrip("/")).glob("*.tmpl"):
+        shutil.copy(template, home)
+    return program
+
+
+class Monitoring:
+    """Prometheus, Alertmanager and the receiver, and the exporters that they watch."""
+
+    def __init__(self, home, stack):
+        self.home, self.stack = home, stack
+        self.targets, self.runbooks = [], {}
+        self.simulators, self.exporters = {}, {}
+        self.receiver = stack.enter_context(serve(Receiver, received=[]))
+
+    @property
+    def received(self):
+        return list(self.receiver.received)
+
+    def simulator(self, name):
+        self.simulators[name] = self.stack.enter_context(exporters.simulator())
+        return self.simulators[name]
+
+    def start_exporter(self, name, endpoint, **more):
+        self.exporters[name] = self.stack.enter_context(exporters.exporter(
+            endpoint, IMDS_EXPORTER_WATCH_PROCESSES=f"^{WORKLOAD}-{name} ", **more))
+        return self.exporters[name]
+
+    def exporter(self, name, cluster=None, fault="none"):
+        simulator = self.simulators.get(cluster) or self.simulator(cluster or name)
+        simulator.change(f'fault = "{fault}"')
+        self.target(cluster or name, self.start_exporter(name, simulator.endpoint).address)
+
+    def restart(self, name):
+        old = self.exporters[name]
+        old.process.stop()
+        self.start_exporter(name, self.simulators[name].endpoint, address=old.address)
+
+    def target(self, cluster, address):
+        self.targets.append({"targets": [address], "labels": {"cluster": cluster}})
+
+    def start(self):
+        configuration = self.home / "alertmanager.json"
+        configuration.write_text(json.dumps(faster_routes(self.receiver.url)))
+        alertmanager = self.stack.enter_context(Process([
+            alertmanager_in(self.home), f"--config.file={configuration}",
+            f"--storage.path={self.home / 'alertmanager'}",
+            "--web.listen-address=127.0.0.1:0", "--cluster.listen-address=",
+        ], cwd=self.home))
+        self.alertmanager = listening(alertmanager)
+        (self.home / "rules.json").write_text(json.dumps(faster_rules()))
+        self.prometheus = self.stack.enter_context(prometheus(self.home, {
+            "global": {"scrape_interval": "1s", "scrape_timeout": "1s", "evaluation_interval": "1s"},
+            "rule_files": ["rules.json"],
+            "alerting": {"alertmanagers": [{"static_configs": [{"targets": [self.alertmanager]}]}]},
+            "scrape_configs": [{"job_name": "imds-exporter", "static_configs": self.targets}],
+        }))
+
+    def notifications(self, status):
+        """(receiver, cluster, alert, kind) of each notification with this status, as often as it arrived."""
+        return [(receiver, alert["labels"]["cluster"], alert["labels"]["alertname"], alert["labels"].get("kind"))
+                for receiver, alert in self.received if alert["status"] == status]
+
+    def inhibited(self):
+        """(cluster, alert) of what the Alertmanager holds back because of another alert."""
+        alerts = json.loads(body(f"http://{self.alertmanager}/api/v2/alerts"))
+        return {(alert["labels"]["cluster"], alert["labels"]["alertname"]) for alert in alerts
+                if alert["status"]["inhibitedBy"]}
+
+
+EXPECTED = {
+    ("ticket", "refused", "ImdsCredentialsFetchFailing", "connect_refused"),
+    ("page", "refused", "ImdsCredentialsFetchFailing", "connect_refused"),
+    ("ticket", "no-role", "ImdsCredentialsFetchFailing", "no_role"),
+    ("ticket", "hop-limit", "ImdsCredentialsFetchFailing", "hop_limit"),
+    ("page", "ending", "ImdsClientsFailing", "server_error"),
+    ("page", "expired", "ImdsCredentialsExpired", None),
+    ("page", "stuck", "ImdsClientsStuck", None),
+    ("ticket", "stalled", "ImdsPollStalled", None),
+    ("ticket", "dead", "ImdsExporterDown", None),
+    ("page", "fleet", "ImdsFleetOutage", None),
+}
+
+INHIBITED = {
+    ("ending", "ImdsCredentialsFetchFailing"),
+    ("expired", "ImdsRotationOverdue"),
+    ("stuck", "ImdsSuspectProcesses"),
+    ("fleet", "ImdsCredentialsFetchFailing"),
+}
+
+# Fixed before their critical band, so that the warning band is seen alone.
+FIXED_EARLY = ("no-role", "hop-limit")
+
+
+@pytest.fixture(scope="module")
+def monitoring(tmp_path_factory):
+    """Everything that arrived, after all faults have come and gone."""
+    with ExitStack() as stack:
+        monitoring = Monitoring(tmp_path_factory.mktemp("e2e"), stack)
+        simulators, running = monitoring.simulators, monitoring.exporters
+        for name in ("healthy", "refused", "no-role", "hop-limit", "ending", "expired", "dead"):
+            monitoring.exporter(name)
+        for number in range(4):
+            monitoring.exporter(f"fleet-{number}", "fleet")
+        behind = monitoring.start_exporter("stalled", monitoring.simulator("stalled").endpoint)
+        stalled = stack.enter_context(serve(Stalled, exporter=behind.url, metrics=None))
+        monitoring.target("stalled", stalled.address)
+
+        # Exporter and workload start in an outage.
+        monitoring.exporter("stuck", fault="connect_refused")
+        workload = stack.enter_context(Process(["bash", "-c", f"exec -a {WORKLOAD}-stuck sleep 1000"], os.environ))
+        wait_for("a failed poll", lambda: samples(running["stuck"].url).get("imds_up") == 0)
+        simulators["stuck"].change('fault = "none"')
+
+        monitoring.start()
+        wait_for("a scrape of every target",
+                 lambda: len(monitoring.prometheus.query("imds_up == 1")) == len(monitoring.targets))
+
+        simulators["ending"].change('expires_in = "10m"')
+        wait_for("the document that expires soon",
+                 lambda: samples(running["ending"].url).get("imds_credentials_remaining_seconds", 900) < 900)
+        simulators["ending"].change('fault = "server_error"')
+        simulators["refused"].change('fault = "connect_refused"')
+        simulators["no-role"].change('fault = "no_role"')
+        simulators["hop-limit"].change('fault = "hop_limit"\nforget_tokens = true')
+        simulators["expired"].change('expires_in = "-5m"')
+        simulators["fleet"].change('fault = "read_timeout"')
+        running["dead"].process.signal_group(signal.SIGKILL)
+        stalled.metrics = behind.get("/metrics")
+
+        def fix(cluster):
+            if cluster == "stalled":
+                stalled.metrics = None
+            elif cluster == "dead":
+                monitoring.restart("dead")
+            elif cluster == "stuck":
+                workload.signal_group(signal.SIGKILL)
+                monitoring.restart("stuck")
+            else:
+                simulators[cluster].change('fault = "none"\nrotate = true\nlifetime = "6h34m"')
+
+        def firing():
+            return set(monitoring.notifications("firing"))
+
+        for fixed in FIXED_EARLY:
+            wait_for(fixed, lambda: fixed in {cluster for _, cluster, _, _ in firing()})
+            fix(fixed)
+        wait_for(lambda: f"notifications of {EXPECTED - firing()}", lambda: firing() >= EXPECTED)
+        wait_for(lambda: f"inhibition of {INHIBITED - monitoring.inhibited()}",
+                 lambda: monitoring.inhibited() >= INHIBITED)
+        urls = {alert["annotations"]["runbook_url"] for _, alert in monitoring.received}
+        monitoring.runbooks = {url: body(url.split("#")[0]) for url in urls}
+        for cluster in {expected[1] for expected in EXPECTED} - set(FIXED_EARLY):
+            fix(cluster)
+        wait_for(lambda: f"all to resolve; resolved are {monitoring.notifications('resolved')}",
+                 lambda: {one[1:] for one in monitoring.notifications("resolved")} >= {one[1:] for one in EXPECTED})
+        wait_for("all alerts to end", lambda: not monitoring.prometheus.query("ALERTS"))
+        yield monitoring
+
+
+def test_exactly_the_expected_alerts_arrive_each_once(monitoring):
+    assert sorted(map(str, monitoring.notifications("firing"))) == sorted(map(str, EXPECTED))
+
+
+def test_every_alert_is_resolved(monitoring):
+    assert {one[1:] for one in monitoring.notifications("resolved")} == {one[1:] for one in EXPECTED}
+
+
+def test_runbook_links_lead_to_existing_sections(monitoring):
+    for _, alert in monitoring.received:
+        url = alert["annotations"]["runbook_url"]
+        page, anchor = url.split("#")
+        # The link of a fleet's alert may name another exporter later on.
+        assert f'id="{anchor}"' in (monitoring.runbooks.get(url) or body(page))
+        kind = alert["labels"].get("kind")
+        assert anchor == (kind if alert["labels"]["alertname"] == "ImdsCredentialsFetchFailing"
+                          else alert["labels"]["alertname"])
+
+
+def test_the_runbook_link_of_a_dead_exporter_leads_to_another(monitoring):
+    [url] = {alert["annotations"]["runbook_url"] for _, alert in monitoring.received
+             if alert["labels"]["alertname"] == "ImdsExporterDown"}
+    assert urllib.parse.urlsplit(url).netloc != monitoring.exporters["dead"].address
+
+
+def test_descriptions_are_rendered(monitoring):
+    for _, alert in monitoring.received:
+        text = alert["annotations"]["description"]
+        assert "<no value>" not in text and "error" not in text.replace("server_error", ""), text
+        assert ". Next: " in text
+    [fleet] = {alert["annotations"]["description"] for _, alert in monitoring.received
+               if alert["labels"]["alertname"] == "ImdsFleetOutage" and alert["status"] == "firing"}
+    assert "read_timeout: " in fleet

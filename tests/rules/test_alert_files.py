@@ -1,0 +1,186 @@
+"""The alert rules and the example configurations as files: linters, conventions, the table of thresholds, the copy for
+the Prometheus operator.
+
+The conventions are those of mixtool and promruval; pint runs itself. UPDATE=1 rewrites the copy.
+"""
+
+import os
+import re
+from urllib.parse import urlsplit
+
+import pytest
+import yaml
+
+from helpers.alert_rules import ALERTS, BANDS, GROUPS, NAMES, TEXT
+from helpers.commands import run
+from helpers.paths import DEPLOY, ROOT, RULES, tool
+from helpers.prometheus import promtool
+
+PROMETHEUS = DEPLOY / "prometheus" / "prometheus.yaml"
+ALERTMANAGER = DEPLOY / "prometheus" / "alertmanager.yaml"
+PROMETHEUS_RULE = DEPLOY / "kubernetes" / "components" / "prometheusrule" / "prometheusrule.yaml"
+BAND_ORDER = ["warning", "critical"]
+
+each_alert = pytest.mark.parametrize("rule", ALERTS, ids=["-".join(band) for band in BANDS])
+
+
+def minutes(duration):
+    return int(re.fullmatch(r"(\d+)m", duration)[1])
+
+
+def test_prometheus_loads_the_rules():
+    result = promtool("check", "rules", "--lint=all", "--lint-fatal", RULES)
+    assert result.returncode == 0, result.stdout + result.stderr
+
+
+def test_prometheus_loads_the_example():
+    result = promtool("check", "config", PROMETHEUS)
+    assert result.returncode == 0, result.stdout + result.stderr
+
+
+def test_alertmanager_loads_the_example():
+    run(tool("amtool"), "check-config", ALERTMANAGER)
+
+
+def test_pint_reports_nothing():
+    run(tool("pint"), "--no-color", "--offline", "--config", ROOT / "tests/rules/pint.hcl", "lint",
+        "--min-severity=info", "--fail-on=info", RULES)
+
+
+def test_groups_are_small_and_named():
+    for group in GROUPS:
+        assert len(group["name"]) <= 40
+        assert len(group["rules"]) <= 20
+        assert set(group) == {"name", "rules"}, "a field that Prometheus 2.42 does not know"
+
+
+@each_alert
+def test_an_alert_has_the_labels_and_annotations_that_people_and_routing_need(rule):
+    assert re.fullmatch(r"(?:[A-Z][a-z]+)+", rule["alert"]) and len(rule["alert"]) <= 40
+    assert rule["labels"]["severity"] in {"critical", "warning", "info"}
+    annotations = rule["annotations"]
+    assert set(annotations) == {"summary", "description", "runbook_url"}
+    assert "{{" not in annotations["summary"] and re.fullmatch(r"[A-Z].*\.", annotations["summary"])
+    assert rule["alert"] == "ImdsExporterAbsent" or "{{ $labels." in annotations["description"]
+    assert ". Next: " in annotations["description"] and annotations["description"].endswith(".")
+    assert annotations["runbook_url"].strip() == annotations["runbook_url"]
+
+
+@each_alert
+def test_the_anchor_in_the_runbook_is_the_alert_or_the_kind(rule):
+    anchors = set(re.findall(r"#([^ {]+|\{\{ \$labels\.kind \}\})", rule["annotations"]["runbook_url"]))
+    if rule["alert"] == "ImdsCredentialsFetchFailing":
+        assert anchors == {"{{ $labels.kind }}"}
+    else:
+        assert anchors <= {rule["alert"]}
+        assert rule["annotations"]["runbook_url"].count(rule["alert"]) >= 1
+
+
+@each_alert
+def test_an_alert_tolerates_a_lost_scrape(rule):
+    """No gauge is read at one instant, no window is too short for a lost scrape, no rate is instantaneous."""
+    assert "irate" not in rule["expr"]
+    if rule["alert"] == "ImdsExporterAbsent":
+        return
+    expr = re.sub(r"\((?:go_info or jvm_info or nodejs_version_info)\)", "()", rule["expr"])
+    selectors = re.findall(r"\b(?:imds_\w+|up|process_start_time_seconds)(?:\{[^}]*\})?(\[\w+\])?", expr)
+    assert selectors and all(selectors), "a selector without a window"
+    windows = [int(number) * {"m": 1, "h": 60}[unit] for number, unit in re.findall(r"\[(\d+)([mh])\]", expr)]
+    assert min(windows) >= (2 if rule["alert"] == "ImdsPollStalled" else 3)
+
+
+def test_alerts_wait_and_keep_firing_for_minutes():
+    for rule in ALERTS:
+        if rule["alert"] not in {"ImdsRoleChanged", "ImdsExporterAbsent"}:
+            assert minutes(rule["keep_firing_for"]) >= 5, rule["alert"]
+        if rule["alert"] != "ImdsRoleChanged":
+            assert 1 <= minutes(rule["for"]) <= 15, rule["alert"]
+
+
+def test_the_bands_of_an_alert_differ_in_severity_alone_and_escalate():
+    for name in NAMES:
+        bands = [rule for rule in ALERTS if rule["alert"] == name]
+        severities = [rule["labels"]["severity"] for rule in bands]
+        assert len(bands) == 1 or severities == BAND_ORDER, name
+        assert len({rule["annotations"]["summary"] for rule in bands}) == 1, name
+
+
+def test_the_table_of_thresholds_agrees_with_the_rules():
+    table = re.findall(r"^#   (Imds\w+) +(\w+) +(.+?)  +(\d+m)  +\S.*$", TEXT, re.MULTILINE)
+    rows = [(name, severity, wait) for name, severity, _, wait in table]
+    defined = [(rule["alert"], rule["labels"]["severity"], rule.get("for", "0m")) for rule in ALERTS]
+    assert sorted(rows) == sorted(defined)
+    for name, severity, limit, _ in table:
+        [rule] = [rule for rule, band in zip(ALERTS, BANDS) if band == (name, severity)]
+        assert re.search(re.escape(limit) + r"(?![\d.])", rule["expr"]), (name, limit)
+
+
+def test_healthy_rotation_never_reaches_the_limits_of_rotation_overdue():
+    """Healthy: hourly rotation of documents that are valid for 6.5 hours."""
+    [warning, critical] = [float(re.search(r"< (0\.\d+)", rule["expr"])[1]) for rule in ALERTS
+                           if rule["alert"] == "ImdsRotationOverdue"]
+    assert critical < warning < 5.5 / 6.6
+
+
+def test_the_alertmanager_configuration_names_existing_alerts_only():
+    config = yaml.safe_load(ALERTMANAGER.read_text())
+    severities = {severity for _, severity in BANDS}
+    severity_of = {name: {severity for known, severity in BANDS if known == name} for name in NAMES}
+
+    def matched(matchers):
+        found = set(NAMES)
+        for matcher in matchers:
+            label, operator, value = re.fullmatch(r'(\w+)(=~?)"(.*)"', matcher).groups()
+            pattern = value if operator == "=~" else re.escape(value)
+            if label == "severity":
+                assert value in severities
+                found &= {name for name in found if value in severity_of[name]}
+            else:
+                hit = {name for name in NAMES if re.fullmatch(pattern, name)}
+                alternatives = re.search(r"\((.*)\)", value)
+                if alternatives:
+                    assert len(hit) == len(alternatives[1].split("|")), f"an unknown alert in {value}"
+                found &= hit
+        assert found, matchers
+        return found
+
+    keeps = {rule["alert"]: minutes(rule.get("keep_firing_for", "0m")) for rule in ALERTS}
+    # Their conditions are others than those of the alerts that inhibit them, and may outlast them.
+    independent = {"ImdsFlapping", "ImdsFetchSlow", "ImdsRoleChanged"}
+    for rule in config["inhibit_rules"]:
+        sources, targets = matched(rule["source_matchers"]), matched(rule["target_matchers"])
+        assert {"cluster", "job"} <= set(rule["equal"])
+        if rule["equal"][0] != "alertname":
+            assert not sources & targets, "an alert that inhibits itself"
+            for target in targets - independent:
+                assert min(keeps[source] for source in sources) > keeps[target], f"{target} would notify at the end"
+
+
+def prometheus_rule():
+    groups = TEXT[TEXT.index("\ngroups:\n") + 1:]
+    head = (
+        "# Made from deploy/prometheus/imds-alerts.yaml, where the thresholds are explained.\n"
+        "# UPDATE=1 on its test rewrites it.\n"
+        "apiVersion: monitoring.coreos.com/v1\n"
+        "kind: PrometheusRule\n"
+        "metadata:\n"
+        "  name: imds-exporter\n"
+        "  labels:\n"
+        "    app.kubernetes.io/name: imds-exporter\n"
+        "spec:\n"
+    )
+    return head + "".join(f"  {line}" if line.strip() else line for line in groups.splitlines(keepends=True))
+
+
+def test_the_prometheus_rule_is_up_to_date():
+    if os.environ.get("UPDATE") == "1":
+        PROMETHEUS_RULE.parent.mkdir(parents=True, exist_ok=True)
+        PROMETHEUS_RULE.write_text(prometheus_rule())
+    assert PROMETHEUS_RULE.read_text() == prometheus_rule()
+    assert yaml.safe_load(prometheus_rule())["spec"]["groups"] == GROUPS
+
+
+def test_addresses_in_the_examples_are_loopback():
+    for file in (PROMETHEUS, ALERTMANAGER):
+        for url in re.findall(r"https?://[^\s#]+", file.read_text()):
+            assert urlsplit(url).hostname == "127.0.0.1", url

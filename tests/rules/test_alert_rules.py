@@ -1,0 +1,323 @@
+"""The alert rules on the series of modelled exporters, evaluated by promtool.
+
+A case says what happens, and which alerts fire in which minutes. Just before and just after the start and the end of
+each alert, the whole set of firing alerts is compared: an alert that is not named must not fire. Cases run again with
+lost scrapes, and those with a lasting fault with a restart of the exporter during the fault.
+"""
+
+import json
+from dataclasses import dataclass, field, replace
+
+import pytest
+
+from exporter_model import MINUTE, STEP, Exporter, Workload, input_series, selector
+from helpers.alert_rules import BANDS
+from helpers.paths import RULES
+from helpers.prometheus import promtool
+
+TARGET = {"job": "imds-exporter", "instance": "10.0.0.1:10169", "cluster": "one", "namespace": "shop", "pod": "cart-0"}
+POD = {"cluster": "one", "namespace": "shop", "pod": "cart-0"}
+
+
+def other(**labels):
+    return {**TARGET, **labels}
+
+
+def dropped(labels, *names):
+    return {key: value for key, value in labels.items() if key not in names}
+
+
+WINDOW = 2 * STEP + 1
+
+
+@dataclass
+class Fires:
+    """An alert that fires from one minute to another, give or take `slack` seconds.
+
+    WINDOW is for alerts that a sample at the far end of a window decides: Prometheus 2 counts it, 3 does not.
+    """
+
+    alert: str
+    severity: str
+    start: float
+    end: float
+    labels: dict = field(default_factory=lambda: TARGET)
+    slack: int = STEP
+
+    def at(self, seconds):
+        """Whether it fires; None where both are right."""
+        for edge in (self.start, self.end):
+            if abs(seconds - edge * MINUTE) < self.slack:
+                return None
+        return self.start * MINUTE <= seconds < self.end * MINUTE
+
+    def sample(self):
+        labels = {"alertname": self.alert, "severity": self.severity, **self.labels}
+        return selector("", labels)
+
+
+@dataclass
+class Case:
+    """What happens to these targets in so many minutes, and what fires."""
+
+    name: str
+    minutes: float
+    targets: list
+    fires: list
+    restart: float | None = None  # a minute at which a restart of the exporters changes nothing
+    lossy: bool = True  # lost scrapes change nothing
+    ignored: str = ""  # a label whose value is not compared
+
+
+def failing(start, end, kind="connect_refused", step="token", critical=True, **labels):
+    """What fires while fetches fail."""
+    labels = {**other(**labels), "kind": kind, "step": step}
+    bands = [Fires("ImdsCredentialsFetchFailing", "warning", start + 2, end + 5, labels)]
+    if critical:
+        bands.append(Fires("ImdsCredentialsFetchFailing", "critical", start + 10, end + 5, labels))
+    return bands
+
+
+def fleet(size, number_failing, cluster):
+    return [
+        Exporter(other(cluster=cluster, instance=f"10.1.{cluster[-1]}.{n}:10169", pod=f"pod-{n}"),
+                 fails=[(20, 29, "no_role", "role")] if n < number_failing else [])
+        for n in range(size)
+    ]
+
+
+def alerts_of_single_exporters(number_failing, cluster):
+    return [
+        alert for n in range(number_failing)
+        for alert in failing(20, 29, "no_role", "role", cluster=cluster, instance=f"10.1.{cluster[-1]}.{n}:10169",
+                             pod=f"pod-{n}", critical=False)
+    ]
+
+
+WORKLOAD = {"job": "cart", "instance": "10.0.0.1:8000", **POD}
+SUSPECT = {**TARGET, "workload_job": "cart", "workload_instance": "10.0.0.1:8000"}
+HOST = dropped(TARGET, "namespace", "pod")
+
+CASES = [
+    Case("a healthy day with rotations, a restart, lost scrapes and a workload that restarts", 24 * 60, [
+        Exporter(TARGET, restarts=[600], lost=[(300, 300.5), (900, 901)], expects="app", suspects=[(2000, 2001, 1)]),
+        Exporter(other(instance="10.0.0.2:10169", pod="cart-1"), keeps_state=False, restarts=[90, 91, 700]),
+        Exporter(other(instance="10.0.0.3:10169", pod="cart-2"), interval=3600),
+        Workload(WORKLOAD, 0, until=601), Workload({**WORKLOAD, "instance": "10.0.0.1:8001"}, 601),
+    ], [], lossy=False),
+    Case("failures shorter than two minutes", 60, [
+        Exporter(TARGET, fails=[(20, 21.7, "read_timeout", "role"), (40, 41.7, "connect_refused", "token")]),
+    ], []),
+    Case("the exporter dies and comes back", 60, [
+        Exporter(TARGET, lost=[(20, 35)]), Exporter(other(instance="10.0.0.2:10169", pod="cart-1")),
+    ], [Fires("ImdsExporterDown", "warning", 25, 40, slack=WINDOW)], lossy=False),
+    Case("a restart that takes two minutes", 40, [Exporter(TARGET, lost=[(20, 22)], restarts=[21])], []),
+    Case("all exporters vanish from the targets", 60, [Exporter(TARGET, absent=[(20, 40)])],
+         [Fires("ImdsExporterAbsent", "critical", 30, 40, {"job": "imds-exporter"})], lossy=False),
+    Case("no exporter has ever been a target", 20, [Workload(WORKLOAD, 0)],
+         [Fires("ImdsExporterAbsent", "critical", 10, 21, {"job": "imds-exporter"})], lossy=False),
+    Case("the job name of a PodMonitor", 60, [
+        Exporter(other(job="shop/imds-exporter"), lost=[(20, 35)]),
+        Exporter(other(job="shop/imds-exporter", instance="10.0.0.2:10169", pod="cart-1"), stalls=[(20, 35)]),
+    ], [Fires("ImdsExporterDown", "warning", 25, 40, other(job="shop/imds-exporter"), slack=WINDOW),
+        Fires("ImdsPollStalled", "warning", 25, 45,
+              other(job="shop/imds-exporter", instance="10.0.0.2:10169", pod="cart-1"), slack=WINDOW)],
+        lossy=False),
+    Case("the poll loop hangs", 60, [Exporter(TARGET, stalls=[(20, 40)])],
+         [Fires("ImdsPollStalled", "warning", 25, 50, slack=WINDOW)]),
+    Case("the poll loop hangs until a restart", 60, [Exporter(TARGET, stalls=[(20, 40)], restarts=[40])],
+         [Fires("ImdsPollStalled", "warning", 25, 50, slack=3 * STEP + 1)]),
+    Case("the first poll never ends", 40, [Exporter(TARGET, stalls=[(0, 20)])],
+         [Fires("ImdsPollStalled", "warning", 2, 30, slack=WINDOW)]),
+    Case("the credentials cannot be fetched", 60, [Exporter(TARGET, fails=[(20, 35, "connect_refused", "token")])],
+         failing(20, 35), restart=28),
+    Case("alternating kinds are one failure", 60, [
+        Exporter(TARGET, fails=[(20 + n / 2, 20.5 + n / 2, ("hop_limit", "read_timeout")[n % 2], "token")
+                                for n in range(30)]),
+    ], [replace(alert, labels=dropped(alert.labels, "kind"), slack=WINDOW) for alert in failing(20, 35)],
+        ignored="kind", lossy=False),
+    Case("the credentials expire while they cannot be fetched", 440, [
+        Exporter(TARGET, fails=[(20, 420, "no_role", "role")]),
+    ], [
+        *failing(20, 420, "no_role", "role"),
+        Fires("ImdsClientsFailing", "critical", 346, 430, {**TARGET, "kind": "no_role", "step": "role"}),
+        Fires("ImdsCredentialsExpired", "critical", 361, 427),
+    ]),
+    Case("a restart does not resolve the alert on failing clients", 430, [
+        Exporter(TARGET, fails=[(20, 400, "server_error", "token")], restarts=[380]),
+    ], [
+        *failing(20, 400, "server_error"),
+        Fires("ImdsClientsFailing", "critical", 346, 410, {**TARGET, "kind": "server_error", "step": "token"}),
+        Fires("ImdsCredentialsExpired", "critical", 361, 390, slack=3 * MINUTE),
+    ]),
+    Case("IMDS stops renewing the document", 430, [Exporter(TARGET, rotates=[0, 405])], [
+        Fires("ImdsRotationOverdue", "warning", 210, 410),
+        Fires("ImdsRotationOverdue", "critical", 356, 410),
+        Fires("ImdsCredentialsExpired", "critical", 391, 412),
+    ], restart=300),
+    Case("one missed rotation", 400, [Exporter(TARGET, rotates=[0, 120, 180, 240, 300, 360])], []),
+    Case("short-lived credentials that a proxy renews in time", 120, [
+        Exporter(TARGET, rotates=range(-10, 121, 10), lifetime=15 * MINUTE),
+    ], []),
+    Case("an expired document", 60, [Exporter(TARGET, rotates=[-400, 30])], [
+        Fires("ImdsCredentialsExpired", "critical", 1, 37),
+        Fires("ImdsRotationOverdue", "warning", 15, 35),
+        Fires("ImdsRotationOverdue", "critical", 5, 35),
+    ], restart=25),
+    Case("a client that was created in an outage, until the pod is replaced", 60, [
+        Exporter(TARGET, fails=[(0, 8, "connect_refused", "token")], absent=[(30, 60)]),
+        Exporter(other(instance="10.0.0.2:10169", pod="cart-1"), starts=30),
+    ], [*failing(0, 8, critical=False), Fires("ImdsClientsStuck", "critical", 13, 43, {**TARGET, "sdk": "boto3"},
+                                             slack=WINDOW)],
+        restart=20),
+    Case("clients that were created before an outage are not stuck after it", 60, [
+        Exporter(TARGET, fails=[(20, 21, "connect_refused", "token")]),
+    ], []),
+    Case("suspect processes until they are restarted", 60, [Exporter(TARGET, suspects=[(20, 40, 2)])],
+         [Fires("ImdsSuspectProcesses", "warning", 25, 47)], restart=30),
+    Case("a workload in the pod started during the outage", 60, [
+        Exporter(TARGET, fails=[(20, 21.5, "connect_timeout", "token")]),
+        Exporter(other(instance="10.0.0.2:10169", pod="cart-1")),
+        Workload(WORKLOAD, 19.5, until=40),  # before the last success, but within the tolerance
+        Workload({**WORKLOAD, "instance": "10.0.0.1:8001"}, 18),
+        Workload({**WORKLOAD, "instance": "10.0.0.1:8002"}, 22),
+        Workload({**WORKLOAD, "instance": "10.0.0.1:8003"}, 20.5, exposes=("go_info",)),
+        Workload({**WORKLOAD, "instance": "10.0.0.2:8000", "pod": "cart-1"}, 20.5),
+        Workload({**WORKLOAD, "instance": "10.0.0.1:8000", "cluster": "two"}, 20.5),
+    ], [Fires("ImdsWorkloadStartedDuringOutage", "warning", 26.5, 48, SUSPECT, slack=WINDOW)], restart=32),
+    Case("a restart that forgets the outage does not resolve the alert", 60, [
+        Exporter(TARGET, fails=[(20, 21.5, "connect_timeout", "token")], keeps_state=False, restarts=[32]),
+        Workload(WORKLOAD, 20.5),
+    ], [Fires("ImdsWorkloadStartedDuringOutage", "warning", 26.5, 61, SUSPECT, slack=WINDOW)]),
+    Case("a workload on the host started during the outage", 60, [
+        Exporter(HOST, fails=[(20, 21.5, "connect_timeout", "token")]),
+        Exporter({**HOST, "instance": "10.0.0.2:10169"}),
+        Workload({"job": "cart", "instance": "10.0.0.1:8000", "cluster": "one"}, 20.5),
+        Workload({"job": "cart", "instance": "10.0.0.11:8000", "cluster": "one"}, 20.5),
+        Workload({"job": "cart", "instance": "10.0.0.2:8000", "cluster": "one"}, 20.5),
+    ], [Fires("ImdsWorkloadStartedDuringOutage", "warning", 26.5, 61,
+              {**HOST, "workload_job": "cart", "workload_instance": "10.0.0.1:8000", "host": "10.0.0.1"},
+              slack=WINDOW)]),
+    Case("an exporter that is scraped twice does not break the join", 60, [
+        Exporter(TARGET, fails=[(20, 21.5, "connect_timeout", "token")]),
+        Exporter(other(job="shop/imds-exporter"), fails=[(20, 21.75, "connect_timeout", "token")]),
+        Workload(WORKLOAD, 20.5),
+    ], [Fires("ImdsWorkloadStartedDuringOutage", "warning", 27, 61, {**SUSPECT, "job": "shop/imds-exporter"},
+              slack=WINDOW)], lossy=False),
+    Case("four outages in an hour", 200, [
+        Exporter(TARGET, fails=[(20 + 9 * n, 21 + 9 * n, "read_timeout", "role") for n in range(4)]),
+    ], [Fires("ImdsFlapping", "warning", 48, 95, slack=WINDOW)]),
+    Case("three outages in an hour", 120, [
+        Exporter(TARGET, fails=[(20 + 9 * n, 21 + 9 * n, "read_timeout", "role") for n in range(3)]),
+    ], []),
+    Case("one long outage is not flapping", 60, [Exporter(TARGET, fails=[(20, 35, "read_timeout", "role")])],
+         failing(20, 35, "read_timeout", "role"), restart=25),
+    Case("slow answers", 140, [Exporter(TARGET, slow=[(30, 60, 0.7)])],
+         [Fires("ImdsFetchSlow", "warning", 41, 84, slack=90)], restart=55),
+    Case("an occasional slow answer", 90, [Exporter(TARGET, slow=[(n, n + 0.25, 0.9) for n in range(30, 60, 5)])], []),
+    Case("a wrong clock", 60, [Exporter(TARGET, skew=[(10, 20, -90), (20, 40, 270)])], [
+        Fires("ImdsClockSkew", "warning", 15, 45), Fires("ImdsClockSkew", "critical", 25, 45),
+    ], restart=30),
+    Case("a slightly wrong clock", 60, [Exporter(TARGET, skew=[(10, 50, -45)])], []),
+    Case("the role changes", 90, [Exporter(TARGET, role=[(0, "app"), (30, "admin")])],
+         [Fires("ImdsRoleChanged", "info", 30, 45, slack=WINDOW)]),
+    Case("an unexpected role", 60, [
+        Exporter(TARGET, expects="app", role=[(0, "admin"), (30, "app")]),
+    ], [Fires("ImdsUnexpectedRole", "warning", 5, 35),
+        Fires("ImdsRoleChanged", "info", 30, 45, slack=WINDOW)], restart=20),
+    Case("a quarter of a fleet fails", 60, fleet(12, 3, "c1"), alerts_of_single_exporters(3, "c1")),
+    Case("more than a quarter of one of two fleets fails", 60, [*fleet(12, 4, "c1"), *fleet(4, 2, "c2")], [
+        *alerts_of_single_exporters(4, "c1"), *alerts_of_single_exporters(2, "c2"),
+        Fires("ImdsFleetOutage", "critical", 21, 44, {"cluster": "c1", "job": "imds-exporter"}),
+    ], restart=25),
+]
+
+
+def with_lost_scrapes(case):
+    """The same with one scrape in eleven lost, and with one lost just before each alert starts."""
+    before = [(alert.start - 0.75, alert.start - 0.25) for alert in case.fires if alert.start > 1]
+    targets = [replace(target, lose_every=11 + n, lost=[*target.lost, *before])
+               if isinstance(target, Exporter) else target for n, target in enumerate(case.targets)]
+    fires = [replace(alert, slack=alert.slack + STEP + 1) for alert in case.fires]
+    return replace(case, name=f"{case.name}, with lost scrapes", targets=targets, fires=fires)
+
+
+def with_a_restart(case):
+    """The same with a restart of every exporter."""
+    targets = [replace(target, restarts=[*target.restarts, case.restart]) if isinstance(target, Exporter) else target
+               for target in case.targets]
+    return replace(case, name=f"{case.name}, with a restart", targets=targets)
+
+
+ALL = [*CASES, *[with_lost_scrapes(case) for case in CASES if case.lossy],
+       *[with_a_restart(case) for case in CASES if case.restart is not None]]
+
+
+def promtool_test(case):
+    """The case as one entry of a promtool test file."""
+    edges = {edge * MINUTE for alert in case.fires for edge in (alert.start, alert.end)}
+    slacks = {alert.slack for alert in case.fires} or {STEP}
+    moments = {moment for edge in edges for slack in slacks for moment in (edge - slack, edge + slack)}
+    moments |= {moment for moment in range(0, int(case.minutes * MINUTE), 10 * MINUTE)}
+    expr = 'max without (%s) (ALERTS{alertstate="firing"})' % ", ".join(["alertstate", *case.ignored.split()])
+    checks = []
+    for moment in sorted(m for m in moments if 0 <= m <= case.minutes * MINUTE):
+        expected = [(alert, alert.at(moment)) for alert in case.fires]
+        if any(fires is None for _, fires in expected):
+            continue
+        samples = [{"labels": alert.sample(), "value": 1} for alert, fires in expected if fires]
+        checks.append({"expr": expr, "eval_time": f"{int(moment)}s", "exp_samples": samples})
+    covered = {alert.alert + alert.severity for alert in case.fires
+               for check in checks if alert.sample() in [sample["labels"] for sample in check["exp_samples"]]}
+    unseen = {alert.alert + alert.severity for alert in case.fires} - covered
+    assert not unseen, "the case has alerts that fire at no compared moment"
+    return {"name": case.name, "interval": f"{STEP}s", "input_series": input_series(case.targets, case.minutes),
+            "promql_expr_test": checks}
+
+
+def evaluate(folder, test):
+    """Runs one entry of a promtool test file."""
+    file = folder / "test.yaml"
+    file.write_text(json.dumps({"rule_files": [str(RULES)], "evaluation_interval": f"{STEP}s", "tests": [test]}))
+    result = promtool("test", "rules", file)
+    assert result.returncode == 0, result.stdout + result.stderr
+
+
+@pytest.mark.parametrize("case", ALL, ids=lambda case: case.name)
+def test_exactly_the_expected_alerts_fire(case, tmp_path):
+    evaluate(tmp_path, promtool_test(case))
+
+
+def test_the_number_of_alerts_grows_no_faster_than_the_number_of_targets(tmp_path):
+    """With many exporters and workloads on one host and in one pod, on which a join could multiply."""
+    size = 30
+    one_pod = [{**TARGET, "instance": f"10.0.0.1:{20000 + n}"} for n in range(size)]
+    workloads = [{**WORKLOAD, "instance": f"10.0.0.1:{30000 + n}"} for n in range(size)]
+    one_host = [dropped(labels, "namespace", "pod") for labels in one_pod]
+    on_host = [dropped(labels, "namespace", "pod") for labels in workloads]
+    gap = [(4, 5.5, "connect_refused", "token")]
+    kinds = [(8 + n / 2, 8.5 + n / 2, ("hop_limit", "read_timeout")[n % 2], "token") for n in range(30)]
+    targets = [
+        *(Exporter(labels, fails=[*gap, *kinds], rotates=[-400]) for labels in one_pod),
+        *(Exporter({**labels, "job": "shop/imds-exporter"}, fails=gap, skew=[(0, 30, 270)]) for labels in one_host),
+        *(Workload(labels, 4.5) for labels in [*workloads, *on_host]),
+    ]
+    count = "count without (instance, workload_instance, kind, step) (ALERTS)"
+    evaluate(tmp_path, {
+        "interval": f"{STEP}s", "input_series": input_series(targets, 20),
+        "promql_expr_test": [
+            {"expr": f"{count} > {2 * size}", "eval_time": f"{minute}m"} for minute in range(1, 20)
+        ] + [
+            {"expr": f'count(ALERTS{{alertname="{alert}", severity="{severity}"}}) > {expected - 1}',
+             "eval_time": "19m", "exp_samples": [{"labels": "{}", "value": expected}]}
+            for alert, severity, expected in [
+                ("ImdsClientsFailing", "critical", size),
+                ("ImdsClockSkew", "critical", size),
+                ("ImdsWorkloadStartedDuringOutage", "warning", 2 * size),
+            ]
+        ],
+    })
+
+
+def test_every_alert_has_a_case_in_which_it_fires():
+    assert {(alert.alert, alert.severity) for case in CASES for alert in case.fires} == set(BANDS)

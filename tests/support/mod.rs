@@ -1,0 +1,13 @@
+//! Helpers that both test binaries share.
+
+pub(crate) mod clock;
+pub(crate) mod exporter;
+pub(crate) mod program;
+pub(crate) mod repository;
+pub(crate) mod request;
+pub(crate) mod resources;
+pub(crate) mod scrape;
+pub(crate) mod simulator;
+pub(crate) mod source;
+pub(crate) mod tools;
+pub(crate) mod wait;

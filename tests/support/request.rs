@@ -1,0 +1,69 @@
+//! HTTP requests over a connection of their own.
+
+use std::io;
+use std::net::SocketAddr;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+use super::wait::{DEADLINE, answer_within};
+
+/// What came back until the server closed the connection.
+#[derive(Debug)]
+pub(crate) struct Response {
+    pub(crate) status: u16,
+    /// Head and body.
+    pub(crate) text: String,
+}
+
+impl Response {
+    fn parse(text: String) -> Option<Self> {
+        let status = text.split(' ').nth(1)?.parse().ok()?;
+        text.contains("\r\n\r\n").then_some(Self { status, text })
+    }
+
+    pub(crate) fn body(&self) -> &str {
+        self.text.split_once("\r\n\r\n").expect("a response has a body").1
+    }
+}
+
+async fn exchange(address: SocketAddr, request: &str) -> io::Result<String> {
+    let mut stream = TcpStream::connect(address).await?;
+    stream.write_all(request.as_bytes()).await?;
+    let mut response = String::new();
+    stream.read_to_string(&mut response).await?;
+    Ok(response)
+}
+
+/// Sends the request as it is written.
+pub(crate) async fn send(address: SocketAddr, request: &str) -> Response {
+    let response = timeout(DEADLINE, exchange(address, request)).await.expect("a response in time");
+    Response::parse(response.expect("a response")).expect("a response in HTTP")
+}
+
+pub(crate) async fn request(address: SocketAddr, method: &str, path: &str) -> Response {
+    send(address, &format!("{method} {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")).await
+}
+
+pub(crate) async fn get(address: SocketAddr, path: &str) -> Response {
+    request(address, "GET", path).await
+}
+
+/// The body of a response with status 200, if that is what comes. HTTP/1.0, so that it has no chunks.
+pub(crate) async fn try_get(address: SocketAddr, path: &str) -> Option<String> {
+    let request = format!("GET {path} HTTP/1.0\r\nHost: {address}\r\n\r\n");
+    let response = timeout(DEADLINE, exchange(address, &request)).await.ok()?.ok()?;
+    Response::parse(response).filter(|response| response.status == 200).map(|response| response.body().to_owned())
+}
+
+/// Sends GET requests until the response is as wanted.
+pub(crate) async fn get_until(address: SocketAddr, path: &str, wanted: impl Fn(&Response) -> bool) -> Response {
+    let response = answer_within(DEADLINE, async || Some(get(address, path).await).filter(&wanted)).await;
+    response.unwrap_or_else(|| panic!("{path} does not become as wanted"))
+}
+
+/// The exposition, once it contains this text.
+pub(crate) async fn metrics_with(address: SocketAddr, text: &str) -> String {
+    get_until(address, "/metrics", |response| response.body().contains(text)).await.body().to_owned()
+}

@@ -1,0 +1,1 @@
+"""What the Python tests share; each module says what it owns."""

@@ -1,0 +1,20 @@
+"""The shipped alert rules, parsed."""
+
+import yaml
+
+from helpers.paths import RULES
+
+TEXT = RULES.read_text(encoding="utf-8")
+DOCUMENT = yaml.safe_load(TEXT)
+GROUPS = DOCUMENT["groups"]
+
+
+def alerting(groups):
+    """The alerts among the rules of some groups."""
+    return [rule for group in groups for rule in group["rules"] if "alert" in rule]
+
+
+ALERTS = alerting(GROUPS)
+NAMES = {rule["alert"] for rule in ALERTS}
+# Name and severity of each: an alert may come in several severities.
+BANDS = [(rule["alert"], rule["labels"]["severity"]) for rule in ALERTS]
