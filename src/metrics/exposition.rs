@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use prometheus::TextEncoder;
-use prometheus::proto::MetricFamily;
 
+use super::at_scrape;
 use super::build_info::Build;
 use super::counters::Counters;
 use super::gauges;
@@ -60,7 +60,7 @@ impl Metrics {
     /// The exposition at `at`. `suspects` is `None` if processes are not watched.
     #[must_use]
     pub fn render(&self, state: &State, suspects: Option<&[SuspectProcess]>, at: Timestamp) -> String {
-        let at_scrape = encode(&gauges::at_scrape(state, at));
+        let at_scrape = at_scrape::families(state, at);
         let mut rendered = self.rendered_at_poll();
         let at_poll = rendered.get_or_insert_with(|| self.render_at_poll(state, suspects));
         [at_poll, at_scrape.as_str()].concat()
@@ -72,12 +72,8 @@ impl Metrics {
 
     fn render_at_poll(&self, state: &State, suspects: Option<&[SuspectProcess]>) -> String {
         let mut families = self.counters.gather();
-        families.extend(gauges::at_poll(state, self.options.expected_role.as_ref(), suspects));
+        families.extend(gauges::families(state, self.options.expected_role.as_ref(), suspects));
         families.sort_by(|a, b| a.name().cmp(b.name()));
-        encode(&families)
+        TextEncoder::new().encode_to_string(&families).expect("no family is empty, and a String takes all")
     }
-}
-
-fn encode(families: &[MetricFamily]) -> String {
-    TextEncoder::new().encode_to_string(families).expect("no family is empty, and a String takes all")
 }

@@ -3,17 +3,14 @@
 use jiff::Timestamp;
 use prometheus::proto::{Gauge, LabelPair, Metric, MetricFamily, MetricType};
 
-use strum::VariantArray;
-
 use super::catalog::{self, SUSPECT_SERIES, Spec};
-use crate::domain::sdk::{Created, SDKS};
 use crate::domain::state::State;
 use crate::domain::{Outcome, RoleName};
 use crate::platform::clock::unix_seconds;
 use crate::workload::SuspectProcess;
 
-/// What changes only with a poll.
-pub(super) fn at_poll(
+/// The families after a poll.
+pub(super) fn families(
     state: &State,
     expected_role: Option<&RoleName>,
     suspects: Option<&[SuspectProcess]>,
@@ -50,21 +47,6 @@ pub(super) fn at_poll(
         })
         .collect();
     families.push(family_of(catalog::SUSPECT_START_TIME, series));
-    families.retain(|family| !family.get_metric().is_empty());
-    families
-}
-
-/// What changes with time, computed at the scrape.
-pub(super) fn at_scrape(state: &State, at: Timestamp) -> Vec<MetricFamily> {
-    let clients = SDKS.iter().enumerate().flat_map(|(index, sdk)| {
-        Created::VARIANTS.iter().filter_map(move |created| {
-            let usable = state.client_usable(index, *created, at)?;
-            Some(metric(catalog::CLIENT_USABLE, &[sdk.label, created.label()], number(usable)))
-        })
-    });
-    let remaining = state.credential().map(|credential| credential.remaining(at).as_secs_f64());
-    let mut families =
-        vec![family_of(catalog::CLIENT_USABLE, clients.collect()), single(catalog::REMAINING, remaining)];
     families.retain(|family| !family.get_metric().is_empty());
     families
 }

@@ -2,6 +2,7 @@
 //!
 //! Must not know HTTP, IMDS or why a poll failed beyond its kind.
 
+mod at_scrape;
 mod build_info;
 pub mod catalog;
 mod counters;
