@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde::Deserialize;
 
-use super::loopback_client::{AGENT, get};
+use super::loopback_client::get;
 use super::output::print;
 use super::report::Report;
 use super::runtime::block_on;
@@ -25,6 +25,9 @@ pub(super) fn run(config: &Config, json: bool) -> ExitCode {
             resolution: &resolution,
             at: SystemClock.now(),
             expected_role: config.expected_role.as_ref(),
+            shadowed: config.declared.shadowed,
+            v1_disabled: config.declared.v1_disabled,
+            imds_through_proxy: config.imds_through_proxy,
             last_outage: last_outage_known_here(config),
         };
         print(if json { report.json() } else { report.text() });
@@ -38,6 +41,6 @@ fn last_outage_known_here(config: &Config) -> Option<Window> {
     struct Status {
         outages: Vec<Window>,
     }
-    let (_, body) = get(config.listen, Route::StatusJson.path(), AGENT).ok()?;
+    let (_, body) = get(config.listen, Route::StatusJson.path()).ok()?;
     serde_json::from_str::<Status>(&body).ok()?.outages.pop()
 }

@@ -106,7 +106,8 @@ pub(super) fn run(once: bool) -> ExitCode {
             Ok(listener) => listener,
             Err(_) => TcpListener::bind((ADDRESS.0, 0)).await?,
         };
-        play(listener, Arc::new(SystemClock), once, stop_signal()?, |line| print(format_args!("{line}\n"))).await?;
+        Box::pin(play(listener, Arc::new(SystemClock), once, stop_signal()?, |line| print(format_args!("{line}\n"))))
+            .await?;
         Ok(ExitCode::SUCCESS)
     })
 }
@@ -210,8 +211,7 @@ impl Stage<'_> {
     async fn create(&mut self, worker: usize) {
         let resolution = self.imds.resolve().await;
         let created_at = self.clock.now();
-        let expiration = resolution.outcome.ok().map(|credential| credential.expiration);
-        let bound = SDKS[0].bound_after(None, expiration, created_at);
+        let bound = SDKS[0].bound_at_creation(&resolution, false);
         self.workers[worker] = Some(Worker { created_at, bound });
     }
 
@@ -225,7 +225,7 @@ impl Stage<'_> {
                 Some(BoundCredentials::Nothing) => {
                     format!("CANNOT SIGN since {since}: its client holds no credentials, permanently")
                 }
-                bound if SDKS[0].can_sign(*bound, last, now) => format!("can sign; client created at {since}"),
+                bound if SDKS[0].can_sign(*bound, last.into(), now) => format!("can sign; client created at {since}"),
                 _ => format!("CANNOT SIGN: its credentials of {since} need a refresh"),
             };
             (self.print)(&line_of(now, name, &line));

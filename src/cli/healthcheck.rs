@@ -2,13 +2,13 @@
 
 use std::process::ExitCode;
 
-use super::loopback_client::{AGENT, get};
+use super::loopback_client::get;
 use crate::config::Config;
 use crate::http::Route;
 
 pub(super) fn run(config: &Config) -> ExitCode {
     let address = config.probe_address();
-    match get(address, Route::Healthy.path(), AGENT) {
+    match get(address, Route::Healthy.path()) {
         Ok((200, _)) => ExitCode::SUCCESS,
         Ok((status, body)) => {
             eprintln!("imds-exporter: unhealthy: HTTP {status}: {}", body.trim());

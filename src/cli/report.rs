@@ -9,7 +9,8 @@ use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 
 use crate::domain::outage::Window;
-use crate::domain::{Credential, Failure, Kind, Request, RequestRecord, Resolution, RoleName, Step};
+use crate::domain::sdk::{BoundCredentials, SDKS};
+use crate::domain::{Credential, Failure, Kind, Request, RequestRecord, Resolution, RoleName, Shadow, Span, Step};
 use crate::runbook::{Explanation, explanation};
 
 /// `LastUpdated` older than this is a late rotation: IMDS rotates about hourly. Source: boto/botocore#2670.
@@ -45,6 +46,18 @@ impl Verdict {
     }
 }
 
+/// What a boto3 client gets that is created now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum NewClient {
+    /// Credentials.
+    Signs,
+    /// Nothing, permanently.
+    BoundToNothing,
+    /// None: its creation raises an error.
+    Raises,
+}
+
 /// What is wrong although credentials resolve.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -59,6 +72,10 @@ pub enum Warning {
     Slow,
     /// The role is not the expected one.
     UnexpectedRole,
+    /// Credentials resolve by IMDSv1 only.
+    V1Fallback,
+    /// SDKs ask IMDS through a proxy.
+    ImdsThroughProxy,
 }
 
 impl Warning {
@@ -77,6 +94,12 @@ impl Warning {
                 "A request took longer than the 1 s that SDKs wait by default: their clients fail where this check did not."
             }
             Self::UnexpectedRole => "The role is not the expected one: check the instance profile.",
+            Self::V1Fallback => {
+                "It works by IMDSv1 only: boto3 needs up to a second more for each new client, SDKs that know IMDSv2 only fail, and AWS_EC2_METADATA_V1_DISABLED=true would break the workload."
+            }
+            Self::ImdsThroughProxy => {
+                "SDKs with this environment send their requests to IMDS through a proxy, which this check does not: add the address of IMDS to NO_PROXY."
+            }
         }
     }
 }
@@ -92,6 +115,12 @@ pub struct Report<'a> {
     pub at: Timestamp,
     /// The expected role.
     pub expected_role: Option<&'a RoleName>,
+    /// What the SDKs' default chain finds in this environment before it would ask IMDS.
+    pub shadowed: Option<Shadow>,
+    /// `AWS_EC2_METADATA_V1_DISABLED` is true in this environment.
+    pub v1_disabled: bool,
+    /// The proxy variable through which SDKs with this environment ask IMDS.
+    pub imds_through_proxy: Option<&'static str>,
     /// The last outage that an exporter on this machine knows of.
     pub last_outage: Option<Window>,
 }
@@ -103,7 +132,10 @@ impl Report<'_> {
         let Ok(credential) = &self.resolution.outcome else { return Vec::new() };
         let late = credential.last_updated.is_some_and(|updated| updated.duration_until(self.at) > ROTATION_LATE);
         let skewed = self.resolution.clock_skew.is_some_and(|skew| skew.abs() > CLOCK_SKEW);
-        let slow = self.resolution.requests.iter().any(|request| request.duration >= SLOW);
+        // A token request that is lost takes as long as an SDK waits for it too.
+        let counts =
+            |record: &&RequestRecord| self.resolution.v1_fallback.is_none() || record.request != Request::Token;
+        let slow = self.resolution.requests.iter().filter(counts).any(|record| record.duration >= SLOW);
         let unexpected = self.expected_role.is_some_and(|expected| *expected != credential.role);
         let found = [
             (credential.expiration <= self.at, Warning::Expired),
@@ -111,6 +143,8 @@ impl Report<'_> {
             (skewed, Warning::ClockSkew),
             (slow, Warning::Slow),
             (unexpected, Warning::UnexpectedRole),
+            (self.resolution.v1_fallback.is_some(), Warning::V1Fallback),
+            (self.imds_through_proxy.is_some(), Warning::ImdsThroughProxy),
         ];
         found.into_iter().filter_map(|(is, warning)| is.then_some(warning)).collect()
     }
@@ -125,10 +159,28 @@ impl Report<'_> {
         }
     }
 
+    /// What a boto3 client gets that is created now.
+    #[must_use]
+    pub fn new_client(&self) -> NewClient {
+        match SDKS[0].bound_at_creation(self.resolution, self.v1_disabled) {
+            Some(BoundCredentials::Until(_)) => NewClient::Signs,
+            Some(BoundCredentials::Nothing) => NewClient::BoundToNothing,
+            None => NewClient::Raises,
+        }
+    }
+
     /// For a person.
     #[must_use]
     pub fn text(&self) -> String {
-        let mut text = format!("Requesting the role's credentials from {}, as an SDK does.\n\n", self.endpoint);
+        let mut text = String::new();
+        if let Some(shadowed) = self.shadowed {
+            let _infallible = writeln!(
+                text,
+                "NOTE: SDKs with this environment do not ask IMDS. Their default chain finds credentials before:\n      {}\n",
+                shadowed.meaning()
+            );
+        }
+        let _infallible = writeln!(text, "Requesting the role's credentials from {}, as an SDK does.\n", self.endpoint);
         for request in &self.resolution.requests {
             let _infallible = writeln!(text, "  {}", step_line(request));
         }
@@ -139,7 +191,9 @@ impl Report<'_> {
             Ok(credential) => text.push_str(&self.usable(credential)),
             Err(failure) => text.push_str(&self.failing(*failure)),
         }
-        text.push_str(&self.clients());
+        if self.shadowed.is_none() {
+            text.push_str(&self.clients());
+        }
         text
     }
 
@@ -147,9 +201,9 @@ impl Report<'_> {
         let remaining = credential.remaining(self.at);
         let (role, expiration) = (&credential.role, credential.expiration);
         let mut text = if remaining.is_positive() {
-            format!("USABLE: role {role}, credentials until {expiration} ({} left).\n", whole_seconds(remaining))
+            format!("USABLE: role {role}, credentials until {expiration} ({} left).\n", Span(remaining))
         } else {
-            format!("EXPIRED: role {role}, credentials expired at {expiration} ({} ago).\n", whole_seconds(-remaining))
+            format!("EXPIRED: role {role}, credentials expired at {expiration} ({} ago).\n", Span(-remaining))
         };
         for warning in self.warnings() {
             let _infallible = writeln!(text, "WARNING: {}", warning.text());
@@ -169,6 +223,11 @@ impl Report<'_> {
 
     fn clients(&self) -> String {
         let text = match (&self.resolution.outcome, self.last_outage) {
+            (Err(_), _) if self.new_client() == NewClient::Raises => {
+                "Creating a boto3 client raises an error now, so that the program ends instead of running without credentials.\n\
+                 Existing clients keep working until shortly before their credentials expire."
+                    .to_owned()
+            }
             (Err(_), _) => {
                 "A boto3 client that is created now gets no credentials, now or later: it must be re-created when this is over.\n\
                  Existing clients keep working until 15 minutes before their credentials expire."
@@ -212,6 +271,10 @@ impl Report<'_> {
             endpoint: &'a str,
             at: Timestamp,
             steps: Vec<StepJson>,
+            chain_shadowed: Option<Shadow>,
+            imds_through_proxy: Option<&'static str>,
+            v1_fallback: Option<Kind>,
+            new_client: Option<NewClient>,
             role: Option<&'a RoleName>,
             expiration: Option<Timestamp>,
             remaining_seconds: Option<i64>,
@@ -232,6 +295,10 @@ impl Report<'_> {
             endpoint: self.endpoint,
             at: self.at,
             steps: steps.collect(),
+            chain_shadowed: self.shadowed,
+            imds_through_proxy: self.imds_through_proxy,
+            v1_fallback: self.resolution.v1_fallback,
+            new_client: self.shadowed.is_none().then(|| self.new_client()),
             role: credential.map(|credential| &credential.role),
             expiration: credential.map(|credential| credential.expiration),
             remaining_seconds: credential.map(|credential| credential.remaining(self.at).as_secs()),
@@ -256,15 +323,9 @@ fn step_line(request: &RequestRecord) -> String {
         Request::Role => "role list",
         Request::ProfileInfo => "instance profile",
         Request::Credentials => "credential document",
+        Request::RoleWithoutToken => "role list, no token",
         Request::HopLimitProbe => "hop limit probe (GET)",
     };
     let answer = request.status.map_or("no answer".to_owned(), |status| format!("HTTP {status}"));
     format!("{what:<22} {answer:<10} {:>9.1} ms", request.duration.as_secs_f64() * 1e3)
-}
-
-/// A span in whole seconds, as people write it.
-#[must_use]
-pub fn whole_seconds(span: SignedDuration) -> String {
-    let whole = Duration::from_secs(span.unsigned_abs().as_secs());
-    humantime::format_duration(whole).to_string()
 }

@@ -10,7 +10,12 @@ use tokio::signal::unix::{SignalKind, signal};
 /// Runs a command; an error of the operating system ends it with a message.
 pub(super) fn block_on(command: impl Future<Output = io::Result<ExitCode>>) -> ExitCode {
     let runtime = Builder::new_current_thread().enable_all().build();
-    let ended = runtime.and_then(|runtime| runtime.block_on(command));
+    let ended = runtime.and_then(|runtime| {
+        let ended = runtime.block_on(command);
+        // A look at the processes or a write to a disk may hang: nothing waits for it.
+        runtime.shutdown_background();
+        ended
+    });
     ended.unwrap_or_else(|error| {
         eprintln!("imds-exporter: {error}");
         ExitCode::FAILURE

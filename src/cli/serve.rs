@@ -1,11 +1,12 @@
 //! `serve`: polls and serves until SIGTERM or Ctrl-C.
 
-use std::net::SocketAddr;
+use std::io;
 use std::process::ExitCode;
 use std::sync::Arc;
 
 use tokio::net::TcpListener;
-use tracing::{error, field, info};
+use tokio::signal::unix::{SignalKind, signal};
+use tracing::{error, field, info, warn};
 
 use super::output::usage_error;
 use super::runtime::{block_on, stop_signal};
@@ -14,6 +15,7 @@ use crate::exporter::{self, Listeners};
 use crate::http::auth::Auth;
 use crate::metrics::Build;
 use crate::platform::clock::SystemClock;
+use crate::platform::listener::ListenAddress;
 use crate::platform::logging;
 
 pub(super) fn run(config: Config) -> ExitCode {
@@ -48,9 +50,31 @@ pub(super) fn run(config: Config) -> ExitCode {
             timeout = %humantime::format_duration(config.imds.timeout),
             "serving"
         );
+        if let Some(shadowed) = config.declared.shadowed {
+            warn!(
+                by = shadowed.label(),
+                "the SDKs' default chain finds credentials in this environment before it asks IMDS: nothing is said of clients"
+            );
+        }
+        if let Some(variable) = config.imds_through_proxy {
+            warn!(variable, "SDKs with this environment ask IMDS through a proxy: add the address of IMDS to NO_PROXY");
+        }
+        let reload = reload_on_hangup(auth.clone())?;
         let listeners = Listeners { pages, auth, probes };
+        let reloads = tokio::spawn(reload);
         exporter::run(config, listeners, Arc::new(SystemClock), stop_signal()?).await?;
+        reloads.abort();
         Ok(ExitCode::SUCCESS)
+    })
+}
+
+/// Reads the web configuration again at each SIGHUP.
+fn reload_on_hangup(auth: Auth) -> io::Result<impl Future<Output = ()>> {
+    let mut hangup = signal(SignalKind::hangup())?;
+    Ok(async move {
+        while hangup.recv().await.is_some() {
+            auth.reload();
+        }
     })
 }
 
@@ -65,7 +89,7 @@ fn auth(_: &Config) -> Result<Auth, String> {
     Ok(Auth::default())
 }
 
-async fn bind(address: SocketAddr, variable: &str) -> Option<TcpListener> {
-    let bound = TcpListener::bind(address).await;
+async fn bind(address: ListenAddress, variable: &str) -> Option<TcpListener> {
+    let bound = address.bind().await;
     bound.inspect_err(|error| error!(%address, %error, "cannot listen on the address in {variable}")).ok()
 }

@@ -11,25 +11,36 @@ use super::output::print_event;
 use super::runtime::block_on;
 use crate::config::Config;
 use crate::domain::{Credential, Failure, Source, schedule};
-use crate::http::{Route, WAIT_USER_AGENT};
+use crate::http::{Route, STARTUP_OK};
 use crate::imds::Imds;
 use crate::platform::clock::{SystemClock, monotonic};
 use crate::runbook::explanation;
 
+/// Between questions to the exporter on this machine.
+const ASKED_EVERY: Duration = Duration::from_millis(200);
+
 pub(super) fn run(config: &Config, timeout: Duration) -> ExitCode {
+    if let Some(shadowed) = config.declared.shadowed {
+        print_event(format_args!("SDKs with this environment do not ask IMDS: {}", shadowed.meaning()));
+        return ExitCode::SUCCESS;
+    }
     block_on(async {
         let mut imds = Imds::new(config.imds.clone(), Arc::new(SystemClock)).map_err(std::io::Error::other)?;
         let mut printed: Option<Failure> = None;
         let deadline = monotonic().checked_add(timeout).unwrap_or_else(far_future);
-        notify_exporter_here(config);
         loop {
             let began = monotonic();
             let Ok(resolution) = timeout_at(deadline, imds.resolve()).await else { break };
             let failure = match resolution.outcome {
                 Ok(credential) => {
-                    notify_exporter_here(config);
+                    let seen = outage_is_over_here(config, deadline).await;
                     let Credential { role, expiration, .. } = credential;
                     print_event(format_args!("credentials resolve: role {role}, until {expiration}"));
+                    if !seen {
+                        print_event(
+                            "the exporter on this machine has not seen that yet: it may suspect what starts now",
+                        );
+                    }
                     return Ok(ExitCode::SUCCESS);
                 }
                 Err(failure) => failure,
@@ -53,9 +64,23 @@ pub(super) fn run(config: &Config, timeout: Duration) -> ExitCode {
     })
 }
 
-/// Tells the exporter on this machine, if one runs, that the workload creates its clients only when this returns.
-fn notify_exporter_here(config: &Config) {
-    let _no_exporter = get(config.probe_address(), Route::Startup.path(), WAIT_USER_AGENT);
+/// Waits until the exporter on this machine, if one runs, has seen the end of the outage: what starts before that is a
+/// suspect to it. Returns whether it has.
+async fn outage_is_over_here(config: &Config, deadline: Instant) -> bool {
+    let address = config.probe_address();
+    loop {
+        let asked = tokio::task::spawn_blocking(move || get(address, Route::Startup.path())).await;
+        match asked {
+            Ok(Ok((200, body))) if body == STARTUP_OK => return true,
+            Ok(Ok((200 | 503, _))) => {}
+            // Nothing that answers like an exporter.
+            Ok(Ok(_) | Err(_)) | Err(_) => return true,
+        }
+        if monotonic() >= deadline {
+            return false;
+        }
+        sleep_until((monotonic() + ASKED_EVERY).min(deadline)).await;
+    }
 }
 
 fn far_future() -> Instant {

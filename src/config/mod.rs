@@ -3,23 +3,28 @@
 //! All errors are collected, each with the full name of its variable; a value that could contain a secret is not
 //! repeated.
 
+mod proxy;
 mod unknown;
 mod variables;
 
 use std::ffi::OsString;
 use std::fmt;
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use regex_lite::Regex;
+use strum::VariantArray;
 
 pub use variables::{VARIABLES, Variable};
 
-use crate::domain::RoleName;
 use crate::domain::schedule::SHORTEST_INTERVAL;
+use crate::domain::state::Declared;
+use crate::domain::workload::Workload;
+use crate::domain::{RoleName, Shadow};
 use crate::imds::{self, DEFAULT_TIMEOUT, Endpoint, IPV4_ENDPOINT, IPV6_ENDPOINT};
+use crate::platform::listener::ListenAddress;
 use crate::platform::logging;
+use proxy::ProxyVariables;
 use variables::Raw;
 
 /// The default port, outside the range that Prometheus allocates to exporters, which is full.
@@ -30,13 +35,22 @@ const LONGEST_INTERVAL: Duration = Duration::from_hours(1);
 
 const SHORTEST_TIMEOUT: Duration = Duration::from_millis(10);
 
+/// Variables that make the SDKs' default chain find credentials before it would ask IMDS.
+const SHADOWING: &[&str] = &[
+    "AWS_ACCESS_KEY_ID",
+    "AWS_WEB_IDENTITY_TOKEN_FILE",
+    "AWS_ROLE_ARN",
+    "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
+    "AWS_CONTAINER_CREDENTIALS_FULL_URI",
+];
+
 /// Everything that can be configured.
 #[derive(Clone, Debug)]
 pub struct Config {
     /// Where to serve.
-    pub listen: SocketAddr,
+    pub listen: ListenAddress,
     /// Where to serve the probes alone.
-    pub probe_listen: Option<SocketAddr>,
+    pub probe_listen: Option<ListenAddress>,
     /// TLS and basic authentication.
     pub web_config_file: Option<PathBuf>,
     /// Time between polls.
@@ -45,6 +59,10 @@ pub struct Config {
     pub imds: imds::Options,
     /// The role that is expected.
     pub expected_role: Option<RoleName>,
+    /// What the workload is declared to be, and what its environment says.
+    pub declared: Declared,
+    /// The proxy variable through which the SDKs would send their requests to IMDS.
+    pub imds_through_proxy: Option<&'static str>,
     /// Which processes to watch.
     pub watch: Option<Regex>,
     /// The file in which outages survive a restart.
@@ -56,7 +74,7 @@ pub struct Config {
 impl Config {
     /// Where the probes are answered; they need neither TLS nor a password there.
     #[must_use]
-    pub fn probe_address(&self) -> SocketAddr {
+    pub fn probe_address(&self) -> ListenAddress {
         self.probe_listen.unwrap_or(self.listen)
     }
 }
@@ -94,20 +112,24 @@ impl Config {
     pub fn from_environment(environment: impl Iterator<Item = (OsString, OsString)>) -> Result<Self, ConfigErrors> {
         let mut errors = Vec::new();
         let mut known = Vec::new();
+        let mut proxies = ProxyVariables::default();
         for (name, value) in environment {
             let Some(name) = name.to_str() else { continue };
+            proxies.take(name, &value);
             if VARIABLES.iter().all(|variable| variable.name != name) {
                 errors.extend(unknown::error(name));
                 continue;
             }
             match value.into_string() {
                 Ok(value) if value.is_empty() => {}
+                // Only whether these are set counts: no value of theirs is kept.
+                Ok(_) if SHADOWING.contains(&name) => known.push((name.to_owned(), "set".to_owned())),
                 Ok(value) => known.push((name.to_owned(), value)),
                 Err(_) => errors.push(format!("{name}: is not UTF-8")),
             }
         }
         match envy::from_iter::<_, Raw>(known) {
-            Ok(raw) => Self::from_raw(raw, errors),
+            Ok(raw) => Self::from_raw(raw, &proxies, errors),
             Err(error) => {
                 errors.push(error.to_string());
                 Err(ConfigErrors(errors))
@@ -115,7 +137,7 @@ impl Config {
         }
     }
 
-    fn from_raw(raw: Raw, errors: Vec<String>) -> Result<Self, ConfigErrors> {
+    fn from_raw(raw: Raw, proxies: &ProxyVariables, errors: Vec<String>) -> Result<Self, ConfigErrors> {
         let mut read = Reader { errors };
         let poll_interval = read
             .or_default("IMDS_EXPORTER_POLL_INTERVAL", raw.imds_exporter_poll_interval, duration)
@@ -163,18 +185,39 @@ impl Config {
         let format = read.or_default("IMDS_EXPORTER_LOG_FORMAT", raw.imds_exporter_log_format, |text| {
             text.parse::<logging::Format>().map_err(|_| "must be text or json".to_owned())
         });
-        let disabled = raw.aws_ec2_metadata_disabled.is_some_and(|text| text.eq_ignore_ascii_case("true"));
+        let is_true = |text: Option<String>| text.is_some_and(|text| text.eq_ignore_ascii_case("true"));
+        let disabled = is_true(raw.aws_ec2_metadata_disabled);
+        let v1_disabled = is_true(raw.aws_ec2_metadata_v1_disabled);
+        let workload = read.or_default("IMDS_EXPORTER_WORKLOAD", raw.imds_exporter_workload, |text| {
+            let names = Workload::VARIANTS.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+            text.parse::<Workload>().map_err(|_| format!("must be one of {names}"))
+        });
+        let workload = workload.unwrap_or_default();
+        if workload != Workload::Independent && raw.imds_exporter_state_file.is_none() {
+            // Without it, a restart of the exporter alone would look like a start of both.
+            read.error("IMDS_EXPORTER_WORKLOAD", &format!("{workload} needs IMDS_EXPORTER_STATE_FILE"));
+        }
+        let container = raw
+            .aws_container_credentials_relative_uri
+            .or(raw.aws_container_credentials_full_uri)
+            .map(|_| Shadow::Container);
+        let web_identity = raw.aws_web_identity_token_file.and(raw.aws_role_arn).map(|_| Shadow::WebIdentity);
+        let shadowed = raw.aws_access_key_id.map(|_| Shadow::Environment).or(web_identity).or(container);
         let ipv4 = || Endpoint::parse(IPV4_ENDPOINT).expect("a literal that tests parse");
+
+        let endpoint = endpoint.or(mode_endpoint).unwrap_or_else(ipv4);
 
         if !read.errors.is_empty() {
             return Err(ConfigErrors(read.errors));
         }
         Ok(Self {
-            listen: listen.unwrap_or(SocketAddr::from(([0, 0, 0, 0], DEFAULT_PORT))),
+            listen: listen.unwrap_or(ListenAddress::AllInterfaces(DEFAULT_PORT)),
             probe_listen,
             web_config_file: raw.imds_exporter_web_config_file.map(PathBuf::from),
             poll_interval,
-            imds: imds::Options { endpoint: endpoint.or(mode_endpoint).unwrap_or_else(ipv4), timeout, disabled },
+            imds_through_proxy: proxies.proxy_of(&endpoint.authority()),
+            imds: imds::Options { endpoint, timeout, disabled, v1_disabled },
+            declared: Declared { workload, v1_disabled, shadowed },
             expected_role,
             watch,
             state_file: raw.imds_exporter_state_file.map(PathBuf::from),
@@ -229,11 +272,8 @@ fn endpoint_of_mode(text: &str) -> Result<Endpoint, String> {
     Endpoint::parse(endpoint).map_err(str::to_owned)
 }
 
-/// `:10169` means all addresses, as in the rest of the Prometheus world.
-fn listen_address(text: &str) -> Result<SocketAddr, String> {
-    let text = if text.starts_with(':') { format!("0.0.0.0{text}") } else { text.to_owned() };
-    text.parse()
-        .map_err(|_| "is not an address and port such as 0.0.0.0:10169, 127.0.0.1:10169 or [::1]:10169".to_owned())
+fn listen_address(text: &str) -> Result<ListenAddress, String> {
+    text.parse().map_err(|()| "is not an address and port such as :10169, 127.0.0.1:10169 or [::1]:10169".to_owned())
 }
 
 #[cfg(test)]

@@ -70,7 +70,80 @@ fn listen_addresses_may_be_ipv4_ipv6_or_only_a_port() {
     let listen = |text| good(&[("IMDS_EXPORTER_LISTEN_ADDRESS", text)]).listen.to_string();
     assert_eq!(listen("[::1]:0"), "[::1]:0");
     assert_eq!(listen("127.0.0.1:9"), "127.0.0.1:9");
-    assert_eq!(listen(":9"), "0.0.0.0:9");
+    assert_eq!(listen("0.0.0.0:9"), "0.0.0.0:9");
+    assert_eq!(listen(":9"), ":9");
+    for wrong in [":", ":x", ":65536", "localhost:9", "9", "::1", ":+9"] {
+        assert_eq!(errors(&[("IMDS_EXPORTER_LISTEN_ADDRESS", wrong)]).len(), 1, "{wrong}");
+    }
+}
+
+#[test]
+fn a_workload_that_is_declared_needs_a_state_file() {
+    let file = ("IMDS_EXPORTER_STATE_FILE", "/x");
+    assert_eq!(good(&[("IMDS_EXPORTER_WORKLOAD", "")]).declared.workload, Workload::Independent);
+    for value in Workload::VARIANTS {
+        let config = good(&[("IMDS_EXPORTER_WORKLOAD", &value.to_string()), file]);
+        assert_eq!(config.declared.workload, *value);
+    }
+    good(&[("IMDS_EXPORTER_WORKLOAD", "independent")]);
+    for value in ["starts-with-exporter", "starts-when-ready"] {
+        let errors = errors(&[("IMDS_EXPORTER_WORKLOAD", value)]);
+        assert!(errors.len() == 1 && errors[0].starts_with("IMDS_EXPORTER_WORKLOAD: "), "{errors:?}");
+        assert!(errors[0].contains("IMDS_EXPORTER_STATE_FILE"), "{errors:?}");
+    }
+    for value in ["sidecar", "Independent", "starts_with_exporter"] {
+        let errors = errors(&[("IMDS_EXPORTER_WORKLOAD", value), file]);
+        let names_all = Workload::VARIANTS.iter().all(|name| errors[0].contains(&name.to_string()));
+        assert!(errors.len() == 1 && names_all, "{errors:?}");
+    }
+}
+
+#[test]
+fn what_shadows_imds_is_found_in_the_order_of_the_chain() {
+    let keys = ("AWS_ACCESS_KEY_ID", "AKIA");
+    let (file, role) = (("AWS_WEB_IDENTITY_TOKEN_FILE", "/token"), ("AWS_ROLE_ARN", "arn:x"));
+    let relative = ("AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", "/v2/x");
+    let full = ("AWS_CONTAINER_CREDENTIALS_FULL_URI", "http://169.254.170.23/v1/credentials");
+    for (variables, shadowed) in [
+        (&[][..], None),
+        (&[file], None),
+        (&[role], None),
+        (&[("AWS_ACCESS_KEY_ID", "")], None),
+        (&[("AWS_SECRET_ACCESS_KEY", "x"), ("AWS_PROFILE", "x")], None),
+        (&[keys], Some(Shadow::Environment)),
+        (&[full, role, file, keys], Some(Shadow::Environment)),
+        (&[relative, role, file], Some(Shadow::WebIdentity)),
+        (&[relative, role], Some(Shadow::Container)),
+        (&[full, file], Some(Shadow::Container)),
+    ] {
+        assert_eq!(good(variables).declared.shadowed, shadowed, "{variables:?}");
+    }
+    let kept = format!("{:?}", good(&[keys, file, role, relative, full]));
+    assert!(!kept.contains("AKIA") && !kept.contains("/token"), "no value of theirs is kept: {kept}");
+}
+
+#[test]
+fn a_proxy_of_the_sdks_is_one_for_the_endpoint_in_use() {
+    let proxy = ("HTTP_PROXY", "http://proxy:3128");
+    let endpoint = ("AWS_EC2_METADATA_SERVICE_ENDPOINT", "http://[fd00:ec2::254]");
+    for (variables, through) in [
+        (&[][..], None),
+        (&[proxy], Some("HTTP_PROXY")),
+        (&[proxy, ("NO_PROXY", "169.254.169.254")], None),
+        (&[proxy, ("NO_PROXY", "169.254.169.254"), endpoint], Some("HTTP_PROXY")),
+        (&[proxy, ("NO_PROXY", "localhost,[fd00:ec2::254]"), endpoint], None),
+        (&[("HTTPS_PROXY", "http://proxy:3128")], None),
+    ] {
+        assert_eq!(good(variables).imds_through_proxy, through, "{variables:?}");
+    }
+}
+
+#[test]
+fn imdsv1_is_disabled_for_the_client_and_what_is_said_of_the_workload_alike() {
+    for (value, disabled) in [("true", true), ("TRUE", true), ("false", false), ("1", false), ("", false)] {
+        let config = good(&[("AWS_EC2_METADATA_V1_DISABLED", value)]);
+        assert_eq!((config.imds.v1_disabled, config.declared.v1_disabled), (disabled, disabled), "{value}");
+    }
 }
 
 #[test]
@@ -81,6 +154,7 @@ fn all_errors_are_listed_at_once_with_full_names() {
         ("IMDS_EXPORTER_TIMEOUT", "1h"),
         ("IMDS_EXPORTER_EXPECTED_ROLE", "a/b"),
         ("IMDS_EXPORTER_WATCH_PROCESSES", "("),
+        ("IMDS_EXPORTER_WORKLOAD", "sidecar"),
         ("IMDS_EXPORTER_LOG", "imds_exporter=loud"),
         ("IMDS_EXPORTER_LOG_FORMAT", "xml"),
         ("AWS_EC2_METADATA_SERVICE_ENDPOINT", "https://x"),

@@ -30,8 +30,8 @@ macro_rules! variables {
 }
 
 variables! {
-    imds_exporter_listen_address = "IMDS_EXPORTER_LISTEN_ADDRESS", default "0.0.0.0:10169",
-        "Address and port to listen on; port 0 selects a free port.";
+    imds_exporter_listen_address = "IMDS_EXPORTER_LISTEN_ADDRESS", default ":10169",
+        "Address and port to listen on; without an address, all addresses, IPv6 and IPv4. Port 0 selects a free port.";
     imds_exporter_probe_listen_address = "IMDS_EXPORTER_PROBE_LISTEN_ADDRESS", default "none",
         "Address and port that serve only /-/healthy, /-/ready, /-/startup and /-/clients, without TLS or a password: for the kubelet's probes when a web configuration is in use.";
     imds_exporter_web_config_file = "IMDS_EXPORTER_WEB_CONFIG_FILE", default "none",
@@ -44,8 +44,10 @@ variables! {
         "Name of the expected role; enables imds_role_expected.";
     imds_exporter_watch_processes = "IMDS_EXPORTER_WATCH_PROCESSES", default "none",
         "Regular expression for the command lines of the processes to watch: they are suspects if they started during an outage; needs a shared PID namespace.";
+    imds_exporter_workload = "IMDS_EXPORTER_WORKLOAD", default "independent",
+        "Which workload starts with the exporter: independent (none: hosts, DaemonSets), starts-with-exporter (a sidecar that holds nothing back) or starts-when-ready (a sidecar whose /-/startup or wait holds the workload back). The last two need IMDS_EXPORTER_STATE_FILE.";
     imds_exporter_state_file = "IMDS_EXPORTER_STATE_FILE", default "none",
-        "File that keeps the outages across restarts of the exporter.";
+        "File that keeps the outages across restarts of the exporter, and within one boot of the machine also the expiration and the role of the last document and the clients of the declared workload. It contains no secret.";
     imds_exporter_log = "IMDS_EXPORTER_LOG", default "info",
         "Log level, or a filter such as imds_exporter=debug.";
     imds_exporter_log_format = "IMDS_EXPORTER_LOG_FORMAT", default "text",
@@ -56,6 +58,18 @@ variables! {
         "Address family of IMDS: IPv4 or IPv6, as for the SDKs.";
     aws_ec2_metadata_disabled = "AWS_EC2_METADATA_DISABLED", default "false",
         "If true, no requests are sent to IMDS, as for the SDKs.";
+    aws_ec2_metadata_v1_disabled = "AWS_EC2_METADATA_V1_DISABLED", default "false",
+        "If true, no requests are sent without a session token, as for the SDKs. Set it for the workload and the exporter alike, or for neither: where the token request fails, boto3 then raises an error instead of creating a client without credentials.";
+    aws_access_key_id = "AWS_ACCESS_KEY_ID", default "none",
+        "If set, the SDKs do not ask IMDS: see imds_chain_shadowed. Its value is not kept.";
+    aws_web_identity_token_file = "AWS_WEB_IDENTITY_TOKEN_FILE", default "none",
+        "If set with AWS_ROLE_ARN (IRSA), the SDKs do not ask IMDS: see imds_chain_shadowed.";
+    aws_role_arn = "AWS_ROLE_ARN", default "none",
+        "See AWS_WEB_IDENTITY_TOKEN_FILE.";
+    aws_container_credentials_relative_uri = "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", default "none",
+        "If set (ECS task roles), the SDKs do not ask IMDS: see imds_chain_shadowed.";
+    aws_container_credentials_full_uri = "AWS_CONTAINER_CREDENTIALS_FULL_URI", default "none",
+        "If set (EKS Pod Identity), the SDKs do not ask IMDS: see imds_chain_shadowed.";
     aws_metadata_service_timeout = "AWS_METADATA_SERVICE_TIMEOUT", default "1",
         "Timeout of one request to IMDS in seconds, as for boto3.";
 }

@@ -10,10 +10,15 @@ pub mod poll_history;
 mod resolution;
 pub mod schedule;
 pub mod sdk;
+mod shadow;
 mod source;
+mod span;
 pub mod state;
+pub mod workload;
 
 pub use credential::{Credential, InvalidRoleName, RoleName};
 pub use kind::Kind;
 pub use resolution::{Failure, Outcome, Request, RequestRecord, Resolution, Step};
+pub use shadow::Shadow;
 pub use source::Source;
+pub use span::Span;

@@ -4,7 +4,7 @@
 
 use std::collections::VecDeque;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
 /// The number of windows that are kept.
@@ -49,10 +49,33 @@ impl Outages {
         (ordered && after_last).then_some(Self { last_success, open, ended, begun: 0 })
     }
 
-    /// Takes in a poll that ended at `at`. Returns the window of the outage that it ended.
+    /// Ends the present outage at `at`, and forgets the last success: the machine has booted since.
+    #[must_use]
+    pub fn ended_with_boot(mut self, at: Timestamp, started_at: Timestamp) -> Self {
+        if let Some(start) = self.open.take() {
+            self.push(Window { start, end: at.max(start) });
+        }
+        let last_end = self.last().map_or(Timestamp::MIN, |window| window.end);
+        self.last_success = started_at.max(last_end);
+        self
+    }
+
+    fn push(&mut self, window: Window) {
+        if self.ended.len() == KEPT {
+            self.ended.pop_front();
+        }
+        self.ended.push_back(window);
+    }
+
+    /// Records a poll that ended at `at`. Returns the window of the outage that it ended.
     ///
-    /// A wall clock that jumped back cannot make windows overlap: no bound lies before an earlier one.
+    /// A wall clock that was set back moves everything that was recorded by the same time, so that no window lies in the
+    /// future and none overlap.
     pub fn record(&mut self, success: bool, at: Timestamp) -> Option<Window> {
+        let latest = self.open.unwrap_or(self.last_success).max(self.last_success);
+        if at < latest {
+            self.shift(at.duration_until(latest));
+        }
         if !success {
             if self.open.is_none() {
                 self.open = Some(self.last_success);
@@ -60,16 +83,22 @@ impl Outages {
             }
             return None;
         }
-        let ended = self.open.take().map(|start| Window { start, end: at.max(start) });
+        let ended = self.open.take().map(|start| Window { start, end: at });
         if let Some(window) = ended {
-            if self.ended.len() == KEPT {
-                self.ended.pop_front();
-            }
-            self.ended.push_back(window);
+            self.push(window);
         }
-        let last_end = self.last().map_or(Timestamp::MIN, |window| window.end);
-        self.last_success = at.max(last_end);
+        self.last_success = at;
         ended
+    }
+
+    /// Moves everything into the past by `by`.
+    fn shift(&mut self, by: SignedDuration) {
+        let earlier = |at: Timestamp| at.checked_sub(by).unwrap_or(Timestamp::MIN);
+        self.last_success = earlier(self.last_success);
+        self.open = self.open.map(earlier);
+        for window in &mut self.ended {
+            *window = Window { start: earlier(window.start), end: earlier(window.end) };
+        }
     }
 
     /// The start of the present outage.
@@ -126,28 +155,37 @@ mod tests {
     }
 
     #[test]
-    fn a_window_begins_with_the_last_success_before_the_outage_and_ends_with_the_first_one_after_it() {
+    fn a_window_reaches_from_the_success_before_to_the_success_after() {
         let outages = history(&[(true, 101), (true, 115), (false, 130), (false, 135), (true, 140), (true, 155)]);
         assert_eq!(windows(&outages), [(115, 140)]);
         assert_eq!((outages.open(), outages.begun()), (None, 1));
     }
 
     #[test]
-    fn an_outage_before_the_first_success_begins_when_the_exporter_starts() {
+    fn an_outage_at_birth_starts_with_the_exporter() {
         let mut outages = history(&[(false, 101), (false, 106)]);
         assert_eq!((outages.open(), outages.begun()), (Some(at(100)), 1));
         assert_eq!(outages.record(true, at(111)), Some(Window { start: at(100), end: at(111) }));
     }
 
     #[test]
-    fn windows_do_not_overlap_when_the_clock_jumps_back() {
+    fn a_clock_that_was_set_back_moves_the_windows_with_it() {
         let outages =
             history(&[(true, 200), (false, 215), (true, 220), (false, 50), (true, 55), (false, 60), (true, 65)]);
-        assert_eq!(windows(&outages), [(200, 220), (220, 220), (220, 220)]);
+        assert_eq!(windows(&outages), [(30, 50), (50, 55), (55, 65)]);
     }
 
     #[test]
-    fn the_last_sixteen_windows_are_kept() {
+    fn an_outage_ends_with_the_boot_that_it_was_in() {
+        let outages = history(&[(true, 101), (false, 115), (false, 120)]).ended_with_boot(at(120), at(9_000));
+        assert_eq!(windows(&outages), [(101, 120)]);
+        assert_eq!((outages.open(), outages.last_success()), (None, at(9_000)));
+        let outages = history(&[(true, 101)]).ended_with_boot(at(120), at(9_000));
+        assert_eq!((windows(&outages).len(), outages.last_success()), (0, at(9_000)));
+    }
+
+    #[test]
+    fn the_last_sixteen_are_kept() {
         let polls: Vec<_> = (0..40).map(|n| (n % 2 == 1, 200 + i64::from(n))).collect();
         let outages = history(&polls);
         assert_eq!((outages.ended().len(), outages.begun()), (KEPT, 20));
@@ -166,19 +204,25 @@ mod tests {
 
     proptest! {
         #[test]
-        fn windows_are_ordered_disjoint_and_counted(polls in prop::collection::vec((any::<bool>(), -1_000_i64..100_000), 0..400)) {
+        fn windows_are_ordered_apart_and_counted(polls in prop::collection::vec((any::<bool>(), -1_000_i64..100_000), 0..400)) {
+            let length = |window: Window| window.start.duration_until(window.end);
             let mut outages = Outages::new(at(0));
-            let mut all = Vec::new();
+            let mut lengths = Vec::new();
             for (success, second) in polls {
-                all.extend(outages.record(success, at(second)));
-                prop_assert_eq!(outages.begun(), (all.len() + usize::from(outages.open().is_some())) as u64);
-                prop_assert!(outages.ended().len() <= KEPT);
+                lengths.extend(outages.record(success, at(second)).map(length));
+                prop_assert_eq!(outages.begun(), (lengths.len() + usize::from(outages.open().is_some())) as u64);
+                let kept: Vec<_> = outages.ended().copied().collect();
+                prop_assert!(kept.len() <= KEPT);
+                // In order, apart, and not in the future, also by a clock that was set back.
+                prop_assert!(kept.iter().all(|window| window.start <= window.end));
+                prop_assert!(kept.windows(2).all(|pair| pair[0].end <= pair[1].start));
+                let last_end = kept.last().map_or(Timestamp::MIN, |window| window.end);
+                prop_assert!(outages.open().is_none_or(|start| last_end <= start && start <= at(second)));
+                prop_assert!(last_end <= outages.last_success() && outages.last_success() <= at(second));
+                let of_kept: Vec<_> = kept.into_iter().map(length).collect();
+                prop_assert_eq!(&of_kept[..], &lengths[lengths.len() - of_kept.len()..]);
             }
-            prop_assert!(all.iter().all(|window| window.start <= window.end));
-            prop_assert!(all.windows(2).all(|pair| pair[0].end <= pair[1].start));
-            prop_assert!(outages.open().is_none_or(|start| all.last().is_none_or(|last| last.end <= start)));
             let kept: Vec<_> = outages.ended().copied().collect();
-            prop_assert_eq!(&kept[..], &all[all.len() - kept.len()..]);
             let restored = Outages::restored(outages.last_success(), outages.open(), &kept);
             prop_assert_eq!(restored.map(|r| windows(&r)), Some(windows(&outages)));
         }

@@ -85,7 +85,9 @@ pub enum Request {
     ProfileInfo,
     /// `GET` of the credential document.
     Credentials,
-    /// `GET` with a made-up session token, only after a token request that ran out of time.
+    /// `GET` of the role list without a session token, only after a token request that failed.
+    RoleWithoutToken,
+    /// `GET` with a made-up session token, only after a token request that timed out.
     HopLimitProbe,
 }
 
@@ -95,7 +97,7 @@ impl Request {
     pub const fn measures(self) -> Option<Step> {
         match self {
             Self::Token => Some(Step::Token),
-            Self::Role => Some(Step::Role),
+            Self::Role | Self::RoleWithoutToken => Some(Step::Role),
             Self::Credentials => Some(Step::Credentials),
             Self::ProfileInfo | Self::HopLimitProbe => None,
         }
@@ -122,9 +124,17 @@ pub struct Resolution {
     pub requests: Vec<RequestRecord>,
     /// IMDS's `Date` header minus the local clock, from the last answer that had one. `Date` counts whole seconds.
     pub clock_skew: Option<SignedDuration>,
-    /// Session tokens obtained.
-    pub tokens_obtained: u32,
+    /// Why the token request failed, if the credentials were resolved by IMDSv1.
+    pub v1_fallback: Option<Kind>,
     /// What the operating system or the HTTP library said of a failure: for the log and `check`. Never text
     /// from a body.
     pub cause: Option<String>,
+}
+
+impl Resolution {
+    /// The status with which the token request was answered.
+    #[must_use]
+    pub fn token_status(&self) -> Option<u16> {
+        self.requests.iter().find(|record| record.request == Request::Token)?.status
+    }
 }

@@ -9,10 +9,13 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 
 use super::credential::{Credential, RoleName};
+use super::kind::Kind;
 use super::outage::{Outages, Window};
 use super::poll_history::PollHistory;
 use super::resolution::{Failure, Outcome, Resolution};
-use super::sdk::{BoundCredentials, Created, SDKS, Sdk};
+use super::sdk::{BoundCredentials, Created, Refresh, SDKS};
+use super::shadow::Shadow;
+use super::workload::{Workload, WorkloadClients};
 
 /// Failed polls in a row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,9 +39,21 @@ pub enum PollStatus {
     Failing(FailureStreak),
 }
 
+/// What the user declared of the workload and its environment.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Declared {
+    /// Which workload starts with the exporter.
+    pub workload: Workload,
+    /// `AWS_EC2_METADATA_V1_DISABLED` is true in the environment of the workload, as in that of the exporter.
+    pub v1_disabled: bool,
+    /// What the SDKs' default chain finds before it would ask IMDS.
+    pub shadowed: Option<Shadow>,
+}
+
 /// Everything that is known.
 #[derive(Clone, Debug)]
 pub struct State {
+    declared: Declared,
     started_at: Timestamp,
     poll_status: PollStatus,
     document: Option<Credential>,
@@ -46,26 +61,41 @@ pub struct State {
     last_attempt_at: Option<Timestamp>,
     last_success_at: Option<Timestamp>,
     clock_skew: Option<SignedDuration>,
+    v1_fallback: Option<Kind>,
+    /// How the clients' refresh ends since the last poll, in the order of [`SDKS`].
+    refresh: [Refresh; SDKS.len()],
     outages: Outages,
-    bound_since_start: [Option<BoundCredentials>; SDKS.len()],
-    /// What clients hold is known from an earlier run of the exporter.
-    bound_before: bool,
-    /// The workload creates its clients only after the first success.
-    start_gated: bool,
+    workload_clients: WorkloadClients,
+    /// Credentials were resolved in this boot, by this run of the exporter or an earlier one.
+    resolved_in_boot: bool,
     history: PollHistory,
 }
 
 /// What an earlier run of the exporter saved.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RestoredState {
-    /// The outages it saw.
+    /// The outages that it saw.
     pub outages: Outages,
-    /// What clients hold that were created when it started, per SDK; only within one boot.
-    pub bound_since_start: Option<[Option<BoundCredentials>; SDKS.len()]>,
+    /// What is only true within one boot of the machine, if this is the same boot.
+    pub of_this_boot: Option<RestoredInBoot>,
+}
+
+/// The part of the saved state that ends with the boot.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RestoredInBoot {
+    /// The last document that it saw.
+    pub document: Option<Credential>,
+    /// Whether a role was attached.
+    pub role_attached: bool,
+    /// Credentials were resolved in this boot.
+    pub resolved: bool,
+    /// The clients of the declared workload; `None` after an orderly stop, since the workload is then restarted too.
+    pub workload_clients: Option<WorkloadClients>,
 }
 
 /// What a poll changed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is an event of its own")]
 pub struct Change {
     /// The document is newer than the one before.
     pub rotated: bool,
@@ -77,13 +107,16 @@ pub struct Change {
     pub outage_ended: Option<Window>,
     /// The failure is not that of the poll before.
     pub failure_changed: bool,
+    /// Credentials resolve by IMDSv1 only since this poll, or for another reason, or not any more.
+    pub v1_fallback_changed: bool,
 }
 
 impl State {
     /// Nothing is known yet.
     #[must_use]
-    pub fn new(started_at: Timestamp) -> Self {
+    pub fn new(declared: Declared, started_at: Timestamp) -> Self {
         Self {
+            declared,
             started_at,
             poll_status: PollStatus::Unpolled,
             document: None,
@@ -91,10 +124,11 @@ impl State {
             last_attempt_at: None,
             last_success_at: None,
             clock_skew: None,
+            v1_fallback: None,
+            refresh: [Refresh::Fails; SDKS.len()],
             outages: Outages::new(started_at),
-            bound_since_start: [None; SDKS.len()],
-            bound_before: false,
-            start_gated: false,
+            workload_clients: WorkloadClients::new(declared.workload),
+            resolved_in_boot: false,
             history: PollHistory::default(),
         }
     }
@@ -103,32 +137,25 @@ impl State {
     #[must_use]
     pub fn with_restored(mut self, restored: RestoredState) -> Self {
         self.outages = restored.outages;
-        self.bound_before = restored.bound_since_start.is_some_and(|bound| bound.iter().any(Option::is_some));
-        self.bound_since_start = restored.bound_since_start.unwrap_or(self.bound_since_start);
+        if let Some(restored) = restored.of_this_boot {
+            self.document = restored.document;
+            self.role_attached = restored.role_attached;
+            self.resolved_in_boot = restored.resolved;
+            if let (Some(clients), false) = (restored.workload_clients, self.declared.workload == Workload::Independent)
+            {
+                self.workload_clients = clients;
+            }
+        }
         self
     }
 
-    /// A workload was told not to start yet: it creates its clients once credentials resolve, not now. Has no effect
-    /// after the first success, nor if clients are known from an earlier streak.
-    pub fn gate_start(&mut self) {
-        if self.last_success_at.is_none() && !self.bound_before {
-            self.start_gated = true;
-            self.bound_since_start = [None; SDKS.len()];
-        }
-    }
-
-    /// A gated workload starts: it creates its clients now, and they get what the last poll got.
-    pub fn release_start(&mut self) {
-        if let (PollStatus::Resolved, Some(document)) = (self.poll_status, &self.document) {
-            self.bound_since_start = [Some(BoundCredentials::Until(document.expiration)); SDKS.len()];
-        }
-    }
-
-    /// Takes in a poll that ended at `at`.
+    /// Records a poll that ended at `at`.
     pub fn record(&mut self, resolution: &Resolution, duration: Duration, at: Timestamp) -> Change {
         let mut change = Change::default();
         self.last_attempt_at = Some(at);
         self.clock_skew = resolution.clock_skew;
+        change.v1_fallback_changed = self.v1_fallback != resolution.v1_fallback;
+        self.v1_fallback = resolution.v1_fallback;
         let began_before = self.outages.begun();
         change.outage_ended = self.outages.record(resolution.outcome.is_ok(), at);
         change.outage_began = self.outages.begun() > began_before;
@@ -142,6 +169,7 @@ impl State {
                 self.document = Some(credential.clone());
                 self.role_attached = true;
                 self.last_success_at = Some(at);
+                self.resolved_in_boot = true;
                 self.poll_status = PollStatus::Resolved;
             }
             Err(failure) => {
@@ -161,11 +189,11 @@ impl State {
             }
         }
 
-        let expiration = resolution.outcome.as_ref().ok().map(|credential| credential.expiration);
-        let clients_exist = !self.start_gated || self.last_success_at.is_some();
-        for (bound, sdk) in self.bound_since_start.iter_mut().zip(SDKS).filter(|_| clients_exist) {
-            *bound = sdk.bound_after(*bound, expiration, at);
+        let Declared { workload, v1_disabled, .. } = self.declared;
+        for (refresh, sdk) in self.refresh.iter_mut().zip(SDKS) {
+            *refresh = sdk.refresh(resolution, v1_disabled);
         }
+        self.workload_clients.record(workload, resolution, v1_disabled, self.started_at, at);
         self.history.push(at, duration, resolution.outcome.as_ref().err().copied());
         change
     }
@@ -237,29 +265,62 @@ impl State {
         &self.history
     }
 
-    /// What clients hold that were created when the exporter started, per SDK.
+    /// What the user declared.
     #[must_use]
-    pub fn bound_since_start(&self) -> [Option<BoundCredentials>; SDKS.len()] {
-        self.bound_since_start
+    pub fn declared(&self) -> Declared {
+        self.declared
     }
 
-    /// Whether a client of the SDK, created at that time, could sign a request at `at`; unknown before the first poll
-    /// ended. `sdk` is an index of [`SDKS`].
+    /// Why the token request fails, while credentials resolve only because IMDSv1 answers.
+    #[must_use]
+    pub fn v1_fallback(&self) -> Option<Kind> {
+        self.v1_fallback
+    }
+
+    /// The last document seen, also after IMDS has said that there is no role: clients may hold it.
+    #[must_use]
+    pub fn document(&self) -> Option<&Credential> {
+        self.document.as_ref()
+    }
+
+    /// Whether a role was attached at the last document, and IMDS has not said since that there is none.
+    #[must_use]
+    pub fn role_attached(&self) -> bool {
+        self.role_attached
+    }
+
+    /// Whether credentials were resolved in this boot of the machine.
+    #[must_use]
+    pub fn resolved_in_boot(&self) -> bool {
+        self.resolved_in_boot
+    }
+
+    /// The clients of the declared workload.
+    #[must_use]
+    pub fn workload_clients(&self) -> &WorkloadClients {
+        &self.workload_clients
+    }
+
+    /// Whether a client of the SDK, created at that time, could sign a request at `at`; `None` is unknown: before the first
+    /// poll ended, where the SDKs do not ask IMDS at all, without a document that clients could hold, and without a
+    /// declared workload. `sdk` is an index of [`SDKS`].
     #[must_use]
     pub fn client_usable(&self, sdk: usize, created: Created, at: Timestamp) -> Option<bool> {
         let last = self.last_outcome()?;
-        let facts: &Sdk = &SDKS[sdk];
-        Some(match created {
-            Created::Now => last == Outcome::Success,
+        if self.declared.shadowed.is_some() {
+            return None;
+        }
+        match created {
+            Created::Now => Some(last == Outcome::Success),
             Created::BeforeOutage => {
-                let bound = self.document.as_ref().map(|credential| BoundCredentials::Until(credential.expiration));
-                facts.can_sign(bound, last, at)
+                let bound = BoundCredentials::Until(self.document.as_ref()?.expiration);
+                Some(SDKS[sdk].can_sign(Some(bound), self.refresh[sdk], at))
             }
-            Created::AtStart => facts.can_sign(self.bound_since_start[sdk], last, at),
-        })
+            Created::AtStart => self.workload_clients.can_sign(sdk, self.refresh[sdk], at),
+        }
     }
 
-    /// Whether new clients work, but those do not that were created when the exporter started.
+    /// Whether new clients work, but those of the declared workload do not.
     #[must_use]
     pub fn clients_stuck(&self, at: Timestamp) -> bool {
         (0..SDKS.len()).any(|sdk| {

@@ -8,7 +8,7 @@ use crate::domain::outage::Window;
 use crate::domain::state::{Report, State};
 use crate::domain::{Credential, RoleName};
 use crate::runbook::explanation;
-use crate::workload::SuspectProcess;
+use crate::workload::{Owner, Watched};
 
 /// Logs a finished poll; `state` is the state after it.
 pub(super) fn poll(report: &Report, state: &State, expected_role: Option<&RoleName>) {
@@ -33,14 +33,24 @@ fn success(report: &Report, credential: &Credential, state: &State, expected_rol
     match change.outage_ended {
         Some(Window { start, end }) => {
             info!(role, remaining_seconds, since = %start, until = %end, "credentials resolve again");
-            warn!(
-                since = %start, until = %end,
-                "a boto3 client that was created in this outage has no credentials until it is re-created"
-            );
+            if state.declared().shadowed.is_none() {
+                warn!(
+                    since = %start, until = %end,
+                    "a boto3 client that was created in this outage may have no credentials until it is re-created"
+                );
+            }
         }
         None if first => info!(role, remaining_seconds, "credentials resolve"),
         None if change.rotated => info!(role, remaining_seconds, "credentials were rotated"),
         None => debug!(role, remaining_seconds, "credentials resolve"),
+    }
+    if change.v1_fallback_changed {
+        if let Some(kind) = state.v1_fallback() {
+            let action = explanation(kind).action;
+            warn!(kind = kind.label(), action, "credentials resolve by IMDSv1 only: IMDSv2 does not work");
+        } else {
+            info!("credentials resolve by IMDSv2 again");
+        }
     }
     if let Some(former_role) = &change.former_role {
         warn!(role, former_role = former_role.as_str(), "the role changed");
@@ -54,10 +64,26 @@ fn success(report: &Report, credential: &Credential, state: &State, expected_rol
     }
 }
 
-/// Logs processes that have become suspects.
-pub(super) fn suspects(before: &[SuspectProcess], now: &[SuspectProcess]) {
-    for suspect in now.iter().filter(|suspect| !before.contains(suspect)) {
-        let SuspectProcess { pid, command, started_at, .. } = suspect;
-        warn!(pid, command, %started_at, "this process started in an outage: its clients may be stuck; restart it");
+/// Logs what a look at the processes changed.
+pub(super) fn watched(before: Option<&Watched>, now: &Watched) {
+    if !now.sees_others && before.is_none_or(|before| before.sees_others) {
+        warn!(
+            "processes are watched, but only this one can be seen: share the PID namespace (shareProcessNamespace, hostPID), \
+             and allow it to see other users' processes (ProtectProc, hidepid)"
+        );
+    }
+    let known = before.map_or(&[][..], |before| &before.suspects);
+    for suspect in now.suspects.iter().filter(|suspect| !known.contains(suspect)) {
+        let Owner { unit, container_id, pod_uid } = &suspect.owner;
+        warn!(
+            pid = suspect.pid,
+            command = suspect.command,
+            started_at = %suspect.started_at,
+            unit,
+            container_id,
+            pod_uid,
+            remedy = suspect.owner.remedy(),
+            "this process started in an outage: its clients may be stuck"
+        );
     }
 }

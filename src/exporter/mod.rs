@@ -2,43 +2,29 @@
 
 mod event_log;
 pub mod poll_loop;
+mod server;
 
 use std::future::Future;
 use std::io;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tokio::net::TcpListener;
 use tokio::sync::watch;
-use tracing::info;
+use tracing::{info, warn};
 
 use crate::config::Config;
 use crate::domain::Source;
-use crate::domain::state::{Report, Shared, State};
-use crate::http::auth::Auth;
-use crate::http::{self, Context, Limits};
+use crate::domain::state::{Declared, Report, Shared, State};
+use crate::domain::workload::Workload;
+use crate::http::{Context, Limits};
 use crate::imds::Imds;
 use crate::metrics::{self, Build, Metrics};
 use crate::platform::clock::Clock;
 use crate::platform::state_file::StateFile;
 use crate::platform::systemd;
-use crate::workload::{ProcessWatcher, SuspectProcess};
+use crate::workload::{self, ProcessWatcher, Watched};
 use poll_loop::Poller;
-
-/// Where to serve, and to whom.
-pub struct Listeners {
-    /// For all pages.
-    pub pages: TcpListener,
-    /// Who may read them.
-    pub auth: Auth,
-    /// For the probes alone, without TLS or a password.
-    pub probes: Option<TcpListener>,
-}
-
-impl From<TcpListener> for Listeners {
-    fn from(pages: TcpListener) -> Self {
-        Self { pages, auth: Auth::default(), probes: None }
-    }
-}
+pub use server::Listeners;
+use server::Server;
 
 /// Polls IMDS and serves on `listeners`, until `stop`.
 ///
@@ -67,11 +53,19 @@ pub async fn run_with(
     let started_at = clock.now();
     let state_file = config.state_file.clone().map(StateFile::new);
     let restored = state_file.as_ref().and_then(|file| file.load(started_at));
-    let fresh = State::new(started_at);
-    let state = Shared::new(match restored {
-        Some(restored) => fresh.with_restored(restored),
-        None => fresh,
-    });
+    let mut initial = State::new(config.declared, started_at);
+    if let Some(restored) = restored {
+        initial = initial.with_restored(restored);
+    }
+    if let Some(file) = &state_file
+        && config.declared.workload != Workload::Independent
+        && let Err(error) = file.write(&file.saved(&initial, false))
+    {
+        // Without the file, a restart of the exporter alone would look like a start of both.
+        warn!(%error, "the state file cannot be written: nothing is said of clients created at the start");
+        initial = State::new(Declared { workload: Workload::Independent, ..config.declared }, started_at);
+    }
+    let state = Shared::new(initial);
     let mut poller = Poller::new(source, Arc::clone(&clock), state.clone(), config.poll_interval);
     let metrics = Arc::new(Metrics::new(
         metrics::Options {
@@ -81,32 +75,27 @@ pub async fn run_with(
         },
         Build::THIS,
     ));
-    let watcher = config.watch.clone().map(|pattern| Arc::new(Mutex::new(ProcessWatcher::new(pattern))));
+    let latest_look = config.watch.as_ref().map(|_| LatestLook::default());
 
     let context = Arc::new(Context {
         state: state.clone(),
         heartbeat: poller.heartbeat(),
-        exposition: exposition(&metrics, &state, watcher.as_ref(), &clock),
-        clock,
-        watcher: watcher.clone(),
+        exposition: exposition(&metrics, &state, latest_look.as_ref(), &clock),
+        clock: Arc::clone(&clock),
+        watched: latest_look.clone(),
         endpoint: config.imds.endpoint.as_str().to_owned(),
+        imds_through_proxy: config.imds_through_proxy,
     });
-    let Listeners { pages, auth, probes } = listeners.into();
-    let (stop_server, server_stopped) = watch::channel(());
-    let stopped = |mut server_stopped: watch::Receiver<()>| async move {
-        let _sender_gone = server_stopped.changed().await;
-    };
-    let limits = Limits::default();
-    let server =
-        tokio::spawn(http::serve(pages, http::router(&context), limits, auth, stopped(server_stopped.clone())));
-    let probes = probes.map(|probes| {
-        let router = http::probe_router(&context);
-        tokio::spawn(http::serve(probes, router, limits, Auth::default(), stopped(server_stopped)))
-    });
+    let server = Server::start(listeners.into(), context);
     systemd::ready();
     let watchdog = tokio::spawn(systemd::notify_watchdog(poller.heartbeat()));
     let (save, latest) = watch::channel(None);
     let writer = state_file.map(|file| (tokio::spawn(StateFile::keep(file.clone(), latest)), file));
+    let (after_poll, polls) = watch::channel(());
+    let looks = config.watch.clone().zip(latest_look.clone()).map(|(pattern, latest)| {
+        let processes = ProcessWatcher::new(pattern);
+        tokio::spawn(watch_processes(processes, polls, latest, state.clone(), Arc::clone(&metrics), Arc::clone(&clock)))
+    });
 
     let mut stop = std::pin::pin!(stop);
     loop {
@@ -114,59 +103,85 @@ pub async fn run_with(
             report = poller.turn() => report,
             () = &mut stop => break,
         };
-        if let Some(watcher) = &watcher {
-            look_for_suspects(watcher, &state, &report);
-        }
         event_log::poll(&report, &state.lock(), config.expected_role.as_ref());
         metrics.record(&report);
-        with_facts(&state, watcher.as_ref(), |state, suspects| metrics.prepare(state, suspects));
+        with_facts(&state, latest_look.as_ref(), |state, watched| metrics.prepare(state, watched));
         systemd::polled(&state.lock());
         if let Some((_, file)) = &writer {
-            save.send_replace(Some(file.saved(&state.lock())));
+            save.send_replace(Some(file.saved(&state.lock(), false)));
         }
+        after_poll.send_replace(());
         on_poll(&report);
     }
 
     info!("stopping");
     systemd::stopping();
-    drop(stop_server);
     drop(save);
-    let _panicked = server.await;
-    if let Some(probes) = probes {
-        let _panicked = probes.await;
+    if let Some(looks) = looks {
+        looks.abort();
     }
-    if let Some((writer, _)) = writer {
-        let _out_of_time = tokio::time::timeout(Limits::default().drain_timeout, writer).await;
+    server.stop().await;
+    if let Some((writer, file)) = writer {
+        let last = file.saved(&state.lock(), true);
+        let written = async {
+            let _panicked = writer.await;
+            let result = tokio::task::spawn_blocking(move || file.write(&last)).await;
+            if let Ok(Err(error)) = result {
+                warn!(%error, "the state file cannot be written");
+            }
+        };
+        let _out_of_time = tokio::time::timeout(Limits::default().drain_timeout, written).await;
     }
     watchdog.abort();
+}
+
+/// The latest look at the processes; `None` before the first ended.
+type LatestLook = Arc<Mutex<Option<Watched>>>;
+
+/// Looks at the processes after each poll, on a thread of its own: processes can make a look take long.
+async fn watch_processes(
+    mut processes: ProcessWatcher,
+    mut polls: watch::Receiver<()>,
+    latest: LatestLook,
+    state: Shared,
+    metrics: Arc<Metrics>,
+    clock: Arc<dyn Clock>,
+) {
+    while polls.changed().await.is_ok() {
+        let windows: Vec<_> = state.lock().outages().ended().copied().collect();
+        let booted_at = workload::booted_at(clock.now());
+        let look = tokio::task::spawn_blocking(move || {
+            let found = processes.look(&windows, booted_at);
+            (processes, found)
+        });
+        let Ok((again, found)) = look.await else { return };
+        processes = again;
+        let before = lock(&latest).replace(found.clone());
+        event_log::watched(before.as_ref(), &found);
+        with_facts(&state, Some(&latest), |state, watched| metrics.prepare(state, watched));
+    }
 }
 
 fn exposition(
     metrics: &Arc<Metrics>,
     state: &Shared,
-    watcher: Option<&Arc<Mutex<ProcessWatcher>>>,
+    watched: Option<&LatestLook>,
     clock: &Arc<dyn Clock>,
 ) -> Box<dyn Fn() -> String + Send + Sync> {
-    let (metrics, state, watcher, clock) = (Arc::clone(metrics), state.clone(), watcher.cloned(), Arc::clone(clock));
-    Box::new(move || {
-        with_facts(&state, watcher.as_ref(), |state, suspects| metrics.render(state, suspects, clock.now()))
-    })
+    let (metrics, state, watched, clock) = (Arc::clone(metrics), state.clone(), watched.cloned(), Arc::clone(clock));
+    Box::new(move || with_facts(&state, watched.as_ref(), |state, watched| metrics.render(state, watched, clock.now())))
 }
 
-/// Passes what is known now to `use_them`; the suspects are those of the last look at the processes.
+/// Passes what is known now to `use_them`; the processes are those of the latest look.
 fn with_facts<T>(
     state: &Shared,
-    watcher: Option<&Arc<Mutex<ProcessWatcher>>>,
-    use_them: impl FnOnce(&State, Option<&[SuspectProcess]>) -> T,
+    watched: Option<&LatestLook>,
+    use_them: impl FnOnce(&State, Option<&Watched>) -> T,
 ) -> T {
-    let watcher = watcher.map(|watcher| watcher.lock().unwrap_or_else(PoisonError::into_inner));
-    use_them(&state.lock(), watcher.as_ref().map(|watcher| watcher.suspects()))
+    let watched = watched.map(|watched| lock(watched));
+    use_them(&state.lock(), watched.as_deref().and_then(Option::as_ref))
 }
 
-fn look_for_suspects(watcher: &Mutex<ProcessWatcher>, state: &Shared, report: &Report) {
-    let windows: Vec<_> = state.lock().outages().ended().copied().collect();
-    let mut watcher = watcher.lock().unwrap_or_else(PoisonError::into_inner);
-    let before = watcher.suspects().to_vec();
-    watcher.scan(&windows, report.at);
-    event_log::suspects(&before, watcher.suspects());
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -18,8 +18,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use axum::Router;
 use axum::body::Body;
 use axum::extract::Request;
-use axum::http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, USER_AGENT};
-use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use axum::http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE};
+use axum::http::{HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use strum::VariantArray;
@@ -27,11 +27,11 @@ use strum::VariantArray;
 pub use routes::Route;
 pub use server::{Limits, serve, serve_connection};
 
-use crate::domain::state::Shared;
+use crate::domain::state::{Shared, State};
 use crate::platform::clock::{Clock, monotonic};
 use crate::platform::heartbeat::Heartbeat;
-use crate::workload::{ProcessWatcher, SuspectProcess};
-use status::Status;
+use crate::workload::{SuspectProcess, Watched, still_running};
+use status::{Facts, Status};
 
 /// What the pages are made from.
 pub struct Context {
@@ -43,21 +43,35 @@ pub struct Context {
     pub clock: Arc<dyn Clock>,
     /// Renders the metrics.
     pub exposition: Box<dyn Fn() -> String + Send + Sync>,
-    /// The watched processes, if processes are watched.
-    pub watcher: Option<Arc<Mutex<ProcessWatcher>>>,
+    /// The latest look at the watched processes, if processes are watched; `None` in it before the first look ended.
+    pub watched: Option<Arc<Mutex<Option<Watched>>>>,
     /// The address of IMDS, for people.
     pub endpoint: String,
+    /// The proxy variable through which the SDKs would ask IMDS.
+    pub imds_through_proxy: Option<&'static str>,
 }
 
 impl Context {
-    /// The suspects that still run.
+    /// The latest look at the processes, without the suspects that have ended since.
+    fn watched(&self) -> Option<Watched> {
+        let latest = self.watched.as_ref()?.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let mut watched = latest.unwrap_or(Watched { sees_others: true, ..Watched::default() });
+        watched.suspects.retain(still_running);
+        Some(watched)
+    }
+
     fn suspects(&self) -> Option<Vec<SuspectProcess>> {
-        let watcher = self.watcher.as_ref()?;
-        Some(watcher.lock().unwrap_or_else(PoisonError::into_inner).alive().to_vec())
+        self.watched().map(|watched| watched.suspects)
     }
 
     fn status(&self) -> Status {
-        Status::new(&self.state.lock(), self.suspects(), &self.endpoint, self.clock.now())
+        let facts = Facts {
+            watched: self.watched(),
+            endpoint: &self.endpoint,
+            imds_through_proxy: self.imds_through_proxy,
+            now: self.clock.now(),
+        };
+        Status::new(&self.state.lock(), facts)
     }
 }
 
@@ -74,19 +88,19 @@ pub fn probe_router(context: &Arc<Context>) -> Router {
 fn router_of(routes: impl Iterator<Item = Route>, context: &Arc<Context>) -> Router {
     let served = routes.fold(Router::new(), |router, route| {
         let context = Arc::clone(context);
-        let answer = move |request: Request| std::future::ready(route.answer(&context, request.headers()));
+        let answer = move |request: Request| std::future::ready(route.answer(&context, request.uri().query()));
         router.route(route.path(), get(answer))
     });
     served.fallback(|| std::future::ready(text(StatusCode::NOT_FOUND, "not found\n")))
 }
 
 impl Route {
-    fn answer(self, context: &Context, headers: &HeaderMap) -> Response {
+    fn answer(self, context: &Context, query: Option<&str>) -> Response {
         match self {
             Self::Metrics => typed(crate::metrics::CONTENT_TYPE, (context.exposition)()),
             Self::StatusPage => html(status_page::render(&context.status())),
             Self::StatusJson => typed("application/json", context.status().to_json()),
-            Self::Runbook => html(runbook_page::render()),
+            Self::Runbook => html(runbook_page::bytes()),
             Self::Healthy => {
                 let silent = context.heartbeat.silent_for(monotonic()).as_secs();
                 probe(context.heartbeat.is_alive(monotonic()), "ok\n", format!("no poll for {silent} s\n"))
@@ -95,57 +109,49 @@ impl Route {
                 let polled = context.state.lock().last_attempt_at().is_some();
                 probe(polled, "ok\n", "the first poll has not ended yet\n".to_owned())
             }
-            Self::Startup => {
-                let mut state = context.state.lock();
-                match StartGate::asking(headers) {
-                    Some(StartGate::StartupProbe) => state.gate_start(),
-                    Some(StartGate::Wait) => {
-                        state.gate_start();
-                        state.release_start();
-                    }
-                    None => {}
-                }
-                let kind = state.failing().map_or("no poll has ended yet", |streak| streak.failure.kind.label());
-                probe(state.last_success_at().is_some(), "ok\n", format!("credentials never resolved: {kind}\n"))
-            }
-            Self::Clients => clients(context.suspects()),
+            Self::Startup => startup(&context.state.lock()),
+            Self::Clients => clients(context.suspects(), query),
         }
     }
 }
 
-/// A client that holds a workload back until credentials resolve. A person's browser holds nothing back.
-enum StartGate {
-    /// A startup probe: it asks until it gets 200.
-    StartupProbe,
-    /// `wait`: it asks before it waits, and again when it lets the workload start.
-    Wait,
-}
+/// The answer of `/-/startup` when the last poll succeeded: then no outage is open, and what starts now is no suspect.
+pub const STARTUP_OK: &str = "ok\n";
 
-/// The `User-Agent` of `wait`.
-pub const WAIT_USER_AGENT: &str = "imds-exporter-wait";
-
-impl StartGate {
-    fn asking(headers: &HeaderMap) -> Option<Self> {
-        let agent = headers.get(USER_AGENT)?.to_str().ok()?;
-        match agent {
-            WAIT_USER_AGENT => Some(Self::Wait),
-            _ if agent.starts_with("kube-probe/") => Some(Self::StartupProbe),
-            _ => None,
+fn startup(state: &State) -> Response {
+    if state.declared().shadowed.is_some() {
+        // A workload that does not ask IMDS must not wait for it.
+        return text(StatusCode::OK, STARTUP_OK);
+    }
+    let failing = state.failing().map(|streak| streak.failure.kind.label());
+    match (state.resolved_in_boot(), failing, state.last_outcome()) {
+        (true, None, Some(_)) => text(StatusCode::OK, STARTUP_OK),
+        (true, None, None) => text(StatusCode::OK, "ok, but no poll of this run has ended yet\n"),
+        (true, Some(kind), _) => text(StatusCode::OK, format!("ok, but the last poll failed: {kind}\n")),
+        (false, kind, _) => {
+            let kind = kind.unwrap_or("no poll has ended yet");
+            text(StatusCode::SERVICE_UNAVAILABLE, format!("credentials never resolved: {kind}\n"))
         }
     }
 }
 
-fn clients(suspects: Option<Vec<SuspectProcess>>) -> Response {
+/// The suspects, or those whose program has the name in `?command=NAME`.
+fn clients(suspects: Option<Vec<SuspectProcess>>, query: Option<&str>) -> Response {
     let Some(suspects) = suspects else {
         return text(StatusCode::OK, "watching is off: set IMDS_EXPORTER_WATCH_PROCESSES\n");
     };
-    let line = |suspect: &SuspectProcess| {
-        let SuspectProcess { pid, command, started_at, outage, .. } = suspect;
-        let (start, end) = (outage.start, outage.end);
-        format!("suspect: pid {pid} ({command}) started at {started_at:.0} in the outage from {start:.0} to {end:.0}\n")
-    };
-    let list: String = suspects.iter().map(line).collect();
-    probe(suspects.is_empty(), "no suspect process\n", list)
+    let command = query.into_iter().flat_map(|query| query.split('&')).find_map(|pair| pair.strip_prefix("command="));
+    let asked = |suspect: &&SuspectProcess| command.is_none_or(|command| suspect.command == command);
+    let lines: Vec<_> = suspects.iter().filter(asked).map(line).collect();
+    probe(lines.is_empty(), "no suspect process\n", lines.concat())
+}
+
+fn line(suspect: &SuspectProcess) -> String {
+    let SuspectProcess { pid, command, started_at, outage, owner, .. } = suspect;
+    let (start, end, remedy) = (outage.start, outage.end, owner.remedy());
+    format!(
+        "suspect: pid {pid} ({command}) started at {started_at:.0} in the outage from {start:.0} to {end:.0}: {remedy}\n"
+    )
 }
 
 fn probe(is_well: bool, yes: &'static str, no: String) -> Response {
@@ -157,7 +163,7 @@ fn text(status: StatusCode, body: impl IntoResponse) -> Response {
 }
 
 /// A page loads nothing from elsewhere, and sends requests to this exporter only.
-fn html(page: String) -> Response {
+fn html(page: impl Into<Body>) -> Response {
     const POLICY: HeaderValue = HeaderValue::from_static(
         "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'; img-src data:; \
          base-uri 'none'; form-action 'none'; frame-ancestors 'none'",

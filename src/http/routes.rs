@@ -23,10 +23,10 @@ pub enum Route {
     /// 200 once the first poll ended, whatever its result; 503 before.
     #[strum(serialize = "/-/ready")]
     Ready,
-    /// 503 until credentials were resolved once, then 200 permanently. A platform that gets 503 holds the workload back: `at_start` then counts from the first 200.
+    /// 503 until credentials were resolved once in this boot of the machine, also by an earlier run that the state file knows of; then 200 permanently, and where the SDKs do not ask IMDS at all: for a `startupProbe` that holds the workload back.
     #[strum(serialize = "/-/startup")]
     Startup,
-    /// 503 with the list while suspect processes run, else 200.
+    /// 503 with the list while suspect processes run, else 200; `?command=NAME` asks for one program only.
     #[strum(serialize = "/-/clients")]
     Clients,
 }

@@ -2,14 +2,23 @@
 //!
 //! Owns its layout; the texts are those of `runbook`.
 
+use std::sync::LazyLock;
+
+use axum::body::Bytes;
 use maud::{Markup, html};
 
 use super::document::Page;
 use super::text::rich;
 use crate::runbook::{INTRODUCTION, Part, Section, TITLE, chapters};
 
+/// The page as bytes that are made once: it never changes.
+pub(super) fn bytes() -> Bytes {
+    static PAGE: LazyLock<Bytes> = LazyLock::new(|| render().into());
+    PAGE.clone()
+}
+
 /// The page as a document.
-pub(super) fn render() -> String {
+fn render() -> String {
     let chapters = chapters();
     Page {
         title: "Runbook".to_owned(),

@@ -9,10 +9,11 @@ use crate::domain::outage::Window;
 use crate::domain::poll_history::Poll;
 use crate::domain::sdk::{Created, SDKS};
 use crate::domain::state::{FailureStreak, State};
-use crate::domain::{Failure, Kind, Outcome, Step};
+use crate::domain::workload::Workload;
+use crate::domain::{Failure, Kind, Outcome, Shadow, Step};
 use crate::metrics::Build;
 use crate::runbook::{Explanation, explanation};
-use crate::workload::SuspectProcess;
+use crate::workload::{SuspectProcess, Watched};
 
 /// What `/api/v1/status` returns. Absent values are null.
 #[derive(Clone, Debug, Serialize)]
@@ -51,8 +52,22 @@ pub struct Status {
     pub outage_since: Option<Timestamp>,
     /// Outages that are over, oldest first.
     pub outages: Vec<Window>,
+    /// Which workload is declared to start with the exporter.
+    pub workload: &'static str,
+    /// When the declared workload started; null if none is declared, or that is not known.
+    pub workload_started_at: Option<Timestamp>,
+    /// What the SDKs' default chain finds before it would ask IMDS; then nothing is said of clients.
+    pub chain_shadowed: Option<Shadow>,
+    /// The proxy variable through which the SDKs would ask IMDS.
+    pub imds_through_proxy: Option<&'static str>,
+    /// Why the token request fails, while credentials resolve by IMDSv1 only.
+    pub v1_fallback: Option<Kind>,
     /// Watched processes that started in an outage that is over; null if processes are not watched.
     pub suspects: Option<Vec<SuspectProcess>>,
+    /// Number of watched processes; null if processes are not watched.
+    pub watched_processes: Option<usize>,
+    /// Whether any process can be seen but the exporter itself; null if processes are not watched.
+    pub sees_other_processes: Option<bool>,
     /// The polls of the last hour, oldest first: for the page.
     #[serde(skip)]
     pub history: Vec<Poll>,
@@ -101,13 +116,31 @@ pub struct ClientStatus {
     pub usable: Option<bool>,
 }
 
+/// What the status needs to know beside the state.
+#[derive(Clone, Debug)]
+pub struct Facts<'a> {
+    /// The latest look at the processes, if processes are watched.
+    pub watched: Option<Watched>,
+    /// The address of IMDS.
+    pub endpoint: &'a str,
+    /// The proxy variable through which the SDKs would ask IMDS.
+    pub imds_through_proxy: Option<&'static str>,
+    /// The time.
+    pub now: Timestamp,
+}
+
 impl Status {
-    /// The status at `now`.
+    /// The status at a time.
     #[must_use]
-    pub fn new(state: &State, suspects: Option<Vec<SuspectProcess>>, endpoint: &str, now: Timestamp) -> Self {
+    pub fn new(state: &State, facts: Facts<'_>) -> Self {
+        let Facts { watched, endpoint, imds_through_proxy, now } = facts;
+        let declared = state.declared();
         let credential = state.credential();
         let clients = SDKS.iter().enumerate().flat_map(|(index, sdk)| {
-            Created::VARIANTS.iter().map(move |created| ClientStatus {
+            let shown = Created::VARIANTS
+                .iter()
+                .filter(move |created| **created != Created::AtStart || declared.workload != Workload::Independent);
+            shown.map(move |created| ClientStatus {
                 sdk: sdk.label,
                 created: created.label(),
                 meaning: created.meaning(),
@@ -132,7 +165,14 @@ impl Status {
             clients_stuck: state.clients_stuck(now),
             outage_since: state.outages().open(),
             outages: state.outages().ended().copied().collect(),
-            suspects,
+            workload: declared.workload.into(),
+            workload_started_at: state.workload_clients().started_at(),
+            chain_shadowed: declared.shadowed,
+            imds_through_proxy,
+            v1_fallback: state.v1_fallback(),
+            watched_processes: watched.as_ref().map(|watched| watched.processes),
+            sees_other_processes: watched.as_ref().map(|watched| watched.sees_others),
+            suspects: watched.map(|watched| watched.suspects),
             history: state.history().polls().copied().collect(),
         }
     }

@@ -1,18 +1,21 @@
-//! The IMDS client: one resolution of the role's credentials, as an AWS SDK makes it.
+//! The IMDS client: one resolution of the role's credentials, as botocore makes it.
 //!
-//! Owns the order of the requests. Keeps nothing but the session token.
+//! Three requests at every poll: session token (`PUT`), role list, credential document. A token request that fails in any
+//! way but a 400 is followed by requests without a token, unless IMDSv1 is disabled. Owns the order of the requests; keeps
+//! no secret from one poll to the next.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use reqwest::Method;
-use reqwest::header::{HeaderName, HeaderValue};
+use jiff::SignedDuration;
+use tokio::time::Instant;
 
 use super::document::{parse_document, parse_profile_info};
 use super::endpoint::Endpoint;
-use super::session_token::{Session, SessionToken, TOKEN_HEADER, TOKEN_TTL, TTL_HEADER};
+use super::session_token::SessionToken;
 use super::status::{interceptor, status_kind};
-use super::transport::{Response, Transport, TransportError};
+use super::transport::{Response, Transport, TransportError, within};
 use crate::domain::{Credential, Failure, Kind, Request, RequestRecord, Resolution, RoleName, Source, Step};
 use crate::platform::clock::{Clock, monotonic};
 
@@ -24,6 +27,16 @@ const INFO_PATH: &str = "latest/meta-data/iam/info";
 /// teams.
 const MADE_UP_TOKEN: &str = "imds-exporter-probes-for-the-hop-limit";
 
+/// How long a refused request without a token is not repeated while the token request fails in the same way: `CloudWatch`
+/// counts each of them.
+const V1_PAUSE: Duration = Duration::from_mins(5);
+
+/// In time-outs: an answer to the token request that comes within this was slow, not lost.
+const LATE_ANSWER: f64 = 2.5;
+
+/// In time-outs: an answer that takes longer than this is not fast enough to prove that only the token's is lost.
+const FAST_ANSWER: f64 = 0.5;
+
 /// How to reach IMDS.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -33,21 +46,47 @@ pub struct Options {
     pub timeout: Duration,
     /// `AWS_EC2_METADATA_DISABLED`: nothing is sent.
     pub disabled: bool,
+    /// `AWS_EC2_METADATA_V1_DISABLED`: nothing is sent without a session token.
+    pub v1_disabled: bool,
 }
 
 /// The IMDS client.
 pub struct Imds {
     transport: Transport,
     disabled: bool,
-    session: Option<Session>,
+    v1_disabled: bool,
+    /// How the last token request ended; `None` before the first.
+    last_token: Option<Result<(), Kind>>,
+    v1_refused: Option<V1Refused>,
+}
+
+/// A request without a token that IMDS refused.
+struct V1Refused {
+    /// How the token request had failed.
+    token_failure: Kind,
+    at: Instant,
 }
 
 /// What a resolution has recorded so far.
 #[derive(Default)]
 struct Trace {
     requests: Vec<RequestRecord>,
-    clock_skew: Option<jiff::SignedDuration>,
-    tokens_obtained: u32,
+    clock_skew: Option<SignedDuration>,
+    v1_fallback: Option<Kind>,
+}
+
+impl Trace {
+    fn record(&mut self, request: Request, began: Instant, result: &Result<Response, TransportError>) {
+        let response = result.as_ref().ok();
+        let status = status_of(result);
+        self.requests.push(RequestRecord { request, duration: monotonic() - began, status });
+        self.clock_skew = response.and_then(|response| response.clock_skew).or(self.clock_skew);
+    }
+}
+
+/// The status of the answer, whatever came of its body.
+fn status_of(result: &Result<Response, TransportError>) -> Option<u16> {
+    result.as_ref().map_or_else(|error| error.status, |response| Some(response.status))
 }
 
 /// Why a resolution failed.
@@ -68,39 +107,159 @@ impl ResolveError {
     }
 }
 
+/// How a token request ended that brought no token.
+struct TokenFailure {
+    error: ResolveError,
+    /// The role list, if a request without a token was answered by it.
+    v1_role_list: Option<Response>,
+}
+
+impl From<ResolveError> for TokenFailure {
+    fn from(error: ResolveError) -> Self {
+        Self { error, v1_role_list: None }
+    }
+}
+
 impl Imds {
-    /// A client without a session token.
+    /// A client that has sent nothing yet.
     ///
     /// # Errors
     /// When the HTTP client cannot be built, which needs a broken system.
     pub fn new(options: Options, clock: Arc<dyn Clock>) -> Result<Self, reqwest::Error> {
-        let transport = Transport::new(options.endpoint, options.timeout, clock)?;
-        Ok(Self { transport, disabled: options.disabled, session: None })
+        let Options { endpoint, timeout, disabled, v1_disabled } = options;
+        let transport = Transport::new(endpoint, timeout, clock)?;
+        Ok(Self { transport, disabled, v1_disabled, last_token: None, v1_refused: None })
     }
 
     async fn attempt(&mut self, trace: &mut Trace) -> Result<Credential, ResolveError> {
         if self.disabled {
             return Err(ResolveError::new(Kind::DisabledByEnvironment, Step::Token));
         }
-        let role = self.role(trace).await?;
-        self.credentials(role, trace).await
+        let token = self.token(trace).await;
+        self.last_token = Some(token.as_ref().map(|_| ()).map_err(|failed| failed.error.failure.kind));
+        let (token, role_list) = match token {
+            Ok(token) => {
+                self.v1_refused = None;
+                let role_list = self.get(Request::Role, ROLES_PATH, Some(&token), Step::Role, trace).await?;
+                (Some(token), role_list)
+            }
+            Err(TokenFailure { error, v1_role_list: Some(role_list) }) => {
+                trace.v1_fallback = Some(error.failure.kind);
+                (None, role_list)
+            }
+            Err(TokenFailure { error, v1_role_list: None }) => return Err(error),
+        };
+        let role = self.role(role_list, token.as_ref(), trace).await?;
+        self.credentials(role, token.as_ref(), trace).await
     }
 
-    async fn role(&mut self, trace: &mut Trace) -> Result<RoleName, ResolveError> {
-        let response = self.get(Request::Role, ROLES_PATH, Step::Role, trace).await?;
-        let name = match response.status {
+    async fn token(&mut self, trace: &mut Trace) -> Result<SessionToken, TokenFailure> {
+        let began = monotonic();
+        let timeout = self.transport.timeout();
+        let mut put = pin!(self.transport.clone().put_token(TOKEN_PATH, timeout.mul_f64(LATE_ANSWER)));
+        let in_time = within(timeout, put.as_mut()).await;
+        let lost = in_time.is_none();
+        let result = in_time.unwrap_or_else(|| Err(TransportError::timed_out()));
+        trace.record(Request::Token, began, &result);
+        // After a 400, botocore gives up; whatever comes with a 200, it takes for a token.
+        let final_answer = matches!(status_of(&result), Some(200 | 400));
+        let mut error = match result {
+            Ok(response) if response.status == 200 => match SessionToken::parse(&response.body) {
+                Some(token) => return Ok(token),
+                None => ResolveError::new(Kind::InvalidResponse, Step::Token),
+            },
+            Ok(response) => {
+                let kind = interceptor(response.status, response.via)
+                    .unwrap_or_else(|| status_kind(Step::Token, response.status));
+                ResolveError::new(kind, Step::Token)
+            }
+            Err(error) => ResolveError::transport(error, Step::Token),
+        };
+        let mut v1_role_list = None;
+        let mut answered_fast = false;
+        if !final_answer && self.may_use_v1(error.failure.kind) {
+            let began = monotonic();
+            let result = self.transport.get(ROLES_PATH, None).await;
+            trace.record(Request::RoleWithoutToken, began, &result);
+            answered_fast = result.is_ok() && self.is_fast(began);
+            v1_role_list = self.v1_answer(error.failure.kind, result);
+        } else if lost {
+            let began = monotonic();
+            let result = self.transport.get(ROLES_PATH, Some(&SessionToken::made_up(MADE_UP_TOKEN))).await;
+            trace.record(Request::HopLimitProbe, began, &result);
+            answered_fast = result.is_ok() && self.is_fast(began);
+        }
+        if lost && answered_fast && self.only_the_answer_is_lost(began, put).await {
+            error = ResolveError::new(Kind::HopLimit, Step::Token);
+        }
+        Err(TokenFailure { error, v1_role_list })
+    }
+
+    fn is_fast(&self, began: Instant) -> bool {
+        monotonic() - began <= self.transport.timeout().mul_f64(FAST_ANSWER)
+    }
+
+    /// Whether the answer to a token request that timed out never comes, although another request is answered fast.
+    ///
+    /// A token request that worked at the last poll went the same way, so that a slow IMDS is more likely; a verdict of the
+    /// last poll needs no second wait.
+    async fn only_the_answer_is_lost(
+        &self,
+        began: Instant,
+        put: std::pin::Pin<&mut impl Future<Output = Result<Response, TransportError>>>,
+    ) -> bool {
+        match self.last_token {
+            Some(Ok(())) => false,
+            Some(Err(Kind::HopLimit)) => true,
+            None | Some(Err(_)) => {
+                let late = self.transport.timeout().mul_f64(LATE_ANSWER);
+                let answer = within(late.saturating_sub(monotonic() - began), put).await;
+                !matches!(answer, Some(Ok(_)))
+            }
+        }
+    }
+
+    fn may_use_v1(&self, token_failure: Kind) -> bool {
+        let refused_lately = self
+            .v1_refused
+            .as_ref()
+            .is_some_and(|refused| refused.token_failure == token_failure && monotonic() - refused.at < V1_PAUSE);
+        !self.v1_disabled && !refused_lately
+    }
+
+    /// The role list, if IMDS answers requests without a token.
+    fn v1_answer(&mut self, token_failure: Kind, result: Result<Response, TransportError>) -> Option<Response> {
+        let never_sent = |kind| matches!(kind, Kind::ConnectRefused | Kind::ConnectTimeout | Kind::NetworkUnreachable);
+        match result {
+            Ok(response) if matches!(response.status, 200 | 404) => {
+                self.v1_refused = None;
+                return Some(response);
+            }
+            Err(error) if never_sent(error.kind) => self.v1_refused = None,
+            Ok(_) | Err(_) => self.v1_refused = Some(V1Refused { token_failure, at: monotonic() }),
+        }
+        None
+    }
+
+    async fn role(
+        &self,
+        role_list: Response,
+        token: Option<&SessionToken>,
+        trace: &mut Trace,
+    ) -> Result<RoleName, ResolveError> {
+        let name = match role_list.status {
             404 => "",
-            200 => response.text().and_then(|text| text.lines().next()).map_or("", str::trim),
+            200 => role_list.text().and_then(|text| text.lines().next()).map_or("", str::trim),
             status => return Err(ResolveError::new(status_kind(Step::Role, status), Step::Role)),
         };
         if name.is_empty() {
-            return Err(self.why_no_role(trace).await);
+            return Err(self.why_no_role(token, trace).await);
         }
         RoleName::try_from(name.to_owned()).map_err(|_| ResolveError::new(Kind::InvalidResponse, Step::Role))
     }
 
-    async fn why_no_role(&mut self, trace: &mut Trace) -> ResolveError {
-        let info = match self.get(Request::ProfileInfo, INFO_PATH, Step::Role, trace).await {
+    async fn why_no_role(&self, token: Option<&SessionToken>, trace: &mut Trace) -> ResolveError {
+        let info = match self.get(Request::ProfileInfo, INFO_PATH, token, Step::Role, trace).await {
             Ok(info) => info,
             Err(error) => return error,
         };
@@ -112,10 +271,15 @@ impl Imds {
         ResolveError::new(kind, Step::Role)
     }
 
-    async fn credentials(&mut self, role: RoleName, trace: &mut Trace) -> Result<Credential, ResolveError> {
+    async fn credentials(
+        &self,
+        role: RoleName,
+        token: Option<&SessionToken>,
+        trace: &mut Trace,
+    ) -> Result<Credential, ResolveError> {
         let failure = |kind| ResolveError::new(kind, Step::Credentials);
         let path = format!("{ROLES_PATH}{role}");
-        let response = self.get(Request::Credentials, &path, Step::Credentials, trace).await?;
+        let response = self.get(Request::Credentials, &path, token, Step::Credentials, trace).await?;
         if response.status != 200 {
             return Err(failure(status_kind(Step::Credentials, response.status)));
         }
@@ -123,96 +287,24 @@ impl Imds {
         Ok(Credential { role, last_updated: document.last_updated, expiration: document.expiration })
     }
 
-    /// A GET with the session token. A 401 drops the token and asks once more, unless the token was obtained in this
-    /// attempt.
+    /// A GET that something other than IMDS, or a refusal of the token, makes a failure.
     async fn get(
-        &mut self,
+        &self,
         request: Request,
         path: &str,
+        token: Option<&SessionToken>,
         step: Step,
         trace: &mut Trace,
     ) -> Result<Response, ResolveError> {
-        loop {
-            let token = self.session_token(trace).await?;
-            let header = (HeaderName::from_static(TOKEN_HEADER), token);
-            let response = self.send(request, Method::GET, path, header, trace).await;
-            let response = response.map_err(|error| ResolveError::transport(error, step))?;
-            if let Some(kind) = interceptor(response.status, response.via) {
-                return Err(ResolveError::new(kind, step));
-            }
-            let fresh_token = trace.tokens_obtained > 0;
-            match response.status {
-                401 if fresh_token => {
-                    self.session = None;
-                    return Err(ResolveError::new(Kind::Unauthorized, step));
-                }
-                401 => self.session = None,
-                403 if !fresh_token => {
-                    // With an old token, IMDS as a whole may be forbidden by now: the PUT tells.
-                    self.session = None;
-                    self.session_token(trace).await?;
-                    return Ok(response);
-                }
-                _ => return Ok(response),
-            }
-        }
-    }
-
-    async fn session_token(&mut self, trace: &mut Trace) -> Result<HeaderValue, ResolveError> {
-        let usable = self.session.take().filter(|session| session.is_fresh(monotonic()));
-        let session = match usable {
-            Some(session) => session,
-            None => self.new_session(trace).await?,
-        };
-        let header = session.token().header();
-        self.session = Some(session);
-        Ok(header)
-    }
-
-    async fn new_session(&mut self, trace: &mut Trace) -> Result<Session, ResolveError> {
-        let failure = |kind| ResolveError::new(kind, Step::Token);
-        let header = (HeaderName::from_static(TTL_HEADER), HeaderValue::from(TOKEN_TTL.as_secs()));
-        let asked_at = monotonic();
-        let response = match self.send(Request::Token, Method::PUT, TOKEN_PATH, header, trace).await {
-            Ok(response) => response,
-            Err(error) if error.kind == Kind::ReadTimeout && self.only_put_is_lost(trace).await => {
-                return Err(failure(Kind::HopLimit));
-            }
-            Err(error) => return Err(ResolveError::transport(error, Step::Token)),
-        };
-        if let Some(kind) = interceptor(response.status, response.via) {
-            return Err(failure(kind));
-        }
-        if response.status != 200 {
-            return Err(failure(status_kind(Step::Token, response.status)));
-        }
-        let token = SessionToken::parse(&response.body).ok_or_else(|| failure(Kind::InvalidResponse))?;
-        trace.tokens_obtained += 1;
-        Ok(Session::new(token, response.token_ttl, asked_at))
-    }
-
-    /// Any response to a GET, 401 included, proves that IMDS is reachable.
-    async fn only_put_is_lost(&mut self, trace: &mut Trace) -> bool {
-        let header = (HeaderName::from_static(TOKEN_HEADER), HeaderValue::from_static(MADE_UP_TOKEN));
-        self.send(Request::HopLimitProbe, Method::GET, ROLES_PATH, header, trace).await.is_ok()
-    }
-
-    async fn send(
-        &mut self,
-        request: Request,
-        method: Method,
-        path: &str,
-        header: (HeaderName, HeaderValue),
-        trace: &mut Trace,
-    ) -> Result<Response, TransportError> {
         let began = monotonic();
-        let result = self.transport.send(method, path, header).await;
-        let status = result.as_ref().ok().map(|response| response.status);
-        trace.requests.push(RequestRecord { request, duration: began.elapsed(), status });
-        if let Some(skew) = result.as_ref().ok().and_then(|response| response.clock_skew) {
-            trace.clock_skew = Some(skew);
+        let result = self.transport.get(path, token).await;
+        trace.record(request, began, &result);
+        let response = result.map_err(|error| ResolveError::transport(error, step))?;
+        match interceptor(response.status, response.via) {
+            Some(kind) => Err(ResolveError::new(kind, step)),
+            None if response.status == 401 => Err(ResolveError::new(Kind::Unauthorized, step)),
+            None => Ok(response),
         }
-        result
     }
 }
 
@@ -223,12 +315,7 @@ impl Source for Imds {
             Ok(credential) => (Ok(credential), None),
             Err(error) => (Err(error.failure), error.cause),
         };
-        Resolution {
-            outcome,
-            requests: trace.requests,
-            clock_skew: trace.clock_skew,
-            tokens_obtained: trace.tokens_obtained,
-            cause,
-        }
+        let v1_fallback = trace.v1_fallback.filter(|_| outcome.is_ok());
+        Resolution { outcome, requests: trace.requests, clock_skew: trace.clock_skew, v1_fallback, cause }
     }
 }

@@ -44,6 +44,13 @@ impl Endpoint {
         self.0.as_str().trim_end_matches('/')
     }
 
+    /// The host, with brackets around an IPv6 address, and the port if it is not that of HTTP.
+    #[must_use]
+    pub fn authority(&self) -> String {
+        let host = self.0.host_str().unwrap_or_default();
+        self.0.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
+    }
+
     pub(super) fn join(&self, path: &str) -> Url {
         let mut url = self.0.clone();
         url.set_path(&format!("{}{path}", self.0.path()));
@@ -69,6 +76,13 @@ mod tests {
             ["", "169.254.169.254", "https://169.254.169.254", "http://", "http://u:p@h", "http://h/?q", "file:///x"]
         {
             assert!(Endpoint::parse(text).is_err(), "{text}");
+        }
+        for (text, authority) in [
+            ("http://169.254.169.254:80/", "169.254.169.254"),
+            ("http://127.0.0.1:1338", "127.0.0.1:1338"),
+            (IPV6_ENDPOINT, "[fd00:ec2::254]"),
+        ] {
+            assert_eq!(Endpoint::parse(text).expect("a valid endpoint").authority(), authority);
         }
         let endpoint = Endpoint::parse("http://proxy.local/imds").expect("a valid endpoint");
         assert_eq!(endpoint.join("latest/x").as_str(), "http://proxy.local/imds/latest/x");

@@ -15,7 +15,7 @@ use std::time::Duration;
 pub use client::{Imds, Options};
 pub use document::{Document, parse_document, parse_profile_info};
 pub use endpoint::{Endpoint, IPV4_ENDPOINT, IPV6_ENDPOINT};
-pub use session_token::{Session, SessionToken};
+pub use session_token::SessionToken;
 
 /// The time-out of every SDK, for a connection and for an answer.
 pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(1);

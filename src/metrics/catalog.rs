@@ -1,6 +1,8 @@
 //! Every metric: name, type, labels and HELP. Registration, the reference and the checks of rules and dashboards are
 //! derived from it.
 
+#![allow(clippy::doc_markdown, reason = "HELP texts are no Markdown")]
+
 use strum::IntoStaticStr;
 
 /// The metric types of the text format that are in use.
@@ -91,19 +93,23 @@ catalog! {
     OUTAGES = "imds_outages_total", Counter, [],
         "Number of outages that began; an outage is one or more failed polls in a row.";
     OUTAGE_LAST_START = "imds_outage_last_start_timestamp_seconds", Gauge, [],
-        "Start of the last outage that is over: the last successful poll before it.";
+        "Start of the last outage that is over: the last successful poll before it, or the start of the exporter.";
     OUTAGE_LAST_END = "imds_outage_last_end_timestamp_seconds", Gauge, [],
-        "End of the last outage that is over: the first successful poll after it.";
+        "End of the last outage that is over: the first successful poll after it, or the end of the boot.";
     CLIENT_USABLE = "imds_client_usable", Gauge, ["sdk", "created"],
-        "Whether an SDK client that was created at that time would have credentials to sign with, derived from the history of polls.";
+        "Whether an SDK client that was created at that time would have credentials to sign with, derived from the history of polls; absent where this is unknown, where no workload is declared (at_start), and where the SDKs do not ask IMDS.";
+    WATCHED_PROCESSES = "imds_watched_processes", Gauge, [],
+        "Number of processes that match IMDS_EXPORTER_WATCH_PROCESSES and can be seen; 0 for long means that the pattern or the PID namespace is wrong; absent if watching is disabled.";
     SUSPECT_PROCESSES = "imds_suspect_processes", Gauge, [],
         "Number of watched processes that started during an outage that is over: a suspicion, never a proof; absent if watching is disabled.";
-    SUSPECT_START_TIME = "imds_suspect_process_start_time_seconds", Gauge, ["pid", "command"],
-        "Start time of the suspect processes; at most 16, the longest-running first.";
+    SUSPECT_START_TIME = "imds_suspect_process_start_time_seconds", Gauge, ["pid", "command", "unit", "container_id", "pod_uid"],
+        "Start time of the suspect processes; at most 16, the longest-running first. unit, container_id and pod_uid are empty where they do not apply.";
     CLOCK_SKEW = "imds_clock_skew_seconds", Gauge, [],
         "Date header of IMDS minus the local clock; the header has whole seconds; absent without the header.";
-    TOKEN_RENEWALS = "imds_token_renewals_total", Counter, [],
-        "Number of IMDSv2 session tokens obtained.";
+    CHAIN_SHADOWED = "imds_chain_shadowed", Gauge, ["by"],
+        "1 if the default chain of the SDKs finds credentials in the environment of the exporter before it would ask IMDS: then nothing is said of clients; absent otherwise.";
+    V1_FALLBACK_ACTIVE = "imds_v1_fallback_active", Gauge, ["kind"],
+        "1 while credentials resolve only because IMDSv1 answers; kind is why the token request fails; absent otherwise.";
     BUILD_INFO = "imds_exporter_build_info", Gauge, ["version", "revision", "rustversion"],
         "Version, revision and Rust version of this build.";
 }

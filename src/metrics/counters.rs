@@ -20,7 +20,6 @@ pub(super) struct Counters {
     failures: Vec<(Kind, IntCounter)>,
     rotations: IntCounter,
     role_changes: IntCounter,
-    token_renewals: IntCounter,
     outages: IntCounter,
     fetch_duration: Vec<(Outcome, Histogram)>,
     request_duration: Vec<(Step, Histogram)>,
@@ -44,7 +43,6 @@ impl Counters {
             fetches: counter(&registry, catalog::FETCHES),
             rotations: counter(&registry, catalog::ROTATIONS),
             role_changes: counter(&registry, catalog::ROLE_CHANGES),
-            token_renewals: counter(&registry, catalog::TOKEN_RENEWALS),
             outages: counter(&registry, catalog::OUTAGES),
             failures: children(|kind: Kind| failures.with_label_values(&[kind.label()])),
             fetch_duration: children(|outcome: Outcome| fetch_duration.with_label_values(&[outcome.label()])),
@@ -66,7 +64,6 @@ impl Counters {
                 of(&self.request_duration, step).observe(request_record.duration.as_secs_f64());
             }
         }
-        self.token_renewals.inc_by(u64::from(resolution.tokens_obtained));
         self.rotations.inc_by(u64::from(report.change.rotated));
         self.role_changes.inc_by(u64::from(report.change.former_role.is_some()));
         self.outages.inc_by(u64::from(report.change.outage_began));

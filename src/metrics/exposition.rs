@@ -14,7 +14,7 @@ use super::counters::Counters;
 use super::gauges;
 use crate::domain::RoleName;
 use crate::domain::state::{Report, State};
-use crate::workload::SuspectProcess;
+use crate::workload::Watched;
 
 /// The Content-Type of an exposition.
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -53,16 +53,16 @@ impl Metrics {
     }
 
     /// Renders what changes only with a poll, so that no scrape has to.
-    pub fn prepare(&self, state: &State, suspects: Option<&[SuspectProcess]>) {
-        *self.rendered_at_poll() = Some(self.render_at_poll(state, suspects));
+    pub fn prepare(&self, state: &State, watched: Option<&Watched>) {
+        *self.rendered_at_poll() = Some(self.render_at_poll(state, watched));
     }
 
-    /// The exposition at `at`. `suspects` is `None` if processes are not watched.
+    /// The exposition at `at`. `watched` is `None` if processes are not watched.
     #[must_use]
-    pub fn render(&self, state: &State, suspects: Option<&[SuspectProcess]>, at: Timestamp) -> String {
+    pub fn render(&self, state: &State, watched: Option<&Watched>, at: Timestamp) -> String {
         let at_scrape = at_scrape::families(state, at);
         let mut rendered = self.rendered_at_poll();
-        let at_poll = rendered.get_or_insert_with(|| self.render_at_poll(state, suspects));
+        let at_poll = rendered.get_or_insert_with(|| self.render_at_poll(state, watched));
         [at_poll, at_scrape.as_str()].concat()
     }
 
@@ -70,9 +70,9 @@ impl Metrics {
         self.rendered_at_poll.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn render_at_poll(&self, state: &State, suspects: Option<&[SuspectProcess]>) -> String {
+    fn render_at_poll(&self, state: &State, watched: Option<&Watched>) -> String {
         let mut families = self.counters.gather();
-        families.extend(gauges::families(state, self.options.expected_role.as_ref(), suspects));
+        families.extend(gauges::families(state, self.options.expected_role.as_ref(), watched));
         families.sort_by(|a, b| a.name().cmp(b.name()));
         TextEncoder::new().encode_to_string(&families).expect("no family is empty, and a String takes all")
     }

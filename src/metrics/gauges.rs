@@ -7,13 +7,13 @@ use super::catalog::{self, SUSPECT_SERIES, Spec};
 use crate::domain::state::State;
 use crate::domain::{Outcome, RoleName};
 use crate::platform::clock::unix_seconds;
-use crate::workload::SuspectProcess;
+use crate::workload::{Owner, Watched};
 
 /// The families after a poll.
 pub(super) fn families(
     state: &State,
     expected_role: Option<&RoleName>,
-    suspects: Option<&[SuspectProcess]>,
+    watched: Option<&Watched>,
 ) -> Vec<MetricFamily> {
     let seconds = |at: Option<Timestamp>| at.map(unix_seconds);
     let credential = state.credential();
@@ -33,17 +33,23 @@ pub(super) fn families(
         single(catalog::OUTAGE_LAST_START, seconds(last_outage.map(|window| window.start))),
         single(catalog::OUTAGE_LAST_END, seconds(last_outage.map(|window| window.end))),
         single(catalog::CLOCK_SKEW, state.clock_skew().map(|skew| skew.as_secs_f64())),
-        single(catalog::SUSPECT_PROCESSES, suspects.map(|suspects| suspects.len() as f64)),
+        single(catalog::WATCHED_PROCESSES, watched.map(|watched| watched.processes as f64)),
+        single(catalog::SUSPECT_PROCESSES, watched.map(|watched| watched.suspects.len() as f64)),
     ];
     families.extend(credential.map(|credential| family(catalog::ROLE_INFO, [(&[credential.role.as_str()][..], 1.0)])));
     families.extend(failing.map(|streak| {
         family(catalog::FAILURE_ACTIVE, [(&[streak.failure.kind.label(), streak.failure.step.label()][..], 1.0)])
     }));
-    let shown = suspects.unwrap_or_default().iter().take(SUSPECT_SERIES);
-    let shown = shown.map(|suspect| (suspect.pid.to_string(), suspect));
-    let series: Vec<_> = shown
-        .map(|(pid, suspect)| {
-            metric(catalog::SUSPECT_START_TIME, &[&pid, &suspect.command], unix_seconds(suspect.started_at))
+    families.extend(state.v1_fallback().map(|kind| family(catalog::V1_FALLBACK_ACTIVE, [(&[kind.label()][..], 1.0)])));
+    let shadowed = state.declared().shadowed;
+    families.extend(shadowed.map(|by| family(catalog::CHAIN_SHADOWED, [(&[by.label()][..], 1.0)])));
+    let suspects = watched.map_or(&[][..], |watched| &watched.suspects).iter().take(SUSPECT_SERIES);
+    let series: Vec<_> = suspects
+        .map(|suspect| {
+            let Owner { unit, container_id, pod_uid } = &suspect.owner;
+            let pid = suspect.pid.to_string();
+            let labels = [&pid, &suspect.command, unit, container_id, pod_uid].map(String::as_str);
+            metric(catalog::SUSPECT_START_TIME, &labels, unix_seconds(suspect.started_at))
         })
         .collect();
     families.push(family_of(catalog::SUSPECT_START_TIME, series));

@@ -4,6 +4,7 @@
 
 pub mod clock;
 pub mod heartbeat;
+pub mod listener;
 pub mod logging;
 pub mod state_file;
 pub mod systemd;

@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use jiff::{SignedDuration, Timestamp};
@@ -15,7 +16,9 @@ use tracing::{info, warn};
 
 use crate::domain::outage::{KEPT, Outages, Window};
 use crate::domain::sdk::{BoundCredentials, SDKS};
-use crate::domain::state::{RestoredState, State};
+use crate::domain::state::{RestoredInBoot, RestoredState, State};
+use crate::domain::workload::{Workload, WorkloadClients};
+use crate::domain::{Credential, RoleName};
 
 /// The largest file that is read, in bytes.
 const LARGEST: u64 = 64 * 1024;
@@ -23,7 +26,10 @@ const LARGEST: u64 = 64 * 1024;
 /// A clock that was set back by less than this is no reason to ignore the file.
 const FUTURE_ALLOWED: SignedDuration = SignedDuration::from_secs(60);
 
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
+
+/// While nothing else changes, the times of the last polls are saved this often.
+const TIMES_SAVED_EVERY: SignedDuration = SignedDuration::from_mins(1);
 
 /// The content of the file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -31,15 +37,40 @@ pub struct Saved {
     version: u32,
     /// Identifies the boot of the machine.
     boot_id: Option<String>,
+    /// When the last poll ended, or the exporter started.
+    last_attempt_at: Timestamp,
     /// The last success, or the exporter's start before any.
     last_success_at: Timestamp,
     /// Start of the present outage.
     outage_since: Option<Timestamp>,
     /// Outages that are over, oldest first.
     outages: Vec<Window>,
-    /// Per SDK, the expiration of what a client holds that was created when the exporter first started: null for no
-    /// credentials.
-    clients_at_start: BTreeMap<String, Option<Timestamp>>,
+    /// The last document, without its secrets.
+    document: Option<SavedDocument>,
+    role_attached: bool,
+    /// Credentials were resolved in this boot.
+    resolved: bool,
+    /// The clients of the declared workload; null where none is declared, and after an orderly stop.
+    workload: Option<SavedWorkload>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct SavedDocument {
+    role: RoleName,
+    last_updated: Option<Timestamp>,
+    expiration: Timestamp,
+}
+
+/// What is known of the declared workload.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct SavedWorkload {
+    /// When it created its clients; null if that was not seen.
+    started_at: Option<Timestamp>,
+    /// Whether it still waits for the first success.
+    waits: bool,
+    /// Per SDK, the expiration of what its client holds: null for no credentials, permanently. An SDK that is missing
+    /// asks again.
+    clients: BTreeMap<String, Option<Timestamp>>,
 }
 
 /// Why a state file cannot be used.
@@ -67,24 +98,59 @@ impl std::fmt::Display for Unusable {
 }
 
 impl Saved {
-    /// The part of a state that is saved.
+    /// The part of a state that is saved. After an orderly stop, the workload is forgotten: whoever restarts it restarts the
+    /// exporter too.
     #[must_use]
-    pub fn of(state: &State, boot_id: Option<&str>) -> Self {
-        let bound = SDKS.iter().zip(state.bound_since_start()).filter_map(|(sdk, bound)| {
-            let end = match bound? {
-                BoundCredentials::Nothing => None,
-                BoundCredentials::Until(end) => Some(end),
-            };
-            Some((sdk.label.to_owned(), end))
-        });
+    pub fn of(state: &State, boot_id: Option<&str>, orderly_stop: bool) -> Self {
+        let workload = match state.workload_clients() {
+            _ if orderly_stop => None,
+            WorkloadClients::NotDeclared => None,
+            // Until the first poll ended, a workload that starts with the exporter may have created its clients unseen.
+            WorkloadClients::NotCreated => Some(SavedWorkload {
+                started_at: None,
+                waits: state.declared().workload == Workload::StartsWhenReady,
+                clients: BTreeMap::new(),
+            }),
+            WorkloadClients::Unknown => {
+                Some(SavedWorkload { started_at: None, waits: false, clients: BTreeMap::new() })
+            }
+            WorkloadClients::Created { started_at, bound } => {
+                let clients = SDKS.iter().zip(bound).filter_map(|(sdk, bound)| {
+                    let end = match (*bound)? {
+                        BoundCredentials::Nothing => None,
+                        BoundCredentials::Until(end) => Some(end),
+                    };
+                    Some((sdk.label.to_owned(), end))
+                });
+                Some(SavedWorkload { started_at: Some(*started_at), waits: false, clients: clients.collect() })
+            }
+        };
+        let outages = state.outages();
         Self {
             version: VERSION,
             boot_id: boot_id.map(str::to_owned),
-            last_success_at: state.outages().last_success(),
-            outage_since: state.outages().open(),
-            outages: state.outages().ended().copied().collect(),
-            clients_at_start: bound.collect(),
+            last_attempt_at: state.last_attempt_at().unwrap_or(state.started_at()),
+            last_success_at: outages.last_success(),
+            outage_since: outages.open(),
+            outages: outages.ended().copied().collect(),
+            document: state.document().map(|Credential { role, last_updated, expiration }| SavedDocument {
+                role: role.clone(),
+                last_updated: *last_updated,
+                expiration: *expiration,
+            }),
+            role_attached: state.role_attached(),
+            resolved: state.resolved_in_boot(),
+            workload,
         }
+    }
+
+    /// Whether it is worth writing, after `before` was written: something other than the times that every poll moves has
+    /// changed, or these are a minute old.
+    #[must_use]
+    pub fn is_worth_writing_after(&self, before: &Self) -> bool {
+        let Self { last_attempt_at, last_success_at, .. } = *before;
+        Self { last_attempt_at, last_success_at, ..self.clone() } != *before
+            || last_attempt_at.duration_until(self.last_attempt_at) >= TIMES_SAVED_EVERY
     }
 
     /// Parses the content of a file.
@@ -97,21 +163,45 @@ impl Saved {
             return Err(Unusable::Malformed);
         }
         let last = saved.outages.iter().map(|window| window.end).chain(saved.outage_since);
-        if last.chain([saved.last_success_at]).any(|at| now.duration_until(at) > FUTURE_ALLOWED) {
+        if last.chain([saved.last_success_at, saved.last_attempt_at]).any(|at| now.duration_until(at) > FUTURE_ALLOWED)
+        {
             return Err(Unusable::FromTheFuture);
         }
         let outages = Outages::restored(saved.last_success_at, saved.outage_since, &saved.outages);
+        let outages = outages.ok_or(Unusable::Malformed)?;
         let same_boot = saved.boot_id.is_some() && saved.boot_id.as_deref() == boot_id;
-        let bound = SDKS.iter().map(|sdk| {
-            let bound = saved.clients_at_start.get(sdk.label)?;
-            Some(bound.map_or(BoundCredentials::Nothing, BoundCredentials::Until))
+        if !same_boot {
+            return Ok(RestoredState {
+                outages: outages.ended_with_boot(saved.last_attempt_at, now),
+                of_this_boot: None,
+            });
+        }
+        let document = saved.document.map(|SavedDocument { role, last_updated, expiration }| Credential {
+            role,
+            last_updated,
+            expiration,
         });
-        let mut bound_since_start = [None; SDKS.len()];
-        bound_since_start.iter_mut().zip(bound).for_each(|(place, bound)| *place = bound);
-        Ok(RestoredState {
-            outages: outages.ok_or(Unusable::Malformed)?,
-            bound_since_start: same_boot.then_some(bound_since_start),
-        })
+        let of_this_boot = RestoredInBoot {
+            document,
+            role_attached: saved.role_attached,
+            resolved: saved.resolved,
+            workload_clients: saved.workload.map(WorkloadClients::from),
+        };
+        Ok(RestoredState { outages, of_this_boot: Some(of_this_boot) })
+    }
+}
+
+impl From<SavedWorkload> for WorkloadClients {
+    fn from(saved: SavedWorkload) -> Self {
+        let Some(started_at) = saved.started_at else {
+            return if saved.waits { Self::NotCreated } else { Self::Unknown };
+        };
+        let mut bound = [None; SDKS.len()];
+        for (bound, sdk) in bound.iter_mut().zip(SDKS) {
+            *bound =
+                saved.clients.get(sdk.label).map(|end| end.map_or(BoundCredentials::Nothing, BoundCredentials::Until));
+        }
+        Self::Created { started_at, bound }
     }
 }
 
@@ -156,16 +246,22 @@ impl StateFile {
 
     fn read(&self, now: Timestamp) -> Result<Option<RestoredState>, Unusable> {
         let unreadable = |error: io::Error| Unusable::Unreadable(error.kind());
-        // Opening a pipe would block.
-        match fs::metadata(&self.path) {
+        // Opening a pipe would block; a link could lead anywhere.
+        let metadata = match fs::symlink_metadata(&self.path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(unreadable(error)),
             Ok(metadata) if metadata.is_dir() => return Err(Unusable::Unreadable(io::ErrorKind::IsADirectory)),
             Ok(metadata) if !metadata.is_file() => return Err(Unusable::Unreadable(io::ErrorKind::InvalidInput)),
-            Ok(_) => {}
+            Ok(metadata) => metadata,
+        };
+        let file = File::open(&self.path).map_err(unreadable)?;
+        let opened = file.metadata().map_err(unreadable)?;
+        if (opened.dev(), opened.ino()) != (metadata.dev(), metadata.ino()) {
+            // A link took its place meanwhile.
+            return Err(Unusable::Unreadable(io::ErrorKind::InvalidInput));
         }
         let mut content = Vec::new();
-        File::open(&self.path).and_then(|file| file.take(LARGEST + 1).read_to_end(&mut content)).map_err(unreadable)?;
+        file.take(LARGEST + 1).read_to_end(&mut content).map_err(unreadable)?;
         if content.len() as u64 > LARGEST {
             return Err(Unusable::TooLarge);
         }
@@ -174,35 +270,46 @@ impl StateFile {
 
     /// The part of `state` that is saved.
     #[must_use]
-    pub fn saved(&self, state: &State) -> Saved {
-        Saved::of(state, self.boot_id.as_deref())
+    pub fn saved(&self, state: &State, orderly_stop: bool) -> Saved {
+        Saved::of(state, self.boot_id.as_deref(), orderly_stop)
     }
 
-    fn write(&self, saved: &Saved) -> io::Result<()> {
-        let beside = beside(&self.path, "new");
-        let mut file = File::create(&beside)?;
+    /// Writes the file: to a new file beside it, which is on the disk before it replaces the former one.
+    ///
+    /// # Errors
+    /// When the file cannot be written; the former one stays.
+    pub fn write(&self, saved: &Saved) -> io::Result<()> {
+        let folder = self.path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let mut file = tempfile::Builder::new().prefix(".imds-exporter-").tempfile_in(folder)?;
         serde_json::to_writer_pretty(&mut file, saved)?;
         file.write_all(b"\n")?;
-        drop(file);
-        fs::rename(&beside, &self.path)
+        file.as_file().sync_all()?;
+        file.persist(&self.path).map_err(|error| error.error)?;
+        File::open(folder)?.sync_all()
     }
 
-    /// Writes the latest value, until the sender is dropped. A failure is reported once until writing works again.
+    /// Writes the latest value whenever it is worth it, until the sender is dropped. A failure is reported once until
+    /// writing works again.
     pub async fn keep(self, mut latest: watch::Receiver<Option<Saved>>) {
         let file = std::sync::Arc::new(self);
         let mut failing = false;
+        let mut written: Option<Saved> = None;
         while latest.changed().await.is_ok() {
             let Some(saved) = latest.borrow_and_update().clone() else { continue };
-            let writer = std::sync::Arc::clone(&file);
-            let written = tokio::task::spawn_blocking(move || writer.write(&saved)).await;
-            let written = written.unwrap_or_else(|_| Err(io::ErrorKind::Other.into()));
+            if written.as_ref().is_some_and(|written| !saved.is_worth_writing_after(written)) {
+                continue;
+            }
+            let (writer, content) = (std::sync::Arc::clone(&file), saved.clone());
+            let result = tokio::task::spawn_blocking(move || writer.write(&content)).await;
+            let result = result.unwrap_or_else(|_| Err(io::ErrorKind::Other.into()));
             let path = file.path.display();
-            match &written {
+            match &result {
                 Err(error) if !failing => warn!(%path, %error, "the state file cannot be written"),
                 Ok(()) if failing => info!(%path, "the state file is written again"),
                 _ => {}
             }
-            failing = written.is_err();
+            failing = result.is_err();
+            written = result.is_ok().then_some(saved);
         }
     }
 }

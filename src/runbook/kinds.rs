@@ -22,6 +22,8 @@ pub struct Explanation {
 
 const UNTIL_REFRESH: &str = "boto3 clients that are created now are bound to no credentials permanently. Existing clients work until 15 minutes before their credentials expire, up to six hours from now, and recover without a restart once this is fixed.";
 
+const UNTIL_REFRESH_OR_ERROR: &str = "boto3 clients that are created now are bound to no credentials permanently; if the token request is what fails, and AWS_EC2_METADATA_V1_DISABLED is true, creating them raises an error instead. Existing clients work until 15 minutes before their credentials expire, up to six hours from now, and recover without a restart once this is fixed.";
+
 const NETWORK_OWNER: &str = "To the owner of the machine's or the cluster's network, if the command shows nothing unusual, or if you cannot apply the fix yourself.";
 
 const AWS: &str = "To AWS if it lasts longer than 15 minutes and nothing on the machine explains it: include the instance id, the zone, the time and this kind.";
@@ -48,56 +50,56 @@ pub const fn explanation(kind: Kind) -> Explanation {
         },
         Kind::ConnectRefused => Explanation {
             cause: "Not an EC2 instance, a firewall rule that rejects connections, an IMDS proxy (kube2iam, kiam) that is down, or a wrong endpoint override.",
-            breaks: UNTIL_REFRESH,
+            breaks: UNTIL_REFRESH_OR_ERROR,
             confirm: "curl -m 2 -v http://169.254.169.254/ ; sudo iptables -t nat -S | grep 169.254",
             action: "Restart the IMDS proxy or fix the firewall rule; if there is neither, check AWS_EC2_METADATA_SERVICE_ENDPOINT.",
             escalate: NETWORK_OWNER,
         },
         Kind::ConnectTimeout => Explanation {
             cause: "A firewall or network policy that drops packets, a lost link-local route, a VPN that took over 169.254.0.0/16, or packets dropped at the interface's limit of 1024 a second for IMDS, DNS and NTP together.",
-            breaks: UNTIL_REFRESH,
+            breaks: UNTIL_REFRESH_OR_ERROR,
             confirm: "ip route get 169.254.169.254 ; ethtool -S eth0 | grep linklocal_allowance_exceeded",
             action: "Allow TCP port 80 to 169.254.169.254 for this network namespace; if the allowance counter grows, find the process that sends too many requests and slow it down.",
             escalate: NETWORK_OWNER,
         },
         Kind::NetworkUnreachable => Explanation {
             cause: "A missing link-local route, the IPv6 endpoint on an instance that has it disabled, a host name in the endpoint that does not resolve, or a local policy that forbids the connection.",
-            breaks: UNTIL_REFRESH,
+            breaks: UNTIL_REFRESH_OR_ERROR,
             confirm: "ip route get 169.254.169.254",
             action: "Restore the route, or go back to the IPv4 endpoint (AWS_EC2_METADATA_SERVICE_ENDPOINT_MODE).",
             escalate: NETWORK_OWNER,
         },
         Kind::ReadTimeout => Explanation {
             cause: "IMDS or a proxy in front of it is overloaded, or answers are dropped at the interface's packet limit.",
-            breaks: UNTIL_REFRESH,
+            breaks: UNTIL_REFRESH_OR_ERROR,
             confirm: "imds-exporter check ; ethtool -S eth0 | grep linklocal_allowance_exceeded",
             action: "Find the process that sends IMDS too many requests and slow it down; restart an IMDS proxy that hangs; if IMDS itself stays slow, stop and start the instance.",
             escalate: AWS,
         },
         Kind::HopLimit => Explanation {
             cause: "The instance's hop limit for token answers is too small: each container bridge on the way uses up one hop, and the default is 1.",
-            breaks: UNTIL_REFRESH,
+            breaks: UNTIL_REFRESH_OR_ERROR,
             confirm: "aws ec2 describe-instances --instance-ids ID --query 'Reservations[].Instances[].MetadataOptions'",
             action: "aws ec2 modify-instance-metadata-options --instance-id ID --http-put-response-hop-limit 2 (one more for each additional bridge); it takes effect immediately.",
             escalate: NETWORK_OWNER,
         },
         Kind::ConnectionClosed => Explanation {
             cause: "An IMDS proxy that is restarting, or a firewall that cuts established connections.",
-            breaks: UNTIL_REFRESH,
+            breaks: UNTIL_REFRESH_OR_ERROR,
             confirm: "imds-exporter check",
             action: "If it persists, look at the IMDS proxy's log, or at the firewall between this machine and IMDS.",
             escalate: NETWORK_OWNER,
         },
         Kind::InvalidResponse => Explanation {
             cause: "Something other than IMDS listens at the endpoint's address.",
-            breaks: UNTIL_REFRESH,
+            breaks: UNTIL_REFRESH_OR_ERROR,
             confirm: "curl -m 2 -v -X PUT -H 'X-aws-ec2-metadata-token-ttl-seconds: 60' http://169.254.169.254/latest/api/token -o /dev/null",
             action: "Check AWS_EC2_METADATA_SERVICE_ENDPOINT and the redirection rules for 169.254.169.254.",
             escalate: PROXY_OWNER,
         },
         Kind::Intercepted => Explanation {
             cause: "A transparent HTTP proxy intercepts the traffic to 169.254.169.254.",
-            breaks: UNTIL_REFRESH,
+            breaks: UNTIL_REFRESH_OR_ERROR,
             confirm: "curl -m 2 -sv http://169.254.169.254/ 2>&1 | grep -iE '^< (HTTP|via|server)'",
             action: "Exempt 169.254.169.254 from the transparent proxy; set NO_PROXY=169.254.169.254 for the workloads.",
             escalate: NETWORK_OWNER,
@@ -111,14 +113,14 @@ pub const fn explanation(kind: Kind) -> Explanation {
         },
         Kind::TokenUnsupported => Explanation {
             cause: "An IMDS emulator or proxy that supports only IMDSv1.",
-            breaks: UNTIL_REFRESH,
+            breaks: UNTIL_REFRESH_OR_ERROR,
             confirm: "curl -m 2 -s -X PUT -H 'X-aws-ec2-metadata-token-ttl-seconds: 60' http://169.254.169.254/latest/api/token -o /dev/null -w '%{http_code}'",
             action: "Upgrade the emulator or proxy to a version with IMDSv2.",
             escalate: PROXY_OWNER,
         },
         Kind::ImdsDisabled => Explanation {
             cause: "IMDS is disabled for this instance (HttpEndpoint=disabled), or a local filter forbids access.",
-            breaks: UNTIL_REFRESH,
+            breaks: UNTIL_REFRESH_OR_ERROR,
             confirm: "aws ec2 describe-instances --instance-ids ID --query 'Reservations[].Instances[].MetadataOptions.HttpEndpoint'",
             action: "aws ec2 modify-instance-metadata-options --instance-id ID --http-endpoint enabled; if it was enabled all along, fix the local filter.",
             escalate: IAM_OWNER,
@@ -202,21 +204,21 @@ pub const fn explanation(kind: Kind) -> Explanation {
         },
         Kind::Throttled => Explanation {
             cause: "Too many requests from this instance.",
-            breaks: UNTIL_REFRESH,
+            breaks: UNTIL_REFRESH_OR_ERROR,
             confirm: "ethtool -S eth0 | grep linklocal_allowance_exceeded",
             action: "Find the process that sends so many requests (aws-imds-packet-analyzer) and make it cache its credentials and its session token.",
             escalate: AWS,
         },
         Kind::ServerError => Explanation {
             cause: "A fault inside IMDS or a proxy in front of it; IMDS also answers 503 to too many requests.",
-            breaks: UNTIL_REFRESH,
+            breaks: UNTIL_REFRESH_OR_ERROR,
             confirm: "imds-exporter check",
             action: "Wait a minute; if it persists, look at the IMDS proxy, otherwise at the AWS Health Dashboard, and open a case with AWS.",
             escalate: AWS,
         },
         Kind::UnexpectedStatus => Explanation {
             cause: "Something other than IMDS answers.",
-            breaks: UNTIL_REFRESH,
+            breaks: UNTIL_REFRESH_OR_ERROR,
             confirm: "curl -m 2 -si http://169.254.169.254/latest/meta-data/ -o /dev/null -w '%{http_code}'",
             action: "Check AWS_EC2_METADATA_SERVICE_ENDPOINT and the redirection rules for 169.254.169.254.",
             escalate: PROXY_OWNER,

@@ -59,8 +59,14 @@ pub struct Change {
     pub fault: Option<Health>,
     /// Alternate between the fault and health with this period, the fault first.
     pub flap: Option<Duration>,
+    /// Whether the fault is at its step alone, and not at those after it; ends with the fault.
+    pub only_step: Option<bool>,
     /// Time before each answer.
     pub delay: Option<Duration>,
+    /// More time before each answer to a token request.
+    pub token_delay: Option<Duration>,
+    /// More time before each other answer.
+    pub get_delay: Option<Duration>,
     /// The role attached; it comes with a new document.
     pub role: Option<RoleName>,
     /// `true`: a newer document.

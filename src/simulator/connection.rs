@@ -43,7 +43,7 @@ impl Service for Connection {
                 Err(Unreadable::TooLarge | Unreadable::Gone) => return,
             };
             let endpoint = Endpoint::of(&request);
-            let delay = self.imds.count(&endpoint);
+            let delay = self.imds.count(&request, &endpoint);
             if !delay.is_zero() {
                 sleep(delay).await;
             }

@@ -19,4 +19,6 @@ pub struct Counts {
     pub credentials: u64,
     /// All other requests.
     pub other: u64,
+    /// Requests of version 1 among all these: with neither a session token nor a lifetime for one.
+    pub without_token: u64,
 }

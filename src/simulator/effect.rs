@@ -19,8 +19,9 @@ pub(super) enum Effect {
 }
 
 /// The effect on a request before its session token is checked.
-pub(super) fn before_tokens(fault: Fault, endpoint: &Endpoint) -> Option<Effect> {
-    if !endpoint.is_behind(fault.step()) {
+pub(super) fn before_tokens(fault: Fault, only_step: bool, endpoint: &Endpoint) -> Option<Effect> {
+    let affected = if only_step { endpoint.is_of(fault.step()) } else { endpoint.is_behind(fault.step()) };
+    if !affected {
         return None;
     }
     let put = *endpoint == Endpoint::Token;

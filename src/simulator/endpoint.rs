@@ -46,6 +46,15 @@ impl Endpoint {
         }
     }
 
+    /// Whether this is what a resolution asks for at `step`.
+    pub(super) const fn is_of(&self, step: Step) -> bool {
+        match step {
+            Step::Token => matches!(self, Self::Token | Self::VersionedToken),
+            Step::Role => matches!(self, Self::RoleList),
+            Step::Credentials => matches!(self, Self::Document(_)),
+        }
+    }
+
     /// Whether a resolution that goes wrong at `step` would ask for this there or later.
     pub(super) const fn is_behind(&self, step: Step) -> bool {
         match step {

@@ -96,7 +96,7 @@ impl Imds {
     }
 
     /// Counts a request, and returns the delay of its answer.
-    pub(super) fn count(&self, endpoint: &Endpoint) -> Duration {
+    pub(super) fn count(&self, request: &Request, endpoint: &Endpoint) -> Duration {
         let state = &mut *self.state();
         let count = match endpoint {
             Endpoint::Token => &mut state.counts.token,
@@ -106,7 +106,10 @@ impl Imds {
             Endpoint::VersionedToken | Endpoint::Unknown | Endpoint::WrongMethod => &mut state.counts.other,
         };
         *count += 1;
-        state.settings.delay
+        let is_v2 = [TOKEN_HEADER, TTL_HEADER].iter().any(|name| request.header(name).is_some());
+        state.counts.without_token += u64::from(!is_v2);
+        let Settings { delay, token_delay, get_delay, .. } = state.settings;
+        delay + if *endpoint == Endpoint::Token { token_delay } else { get_delay }
     }
 
     pub(super) fn reply(&self, request: &Request, endpoint: &Endpoint) -> Reply {
@@ -120,7 +123,8 @@ impl Imds {
             keep_alive: request.keep_alive && settings.keep_alive,
             head_only: request.method == "HEAD",
         };
-        let effect = settings.active_fault().and_then(|fault| effect::before_tokens(fault, endpoint));
+        let effect =
+            settings.active_fault().and_then(|fault| effect::before_tokens(fault, settings.only_step, endpoint));
         let (answer, delivery) = match effect {
             Some(Effect::Answer(answer)) => (answer, Delivery::Whole),
             Some(Effect::Delivery(delivery)) => (state.answer(request, endpoint, now), delivery),

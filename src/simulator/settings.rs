@@ -23,12 +23,20 @@ pub struct Settings {
     pub fault: Option<Fault>,
     /// Whether the fault is active at this moment: a flapping fault comes and goes.
     pub fault_active: bool,
+    /// Whether the fault is at its step alone.
+    pub only_step: bool,
     /// Period of a flapping fault.
     #[serde(serialize_with = "some_span")]
     pub flap: Option<Duration>,
     /// Time before each answer.
     #[serde(serialize_with = "span")]
     pub delay: Duration,
+    /// More time before each answer to a token request.
+    #[serde(serialize_with = "span")]
+    pub token_delay: Duration,
+    /// More time before each other answer.
+    #[serde(serialize_with = "span")]
+    pub get_delay: Duration,
     /// The role attached.
     pub role: RoleName,
     /// Lifetime of documents that will be made.
@@ -65,8 +73,11 @@ impl Default for Settings {
         Self {
             fault: None,
             fault_active: true,
+            only_step: false,
             flap: None,
             delay: Duration::ZERO,
+            token_delay: Duration::ZERO,
+            get_delay: Duration::ZERO,
             role: RoleName::try_from("simulated-role".to_owned()).expect("it consists of letters and a hyphen"),
             lifetime: Duration::from_mins(6 * 60 + 34),
             rotation: Rotation::Every(Duration::from_hours(1)),
@@ -97,6 +108,7 @@ impl Settings {
                 Health::Faulty(fault) => Some(fault),
             };
             self.flap = None;
+            self.only_step = false;
             self.fault_active = true;
         }
         if change.flap.is_some() {
@@ -106,7 +118,10 @@ impl Settings {
         if change.token_lifetime.is_some() {
             self.token_lifetime = change.token_lifetime;
         }
+        set(&mut self.only_step, change.only_step.as_ref());
         set(&mut self.delay, change.delay.as_ref());
+        set(&mut self.token_delay, change.token_delay.as_ref());
+        set(&mut self.get_delay, change.get_delay.as_ref());
         set(&mut self.role, change.role.as_ref());
         set(&mut self.lifetime, change.lifetime.as_ref());
         set(&mut self.rotation, change.rotation.as_ref());

@@ -1,7 +1,11 @@
-//! The workload beside the exporter: its processes, as `/proc` shows them.
+//! The workload beside the exporter: its processes, as `/proc` shows them, and who owns them.
 //!
 //! Must not know metrics, pages or IMDS.
 
-mod process_watcher;
+mod owner;
+mod processes;
 
-pub use process_watcher::{Candidate, ProcessWatcher, STARTED_BEFORE, SuspectProcess, suspects};
+pub use owner::Owner;
+pub use processes::{
+    Candidate, ProcessWatcher, STARTED_BEFORE, SuspectProcess, Watched, booted_at, still_running, suspects,
+};

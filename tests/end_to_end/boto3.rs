@@ -2,6 +2,7 @@
 
 use imds_exporter::simulator::Simulator;
 
+use crate::clients::{Clients, Creation};
 use crate::support::simulator::{CONNECT_REFUSED, HEALTHY, apply_toml, start_simulator};
 use crate::support::tools::Python;
 
@@ -17,13 +18,13 @@ async fn start_in_an_outage(script: &str) -> (Simulator, Python) {
 #[ignore = "needs boto3: tests/run fetches it"]
 async fn boto3_resolves_from_the_simulator_over_imdsv2() {
     let simulator = start_simulator().await;
-    let mut clients = Python::start("boto3_clients.py", simulator.address());
-    let bound = clients.ask(r#"{"do": "create", "client": "a", "session": "a"}"#).await;
-    assert_eq!(bound, r#"{"bound": true}"#);
+    let mut boto3 = Clients::start(simulator.address(), &[]);
+    let (client, creation) = boto3.create_new().await;
+    assert_eq!(creation, Creation::Bound);
     let counts = simulator.counts();
     // The simulator answers 401 without a token: a document means that boto3 used IMDSv2.
-    assert_eq!((counts.token, counts.role, counts.credentials), (1, 1, 1));
-    assert_eq!(clients.ask(r#"{"do": "sign", "client": "a"}"#).await, r#"{"signed": true}"#);
+    assert_eq!((counts.token, counts.role, counts.credentials, counts.without_token), (1, 1, 1, 0));
+    assert!(boto3.signs(&client).await);
 }
 
 #[tokio::test]

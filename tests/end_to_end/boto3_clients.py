@@ -5,6 +5,7 @@ credentials only, can be advanced.
 
     {"do": "create", "client": NAME, "session": NAME}   creates a client, and its session if it does not exist
     {"do": "sign", "client": NAME}                      makes an API call and says whether it could be signed
+    {"do": "find", "session": NAME}                     where the session gets its credentials from
     {"do": "advance", "seconds": N}
 """
 
@@ -17,6 +18,8 @@ import botocore.compat
 import botocore.config
 import botocore.credentials
 import botocore.exceptions
+import botocore.loaders
+import botocore.session
 import botocore.utils
 
 # Nothing listens there: a signed call fails to connect.
@@ -25,6 +28,8 @@ NOWHERE = "http://127.0.0.1:1"
 ahead = datetime.timedelta()
 real_init = botocore.credentials.RefreshableCredentials.__init__
 real_now = botocore.compat.get_current_datetime
+# The API descriptions, which are read once for all sessions.
+loader = botocore.loaders.Loader()
 
 
 def local_now():
@@ -42,10 +47,22 @@ botocore.utils.get_current_datetime = lambda *a, **k: real_now(*a, **k) + ahead
 sessions, clients = {}, {}
 
 
+def named(session):
+    if session not in sessions:
+        core = botocore.session.get_session()
+        core.register_component("data_loader", loader)
+        sessions[session] = boto3.session.Session(botocore_session=core)
+    return sessions[session]
+
+
 def create(client, session):
-    sessions.setdefault(session, boto3.session.Session())
     config = botocore.config.Config(retries={"max_attempts": 0}, connect_timeout=2)
-    clients[client] = sessions[session].client("sts", region_name="eu-west-1", endpoint_url=NOWHERE, config=config)
+    try:
+        clients[client] = named(session).client(
+            "sts", region_name="eu-west-1", endpoint_url=NOWHERE, config=config
+        )
+    except Exception as error:
+        return {"raised": type(error).__name__}
     return {"bound": clients[client]._request_signer._credentials is not None}
 
 
@@ -54,9 +71,18 @@ def sign(client):
         clients[client].get_caller_identity()
     except botocore.exceptions.EndpointConnectionError:
         return {"signed": True}
-    except (botocore.exceptions.NoCredentialsError, botocore.exceptions.CredentialRetrievalError) as error:
+    except Exception as error:
         return {"signed": False, "error": type(error).__name__}
     raise AssertionError("something answered at an address where nothing listens")
+
+
+def find(session):
+    try:
+        credentials = named(session).get_credentials()
+        key = credentials and credentials.get_frozen_credentials().access_key
+    except Exception as error:
+        return {"raised": type(error).__name__}
+    return {"method": credentials and credentials.method, "key": key}
 
 
 def advance(seconds):
@@ -67,5 +93,5 @@ def advance(seconds):
 
 for line in sys.stdin:
     command = json.loads(line)
-    action = {"create": create, "sign": sign, "advance": advance}[command.pop("do")]
+    action = {"create": create, "sign": sign, "find": find, "advance": advance}[command.pop("do")]
     print(json.dumps(action(**command)), flush=True)

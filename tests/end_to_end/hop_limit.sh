@@ -35,6 +35,8 @@ address router left 2001:db8:1::1/64 nodad
 address router right 2001:db8:2::1/64 nodad
 address imds right 2001:db8:2::2/64 nodad
 in_router sh -c 'echo 1 > /proc/sys/net/ipv4/ip_forward; echo 1 > /proc/sys/net/ipv6/conf/all/forwarding'
+# The router reports each packet that it cannot forward: a resolution tries two connections.
+in_router sh -c 'echo 0 > /proc/sys/net/ipv4/icmp_ratelimit; echo 0 > /proc/sys/net/ipv6/icmp/ratelimit'
 default_routes() {
   ip -n workload route replace default via 192.0.2.1
   ip -n workload -6 route replace default via 2001:db8:1::1
@@ -81,7 +83,7 @@ both one-hop
 apply 'hop_limit = 2'
 both two-hops
 
-# The exporter in steady state: IMDS forgets its token, the new one does not arrive; then the limit is raised.
+# The exporter in steady state: the limit is lowered, so that no token arrives; then it is raised.
 ip netns exec workload env -i AWS_EC2_METADATA_SERVICE_ENDPOINT="$v4" IMDS_EXPORTER_LISTEN_ADDRESS=127.0.0.1:9 \
   IMDS_EXPORTER_POLL_INTERVAL=1s IMDS_EXPORTER_LOG=error "$program" > /dev/null &
 exporter=$!
@@ -99,8 +101,7 @@ until_scraped() {
   printf '%s\t{"seen":false,"tries":%d}\n' "$1" "$tries"
 }
 until_scraped exporter-fine 'imds_up 1'
-printf 'hop_limit = 1\nforget_tokens = true\n' > /run/change
-apply "$(cat /run/change)"
+apply 'hop_limit = 1'
 until_scraped exporter-one-hop 'imds_failure_active{kind="hop_limit",step="token"} 1'
 apply 'hop_limit = 2'
 until_scraped exporter-recovered 'imds_up 1'

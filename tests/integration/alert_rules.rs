@@ -138,7 +138,7 @@ fn collect_metrics(expression: &Expr, found: &mut BTreeSet<String>) {
     let mut named = Named::default();
     let selectors_only = format!("{expression}");
     for selector in
-        regex_lite::Regex::new(r"[a-z_]+(?::[a-z0-9_]+)*").expect("it is a pattern").find_iter(&selectors_only)
+        regex_lite::Regex::new(r"[a-z_][a-z0-9_]*(?::[a-z0-9_]+)*").expect("it is a pattern").find_iter(&selectors_only)
     {
         if labels_of(selector.as_str()).is_some() {
             named.metrics.insert(selector.as_str().to_owned());
@@ -211,7 +211,9 @@ fn annotations_name_only_labels_that_the_alert_has() {
                 || metrics.iter().any(|metric| labels_of(metric).is_some_and(|own| own.contains(&name)));
             assert!(known, "{}: no label {name}", rule.name);
         }
-        for metric in regex_lite::Regex::new(r"\bimds_[a-z_]+").expect("it is a pattern").find_iter(&rule.annotations) {
+        for metric in
+            regex_lite::Regex::new(r"\bimds_[a-z0-9_]+").expect("it is a pattern").find_iter(&rule.annotations)
+        {
             assert!(labels_of(metric.as_str()).is_some(), "{}: there is no metric {}", rule.name, metric.as_str());
         }
     }

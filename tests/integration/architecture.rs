@@ -11,7 +11,7 @@ use syn::visit::Visit;
 const ANYWHERE: &[&str] =
     &["fastrand", "humantime", "jiff", "regex_lite", "serde", "serde_json", "strum", "tokio", "tracing"];
 
-/// The module in which each of the other dependencies is used.
+/// The modules in which each of the other dependencies is used.
 const PLACES: &[(&str, &str)] = &[
     ("axum", "http"),
     ("base64", "http::auth"),
@@ -27,8 +27,10 @@ const PLACES: &[(&str, &str)] = &[
     ("reqwest", "imds"),
     ("sd_notify", "platform::systemd"),
     ("serde_yaml_ng", "http::auth"),
+    ("socket2", "platform::listener"),
     ("socket2", "simulator"),
     ("strsim", "config"),
+    ("tempfile", "platform::state_file"),
     ("tokio_rustls", "http::auth"),
     ("toml", "simulator"),
     ("tower_service", "http"),

@@ -270,3 +270,24 @@ async fn simulate_listens_on_loopback_only_by_default_and_serves_its_control_por
     send_signal(&child, "-TERM").await;
     assert!(exit_status(&mut child).await.success());
 }
+
+#[tokio::test]
+async fn check_says_what_a_new_client_gets() {
+    let simulator = start_simulator().await;
+    let check = async |fault: &str, v1_disabled: &str| {
+        apply_toml(&simulator, fault).await;
+        let mut command = program_with_imds(simulator.address(), &["check", "--json"]);
+        command.env("AWS_EC2_METADATA_V1_DISABLED", v1_disabled);
+        let json: Value = serde_json::from_slice(&output(command).await.stdout).expect("JSON");
+        (json["new_client"].as_str().map(str::to_owned), json["warnings"].clone())
+    };
+    let signs = || Some("signs".to_owned());
+    assert_eq!(check("fault = \"none\"", "false").await.0, signs());
+    let throttled = "fault = \"throttled\"";
+    assert_eq!(check(throttled, "false").await.0.as_deref(), Some("bound_to_nothing"));
+    assert_eq!(check(throttled, "true").await.0.as_deref(), Some("raises"));
+    assert_eq!(check("fault = \"no_role\"", "true").await.0.as_deref(), Some("bound_to_nothing"));
+    // The lost token request takes a second, as it does for an SDK: that is no slow request of its own.
+    let fallback = "fault = \"hop_limit\"\ntokens = \"optional\"";
+    assert_eq!(check(fallback, "false").await, (signs(), serde_json::json!(["v1_fallback"])));
+}

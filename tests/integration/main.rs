@@ -6,20 +6,26 @@
 mod alert_rules;
 mod architecture;
 mod cli;
+mod declared_workload;
 mod fault_matrix;
+mod gets_change_nothing;
 mod hostile_clients;
 mod http;
+mod imds_v1;
+mod network;
 mod panics;
 mod reference;
 mod resolution;
 mod schedule_and_health;
 mod scrape;
 mod secrets;
+mod slow_imds;
 mod soak;
-mod start_gate;
+mod starvation;
 mod state_file;
 #[path = "../support/mod.rs"]
 #[allow(dead_code, reason = "the other test binary uses the rest")]
 mod support;
 mod suspects;
 mod systemd;
+mod wait_and_suspects;

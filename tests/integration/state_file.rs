@@ -1,15 +1,24 @@
-//! The state file: what is restored from it, and what happens when it cannot be used.
+//! The state file: when it is written, what is restored from it, and what happens when it cannot be used.
 
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+use std::time::Duration;
 
+use imds_exporter::domain::state::{Declared, State};
+use imds_exporter::domain::{Kind, Step};
+use imds_exporter::platform::state_file::Saved;
 use imds_exporter::simulator::Simulator;
+use jiff::Timestamp;
 use serde_json::Value;
 use tempfile::tempdir;
 
-use crate::support::program::{ExporterProcess, program_with_imds};
+use crate::support::program::{ExporterProcess, command, program_with_imds};
 use crate::support::request::{get_until, metrics_with};
+use crate::support::scrape::{Scrape, polls_after, scrape_until};
 use crate::support::simulator::{CONNECT_REFUSED, HEALTHY, apply_toml, start_simulator};
+use crate::support::source::{credential, failed, resolved};
+use crate::support::state_file::{edit, saved, until_saved};
 use crate::support::wait::wait_until;
 
 async fn start_with_state_file(simulator: &Simulator, state_file: &Path) -> ExporterProcess {
@@ -18,12 +27,10 @@ async fn start_with_state_file(simulator: &Simulator, state_file: &Path) -> Expo
     ExporterProcess::start_with(command).await
 }
 
-fn saved(state_file: &Path) -> Option<Value> {
-    serde_json::from_slice(&fs::read(state_file).ok()?).ok()
-}
-
-async fn until_saved(state_file: &Path) {
-    wait_until("the state is saved", || saved(state_file).is_some()).await;
+/// Tells one version of a file from the next.
+fn version(file: &Path) -> (u64, i64, i64) {
+    let metadata = fs::symlink_metadata(file).expect("it is there");
+    (metadata.ino(), metadata.mtime(), metadata.mtime_nsec())
 }
 
 #[tokio::test]
@@ -36,8 +43,8 @@ async fn an_outage_window_survives_a_kill_and_restart() {
     metrics_with(exporter.address, "imds_up 1").await;
     apply_toml(&simulator, CONNECT_REFUSED).await;
     metrics_with(exporter.address, "imds_up 0").await;
-    wait_until("the outage is saved", || saved(&file).is_some_and(|saved| saved["outage_since"].is_string())).await;
-    let last_success = saved(&file).expect("it was just there")["last_success_at"].clone();
+    let last_success =
+        until_saved(&file, "the outage", |saved| saved["outage_since"].is_string()).await["last_success_at"].clone();
     exporter.kill().await;
 
     let exporter = start_with_state_file(&simulator, &file).await;
@@ -49,35 +56,177 @@ async fn an_outage_window_survives_a_kill_and_restart() {
     assert_eq!(status["outages"].as_array().map(Vec::len), Some(1));
     assert_eq!(status["outages"][0]["start"], last_success);
     assert_eq!(status["outages"][0]["end"], status["last_success_at"]);
-    // The clients of the first start had credentials: a restart of the exporter does not make them stuck.
-    assert!(status["clients_stuck"] == false, "{status}");
+}
+
+/// Every series that a restart could lose.
+fn known(scrape: &Scrape) -> Vec<String> {
+    let names = [
+        "imds_credentials_expiration_timestamp_seconds ",
+        "imds_credentials_last_updated_timestamp_seconds ",
+        "imds_role_info{",
+        "imds_client_usable{sdk=\"boto3\",created=\"before_outage\"} ",
+    ];
+    let lines = scrape.0.lines().filter(|line| names.iter().any(|name| line.starts_with(name)));
+    lines.map(str::to_owned).collect()
 }
 
 #[tokio::test]
-async fn stuck_clients_stay_stuck_after_a_restart_but_not_after_a_reboot() {
+async fn the_document_survives_a_kill_in_an_outage_but_not_a_reboot() {
     let simulator = start_simulator().await;
     let folder = tempdir().expect("a folder");
     let file = folder.path().join("state.json");
+    let mut exporter = start_with_state_file(&simulator, &file).await;
+    let up = scrape_until(exporter.address, "a success", |scrape| scrape.value("imds_up") == 1).await;
+    assert_eq!(known(&up).len(), 4, "{:?}", known(&up));
+    until_saved(&file, "the document", |saved| saved["document"].is_object()).await;
     apply_toml(&simulator, CONNECT_REFUSED).await;
-    let mut exporter = start_with_state_file(&simulator, &file).await;
-    until_saved(&file).await;
+    let failed = |scrape: &Scrape| scrape.polls() > 0 && scrape.value("imds_up") == 0;
+    for _ in 0..2 {
+        exporter.kill().await;
+        exporter = start_with_state_file(&simulator, &file).await;
+        // What clients hold is known from the first scrape on, what they could do with it from the first poll on.
+        assert_eq!(known(&Scrape::of(exporter.address).await)[..3], known(&up)[..3]);
+        assert_eq!(known(&scrape_until(exporter.address, "a failure", failed).await), known(&up));
+    }
+    // Its clients must refresh now.
     exporter.kill().await;
+    edit(&file, |saved| saved["document"]["expiration"] = saved["last_attempt_at"].clone());
+    exporter = start_with_state_file(&simulator, &file).await;
+    let stale = known(&scrape_until(exporter.address, "a failure", failed).await);
+    assert_eq!(stale[3], "imds_client_usable{sdk=\"boto3\",created=\"before_outage\"} 0");
+
+    exporter.kill().await;
+    edit(&file, |saved| saved["boot_id"] = "another".into());
+    exporter = start_with_state_file(&simulator, &file).await;
+    assert!(known(&scrape_until(exporter.address, "a failure", failed).await).is_empty());
     apply_toml(&simulator, HEALTHY).await;
-    let up_and_stuck = async |exporter: &ExporterProcess, stuck: bool| {
-        get_until(exporter.address, "/metrics", |response| {
-            let unusable = response.body().contains("imds_client_usable{sdk=\"boto3\",created=\"at_start\"} 0");
-            response.body().contains("imds_up 1") && unusable == stuck
-        })
-        .await;
-    };
+    let up_again = scrape_until(exporter.address, "a success", |scrape| scrape.value("imds_up") == 1).await;
+    assert_eq!(known(&up_again), known(&up));
+}
+
+#[tokio::test]
+async fn without_a_role_nothing_is_restored_but_what_clients_hold() {
+    let simulator = start_simulator().await;
+    let folder = tempdir().expect("a folder");
+    let file = folder.path().join("state.json");
     let mut exporter = start_with_state_file(&simulator, &file).await;
-    up_and_stuck(&exporter, true).await;
+    metrics_with(exporter.address, "imds_up 1").await;
+    apply_toml(&simulator, "fault = \"no_role\"").await;
+    until_saved(&file, "that there is no role", |saved| saved["role_attached"] == false).await;
     exporter.kill().await;
-    let mut other_boot = saved(&file).expect("it is there");
-    other_boot["boot_id"] = "another".into();
-    fs::write(&file, other_boot.to_string()).expect("the folder can be written");
+    apply_toml(&simulator, CONNECT_REFUSED).await;
     let exporter = start_with_state_file(&simulator, &file).await;
-    up_and_stuck(&exporter, false).await;
+    let failed = |scrape: &Scrape| scrape.polls() > 0 && scrape.value("imds_up") == 0;
+    let scrape = scrape_until(exporter.address, "a failure", failed).await;
+    assert_eq!(known(&scrape), ["imds_client_usable{sdk=\"boto3\",created=\"before_outage\"} 1"]);
+}
+
+#[tokio::test]
+async fn an_outage_ends_with_the_boot_that_it_was_in() {
+    let simulator = start_simulator().await;
+    let folder = tempdir().expect("a folder");
+    let file = folder.path().join("state.json");
+    let mut exporter = start_with_state_file(&simulator, &file).await;
+    metrics_with(exporter.address, "imds_up 1").await;
+    apply_toml(&simulator, CONNECT_REFUSED).await;
+    until_saved(&file, "the outage", |saved| saved["outage_since"].is_string()).await;
+    exporter.kill().await;
+    edit(&file, |saved| saved["boot_id"] = "another".into());
+    let before = saved(&file).expect("it is there");
+
+    let exporter = start_with_state_file(&simulator, &file).await;
+    let failing = |status: &Value| status["up"] == false;
+    let status = get_until(exporter.address, "/api/v1/status", |response| {
+        serde_json::from_str(response.body()).is_ok_and(|status| failing(&status))
+    })
+    .await;
+    let status: Value = serde_json::from_str(status.body()).expect("JSON");
+    assert_eq!(status["outages"].as_array().map(Vec::len), Some(1), "{status}");
+    assert_eq!(status["outages"][0]["start"], before["outage_since"]);
+    assert_eq!(status["outages"][0]["end"], before["last_attempt_at"]);
+    // The present one is another, which began with the exporter.
+    assert_eq!(status["outage_since"], status["started_at"]);
+}
+
+#[tokio::test]
+async fn the_file_is_written_only_when_something_worth_keeping_changed() {
+    let simulator = start_simulator().await;
+    let folder = tempdir().expect("a folder");
+    let file = folder.path().join("state.json");
+    let exporter = start_with_state_file(&simulator, &file).await;
+    let until = async |what: &str, wanted: fn(&Value) -> bool| {
+        until_saved(&file, what, wanted).await;
+        version(&file)
+    };
+    let healthy = until("a success", |saved| saved["resolved"] == true).await;
+    let scrape = scrape_until(exporter.address, "a success", |scrape| scrape.value("imds_up") == 1).await;
+    let scrape = polls_after(&scrape, 3, exporter.address).await;
+    assert_eq!(scrape.all_failures(), 0);
+    assert_eq!(version(&file), healthy, "healthy polls are not worth a write");
+
+    apply_toml(&simulator, CONNECT_REFUSED).await;
+    let failing = until("an outage", |saved| saved["outage_since"].is_string()).await;
+    assert_ne!(failing, healthy);
+    polls_after(&scrape, 3, exporter.address).await;
+    assert_eq!(version(&file), failing, "another failed poll of the same outage is not worth a write");
+
+    apply_toml(&simulator, HEALTHY).await;
+    let ended = until("its end", |saved| saved["outage_since"].is_null()).await;
+    assert_ne!(ended, failing);
+    apply_toml(&simulator, "rotate = true").await;
+    let expiration = simulator.credential().expiration.to_string();
+    wait_until("a newer document is saved", || {
+        saved(&file).is_some_and(|saved| saved["document"]["expiration"] == expiration.as_str())
+    })
+    .await;
+    assert_eq!(fs::read_dir(folder.path()).expect("it is there").count(), 1, "no temporary file is left");
+
+    let last = saved(&file).expect("it is there")["last_attempt_at"].clone();
+    polls_after(&Scrape::of(exporter.address).await, 1, exporter.address).await;
+    exporter.stop().await;
+    assert_ne!(saved(&file).expect("it is there")["last_attempt_at"], last, "the last poll is saved at the stop");
+}
+
+#[test]
+fn the_times_of_the_last_polls_are_worth_a_write_once_a_minute() {
+    let at = |seconds| Timestamp::from_second(seconds).expect("a small number");
+    let mut state = State::new(Declared::default(), at(0));
+    let resolution = resolved(credential("web", "1970-01-01T00:00:00Z", "1970-01-01T06:00:00Z"));
+    let mut saved_at = |seconds| {
+        state.record(&resolution, Duration::ZERO, at(seconds));
+        Saved::of(&state, Some("boot"), false)
+    };
+    let written = saved_at(1);
+    assert!(!saved_at(16).is_worth_writing_after(&written));
+    assert!(!saved_at(60).is_worth_writing_after(&written));
+    assert!(saved_at(61).is_worth_writing_after(&written));
+    let failure = failed(Kind::ReadTimeout, Step::Role);
+    state.record(&failure, Duration::ZERO, at(62));
+    assert!(Saved::of(&state, Some("boot"), false).is_worth_writing_after(&written));
+}
+
+#[tokio::test]
+async fn a_link_in_its_place_is_neither_read_nor_followed() {
+    let simulator = start_simulator().await;
+    let folder = tempdir().expect("a folder");
+    let target = folder.path().join("target.json");
+    let exporter = start_with_state_file(&simulator, &target).await;
+    metrics_with(exporter.address, "imds_up 1").await;
+    exporter.stop().await;
+    edit(&target, |saved| {
+        let at = saved["last_success_at"].clone();
+        saved["outages"] = serde_json::json!([{ "start": at, "end": at }]);
+    });
+    let content = fs::read(&target).expect("it is there");
+
+    let file = folder.path().join("state.json");
+    std::os::unix::fs::symlink(&target, &file).expect("the folder can be written");
+    let exporter = start_with_state_file(&simulator, &file).await;
+    let up = metrics_with(exporter.address, "imds_up 1").await;
+    assert!(exporter.has_warning_with("why"));
+    assert!(!up.contains("imds_outage_last_start_timestamp_seconds "), "it is not read");
+    wait_until("it is replaced", || fs::symlink_metadata(&file).is_ok_and(|metadata| metadata.is_file())).await;
+    assert_eq!(fs::read(&target).expect("it is there"), content, "it is not followed");
 }
 
 #[tokio::test]
@@ -86,7 +235,7 @@ async fn an_unusable_state_file_is_reported_set_aside_and_replaced() {
     let folder = tempdir().expect("a folder");
     let good = folder.path().join("good.json");
     let exporter = start_with_state_file(&simulator, &good).await;
-    until_saved(&good).await;
+    until_saved(&good, "a poll", |saved| saved["resolved"] == true).await;
     drop(exporter);
     let text = fs::read_to_string(&good).expect("it was just there");
     let mut future: Value = serde_json::from_str(&text).expect("JSON");
@@ -107,7 +256,7 @@ async fn an_unusable_state_file_is_reported_set_aside_and_replaced() {
         assert!(exporter.has_warning_with("why"), "{name} is reported");
         let aside = folder.path().join(format!("{name}.broken"));
         assert_eq!(fs::read_to_string(aside).expect("it was set aside"), content, "{name}");
-        until_saved(&file).await;
+        until_saved(&file, "a poll", |_| true).await;
     }
 }
 
@@ -117,16 +266,24 @@ async fn an_unreadable_or_unwritable_state_file_is_reported_and_polling_continue
     let folder = tempdir().expect("a folder");
     let directory = folder.path().join("directory");
     fs::create_dir(&directory).expect("the folder can be written");
-    // What is written goes to a full disk.
     let full = folder.path().join("full");
-    std::os::unix::fs::symlink("/dev/full", folder.path().join("full.new")).expect("the folder can be written");
     let nowhere = folder.path().join("no-such-folder/state.json");
-    for (file, field) in [(directory, "why"), (full, "error"), (nowhere, "error")] {
-        let exporter = start_with_state_file(&simulator, &file).await;
+    for (file, field, limit) in
+        [(&directory, "why", "unlimited"), (&full, "error", "0"), (&nowhere, "error", "unlimited")]
+    {
+        // The limit of a file's size stands for a full disk.
+        let program = program_with_imds(simulator.address(), &[]);
+        let mut limited = command("sh");
+        limited.args(["-c", &format!("trap '' XFSZ; ulimit -f {limit}; exec \"$0\"")]);
+        limited.arg(program.as_std().get_program()).env_clear();
+        limited.envs(program.as_std().get_envs().filter_map(|(name, value)| Some((name, value?))));
+        limited.env("IMDS_EXPORTER_STATE_FILE", file);
+        let exporter = ExporterProcess::start_with(limited).await;
         metrics_with(exporter.address, "imds_fetches_total 3").await;
         assert!(exporter.has_warning_with(field), "{} is reported", file.display());
         get_until(exporter.address, "/-/healthy", |response| response.body() == "ok\n").await;
     }
+    assert_eq!(fs::read_dir(folder.path()).expect("it is there").count(), 1, "no temporary file is left");
 }
 
 #[tokio::test]

@@ -1,5 +1,6 @@
 //! Helpers that both test binaries share.
 
+pub(crate) mod cgroup;
 pub(crate) mod clock;
 pub(crate) mod exporter;
 pub(crate) mod program;
@@ -9,5 +10,7 @@ pub(crate) mod resources;
 pub(crate) mod scrape;
 pub(crate) mod simulator;
 pub(crate) mod source;
+pub(crate) mod state_file;
 pub(crate) mod tools;
 pub(crate) mod wait;
+pub(crate) mod worker;

@@ -111,7 +111,13 @@ impl ExporterProcess {
 
     /// Starts the command with a poll every second, and reads the addresses from its log.
     pub(crate) async fn start_with(mut command: Command) -> Self {
-        command.env("IMDS_EXPORTER_LOG_FORMAT", "json").env("IMDS_EXPORTER_POLL_INTERVAL", "1s");
+        command.env("IMDS_EXPORTER_POLL_INTERVAL", "1s");
+        Self::start_with_default_interval(command).await
+    }
+
+    /// As [`Self::start_with`], with the interval of the command.
+    pub(crate) async fn start_with_default_interval(mut command: Command) -> Self {
+        command.env("IMDS_EXPORTER_LOG_FORMAT", "json");
         let mut child = command.stderr(Stdio::piped()).spawn().expect("the exporter runs");
         let log = Arc::new(Mutex::new(Vec::<Value>::new()));
         let kept = Arc::clone(&log);
@@ -134,10 +140,21 @@ impl ExporterProcess {
         }
     }
 
+    /// The first line of the log that is as wanted.
+    pub(crate) fn logged(&self, wanted: impl Fn(&Value) -> bool) -> Option<Value> {
+        let log = self.log.lock().expect("no test panics while it holds this");
+        log.iter().find(|line| wanted(line)).cloned()
+    }
+
     /// Whether the log has a warning with this field.
     pub(crate) fn has_warning_with(&self, field: &str) -> bool {
-        let log = self.log.lock().expect("no test panics while it holds this");
-        log.iter().any(|line| line["level"] == "WARN" && line[field].is_string())
+        self.logged(|line| line["level"] == "WARN" && line[field].is_string()).is_some()
+    }
+
+    /// Stops the process in order, by SIGTERM.
+    pub(crate) async fn stop(mut self) {
+        send_signal(&self.child, "-TERM").await;
+        assert!(exit_status(&mut self.child).await.success());
     }
 
     /// Kills the process, which can save nothing.

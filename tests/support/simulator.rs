@@ -10,7 +10,7 @@ use imds_exporter::simulator::{self, Change, Fault, Simulator, is_client_side, s
 use strum::VariantArray;
 
 /// The timeout of one request: long enough for a loaded machine, short enough to wait for in a test.
-const REQUEST_TIMEOUT: Duration = Duration::from_millis(400);
+pub(crate) const REQUEST_TIMEOUT: Duration = Duration::from_millis(400);
 
 pub(crate) const HEALTHY: &str = "fault = \"none\"";
 pub(crate) const CONNECT_REFUSED: &str = "fault = \"connect_refused\"";
@@ -32,7 +32,7 @@ pub(crate) async fn apply_toml(simulator: &Simulator, toml: &str) {
 /// The options of an IMDS client that asks at `endpoint`.
 pub(crate) fn imds_options(endpoint: &str) -> Options {
     let endpoint = Endpoint::parse(endpoint).expect("a valid endpoint");
-    Options { endpoint, timeout: REQUEST_TIMEOUT, disabled: false }
+    Options { endpoint, timeout: REQUEST_TIMEOUT, disabled: false, v1_disabled: false }
 }
 
 /// The options of an IMDS client that asks the simulator.
@@ -70,9 +70,4 @@ pub(crate) fn all_faults(kind: Kind) -> Vec<Fault> {
         steps.map(move |step| form.at_step(*step).expect("a step of this form"))
     };
     forms.into_iter().flat_map(at_steps).collect()
-}
-
-/// Whether the kind affects only token requests, which an exporter that holds a session token does not send.
-pub(crate) fn affects_only_token_requests(kind: Kind) -> bool {
-    matches!(kind, Kind::HopLimit | Kind::TokenRejected | Kind::TokenUnsupported)
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use imds_exporter::domain::Source;
 use imds_exporter::domain::{Credential, Failure, Kind, Request, RequestRecord, Resolution, Step};
 use jiff::SignedDuration;
+use tokio::sync::mpsc::UnboundedReceiver;
 
 /// The time at which tests with a [`TestClock`](super::clock::TestClock) begin.
 pub(crate) const START: &str = "2026-01-31T12:00:00Z";
@@ -74,7 +75,7 @@ pub(crate) fn resolved(credential: Credential) -> Resolution {
             request_record(Request::Credentials, 30, 200),
         ],
         clock_skew: Some(SignedDuration::from_millis(-250)),
-        tokens_obtained: 1,
+        v1_fallback: None,
         cause: None,
     }
 }
@@ -90,7 +91,19 @@ pub(crate) fn failed(kind: Kind, step: Step) -> Resolution {
         outcome: Err(Failure { kind, step }),
         requests: vec![request_record(Request::Token, 1_001, 500)],
         clock_skew: None,
-        tokens_obtained: 0,
+        v1_fallback: None,
         cause: Some("made up".to_owned()),
+    }
+}
+
+/// Answers with what the test sends, and hangs until then.
+pub(crate) struct SentSource(pub(crate) UnboundedReceiver<Resolution>);
+
+impl Source for SentSource {
+    async fn resolve(&mut self) -> Resolution {
+        match self.0.recv().await {
+            Some(resolution) => resolution,
+            None => std::future::pending().await,
+        }
     }
 }

@@ -44,3 +44,13 @@ impl Auth {
         }
     }
 }
+
+impl Auth {
+    /// Reads the configuration again, whether its files changed or not.
+    pub fn reload(&self) {
+        #[cfg(feature = "web-config")]
+        if let Some(reloading) = &self.reloading {
+            reloading.reload();
+        }
+    }
+}

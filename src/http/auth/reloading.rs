@@ -9,16 +9,22 @@ use std::hash::{BuildHasher, RandomState};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use tokio::sync::Semaphore;
+use tokio::time::Instant;
 use tracing::{info, warn};
 
 use super::web_config::WebConfig;
+use crate::platform::clock::monotonic;
 
 /// Verified for an unknown user, so that the time taken does not reveal which users exist.
 const DUMMY_HASH: &str = "$2y$10$QOauhQNbBCuQDKes6eFzPeMqBSjb7Mr5DUmpZ/VcEd00UAV/LDeSi";
+
+/// How long files that cannot be used are not tried again, unless they change.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
 
 /// The largest number of correct passwords that are remembered.
 const MAX_VERIFIED: usize = 64;
@@ -35,6 +41,8 @@ struct Current {
     config: Arc<WebConfig>,
     stamps: Vec<Stamp>,
     verified: HashSet<u64>,
+    /// When the files could not be used the last time, if they still cannot.
+    failed_at: Option<Instant>,
 }
 
 /// Identifies a version of a file; a replaced symbolic link, as in Kubernetes, shows as another inode.
@@ -49,7 +57,7 @@ impl ReloadingAuth {
     pub(super) fn new(file: &Path) -> Result<Self, String> {
         let config = Arc::new(WebConfig::read(file)?);
         let stamps = config.files.iter().map(stamp).collect();
-        let current = Mutex::new(Current { config, stamps, verified: HashSet::new() });
+        let current = Mutex::new(Current { config, stamps, verified: HashSet::new(), failed_at: None });
         Ok(Self { file: file.to_owned(), current, verifying: Semaphore::new(1), hasher: RandomState::new() })
     }
 
@@ -57,23 +65,43 @@ impl ReloadingAuth {
         self.current.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The configuration, read again if a file changed. If a file cannot be used, the former configuration stays.
+    /// The configuration, read again if a file changed. If a file cannot be used, the former configuration stays, and the
+    /// files are tried again a second later.
     pub(super) fn web_config(&self) -> Arc<WebConfig> {
         let mut current = self.current();
         let stamps: Vec<_> = current.config.files.iter().map(stamp).collect();
-        if stamps != current.stamps {
-            current.stamps = stamps;
-            match WebConfig::read(&self.file) {
-                Ok(config) => {
-                    info!(file = %self.file.display(), "web configuration reloaded");
-                    current.stamps = config.files.iter().map(stamp).collect();
-                    current.config = Arc::new(config);
-                    current.verified.clear();
-                }
-                Err(error) => warn!(%error, "the changed web configuration cannot be used: the former one stays"),
-            }
+        let retry = current.failed_at.is_some_and(|failed_at| monotonic() - failed_at >= RETRY_AFTER);
+        if stamps != current.stamps || retry {
+            self.read_again(&mut current);
         }
         Arc::clone(&current.config)
+    }
+
+    /// Reads the files again.
+    pub(super) fn reload(&self) {
+        self.read_again(&mut self.current());
+    }
+
+    fn read_again(&self, current: &mut Current) {
+        // Before they are read: a file that is replaced meanwhile is read again.
+        current.stamps = current.config.files.iter().map(stamp).collect();
+        match WebConfig::read(&self.file) {
+            Ok(config) => {
+                info!(file = %self.file.display(), "web configuration reloaded");
+                if config.files != current.config.files {
+                    current.stamps = config.files.iter().map(stamp).collect();
+                }
+                current.config = Arc::new(config);
+                current.verified.clear();
+                current.failed_at = None;
+            }
+            Err(error) => {
+                if current.failed_at.is_none() {
+                    warn!(%error, "the changed web configuration cannot be used: the former one stays");
+                }
+                current.failed_at = Some(monotonic());
+            }
+        }
     }
 
     pub(super) async fn allows(&self, authorization: Option<&[u8]>) -> bool {

@@ -10,9 +10,10 @@ use maud::{Markup, PreEscaped, html};
 
 use super::document::Page;
 use super::status::{ClientStatus, FailureStatus, Status};
-use super::text::{Span, Time, rich};
+use super::text::{Time, rich};
 use crate::domain::outage::Window;
 use crate::domain::sdk::SDKS;
+use crate::domain::{Shadow, Span};
 use crate::workload::SuspectProcess;
 
 const SCRIPT: &str = include_str!("script.js");
@@ -31,11 +32,14 @@ enum Verdict {
     Failing,
     Stuck,
     Expired,
+    /// The SDKs do not ask IMDS at all.
+    Shadowed,
 }
 
 impl Verdict {
     fn of(status: &Status) -> Self {
         match status.up {
+            _ if status.chain_shadowed.is_some() => Self::Shadowed,
             None => Self::Starting,
             Some(false) => Self::Failing,
             Some(true) if status.clients_stuck => Self::Stuck,
@@ -47,7 +51,7 @@ impl Verdict {
     /// The class of the body, which sets the color of the banner.
     const fn class(self) -> &'static str {
         match self {
-            Self::Starting => "unknown",
+            Self::Starting | Self::Shadowed => "unknown",
             Self::Fine => "good",
             Self::Failing | Self::Stuck | Self::Expired => "bad",
         }
@@ -56,7 +60,9 @@ impl Verdict {
     /// The icon of the browser's tab; its shape says the same as its color.
     const fn icon(self) -> &'static str {
         match self {
-            Self::Starting => "<circle cx='8' cy='8' r='6' fill='none' stroke='%23667' stroke-width='3'/>",
+            Self::Starting | Self::Shadowed => {
+                "<circle cx='8' cy='8' r='6' fill='none' stroke='%23667' stroke-width='3'/>"
+            }
             Self::Fine => "<circle cx='8' cy='8' r='8' fill='%230072b2'/>",
             Self::Failing | Self::Stuck | Self::Expired => "<path d='M8 0l8 15H0z' fill='%23d55e00'/>",
         }
@@ -68,6 +74,7 @@ impl Verdict {
             Self::Fine => "Fine".to_owned(),
             Self::Stuck => "Clients are stuck".to_owned(),
             Self::Expired => "Expired".to_owned(),
+            Self::Shadowed => "IMDS is not used here".to_owned(),
             Self::Failing => {
                 let since = status.outage_since.unwrap_or(status.started_at);
                 format!("Failing for {}", Span(since.duration_until(status.now)))
@@ -78,7 +85,20 @@ impl Verdict {
     fn lead(self, status: &Status) -> Markup {
         match self {
             Self::Starting => html! { "The first poll has not ended yet." },
-            Self::Fine => html! { "IMDS returns credentials." },
+            Self::Fine => match status.v1_fallback {
+                None => html! { "IMDS returns credentials." },
+                Some(kind) => html! {
+                    "IMDS returns credentials, but by IMDSv1 only: the token request fails with " code { (kind) }
+                    ". New boto3 clients take up to a second longer, SDKs that know IMDSv2 only fail, and "
+                    code { "AWS_EC2_METADATA_V1_DISABLED=true" } " would break the workload. "
+                    a href={ "/runbook#" (kind) } { "What to do about " code { (kind) } }
+                },
+            },
+            Self::Shadowed => html! {
+                "SDKs with this environment get their credentials elsewhere: "
+                (rich(status.chain_shadowed.map_or("", Shadow::meaning)))
+                " Nothing is said of clients. What follows is about IMDS alone."
+            },
             Self::Expired => html! {
                 "IMDS answers, but the credentials that it returns have expired. AWS may refuse calls until IMDS renews them."
             },
@@ -93,10 +113,10 @@ impl Verdict {
                     "IMDS is fine, but " (sdk) " clients that were created "
                     @match window_of_start(status) {
                         Some(window) => { "between " (Time(window.start)) " and " (Time(window.end)) }
-                        None => { "when the exporter started" }
+                        None => { "when the workload started" }
                     }
                     " hold no credentials, permanently: every call fails until they are " strong { "re-created" }
-                    ". Restart the workload."
+                    ". Restart the workload, then the exporter."
                 }
             }
         }
@@ -115,9 +135,10 @@ fn held_credentials(status: &Status) -> String {
     }
 }
 
-/// The outage in which the exporter started, and its workload with it.
+/// The outage in which the declared workload started.
 fn window_of_start(status: &Status) -> Option<&Window> {
-    let contains = |window: &&Window| window.start <= status.started_at && status.started_at <= window.end;
+    let started_at = status.workload_started_at?;
+    let contains = |window: &&Window| window.start <= started_at && started_at <= window.end;
     status.outages.iter().find(contains)
 }
 
@@ -146,12 +167,18 @@ pub(super) fn render(status: &Status) -> String {
         notices: html! {
             p #stale hidden { "The exporter does not answer. The information below is out of date." }
             p #announcement.visually-hidden role="status" {}
+            @if let Some(variable) = status.imds_through_proxy {
+                p.notice {
+                    "SDKs with this environment ask IMDS through the proxy in " code { (variable) } ", which the exporter does \
+                     not: add the address of IMDS to " code { "NO_PROXY" } " for the workload."
+                }
+            }
         },
         main: html! {
             (banner(verdict, &headline, status))
             @if let Some(failure) = &status.failure { (failure_section(failure)) }
             (clients(status))
-            @if let Some(suspects) = &status.suspects { (suspects_section(suspects)) }
+            @if let Some(suspects) = &status.suspects { (suspects_section(suspects, status)) }
             (timeline::section(&status.history, status.now))
             (outages(status))
         },
@@ -241,7 +268,7 @@ fn clients(status: &Status) -> Markup {
         let (class, mark, word) = match client.usable {
             Some(true) => ("good", "✓", "usable"),
             Some(false) => ("bad", "✗", "no credentials"),
-            None => ("unknown", "–", "not known yet"),
+            None => ("unknown", "–", "unknown"),
         };
         [
             Cell::plain(html! { (client.sdk) " client " (client.meaning) }),
@@ -250,17 +277,19 @@ fn clients(status: &Status) -> Markup {
         ]
     });
     html! {
-        section aria-labelledby="clients" {
+        @if status.chain_shadowed.is_none() { section aria-labelledby="clients" {
             h2 id="clients" { "Can a client sign requests now?" }
             (table(["A client", "Now", "What that means"], rows))
-        }
+        } }
     }
 }
 
 /// What an operator may conclude.
 fn consequence(client: &ClientStatus, status: &Status) -> Markup {
     let text = match (client.created, client.usable, status.up) {
-        (_, None, _) => "The first poll has not ended yet.",
+        (_, None, None) => "The first poll has not ended yet.",
+        ("before_outage", None, _) => "No document has been seen that such a client could hold.",
+        (_, None, _) => "The exporter has not seen what such a client got.",
         (_, Some(true), Some(true)) if Verdict::of(status) == Verdict::Expired => {
             "It can sign, but AWS may refuse the call: its credentials have expired."
         }
@@ -282,10 +311,14 @@ fn consequence(client: &ClientStatus, status: &Status) -> Markup {
     html! { (text) }
 }
 
-fn suspects_section(suspects: &[SuspectProcess]) -> Markup {
+fn suspects_section(suspects: &[SuspectProcess], status: &Status) -> Markup {
     let rows = suspects.iter().take(SUSPECTS_SHOWN).map(|suspect| {
-        let cells =
-            [html! { (suspect.pid) }, html! { code { (suspect.command) } }, html! { (Time(suspect.started_at)) }];
+        let cells = [
+            html! { (suspect.pid) },
+            html! { code { (suspect.command) } },
+            html! { (Time(suspect.started_at)) },
+            html! { (suspect.owner.remedy()) },
+        ];
         cells.map(Cell::plain)
     });
     let more = suspects.len().saturating_sub(SUSPECTS_SHOWN);
@@ -295,11 +328,18 @@ fn suspects_section(suspects: &[SuspectProcess]) -> Markup {
                 "Suspect processes" @if !suspects.is_empty() { ": " (suspects.len()) }
             }
             @if suspects.is_empty() { p { "None." } }
+            @if status.sees_other_processes == Some(false) {
+                p.notice {
+                    "Only the exporter itself can be seen: share the PID namespace with the workload, and allow the exporter \
+                     to see its processes."
+                }
+            }
+            @if let Some(watched) = status.watched_processes { p { "Watched processes: " (watched) "." } }
             p.note {
                 "Watched processes that started in an outage that is over, and still run. A suspicion, never a proof: such \
                  a process may have re-created its clients."
             }
-            @if !suspects.is_empty() { (table(["Process", "Command", "Started"], rows)) }
+            @if !suspects.is_empty() { (table(["Process", "Command", "Started", "Remedy"], rows)) }
             @if more > 0 { p { "And " (more) " more." } }
         }
     }
@@ -321,8 +361,10 @@ fn outages(status: &Status) -> Markup {
                 p { "None seen." }
             } @else {
                 p.note {
-                    "From the last success before the outage to the first success after it. boto3 clients that were \
-                     created in between may hold no credentials until they are re-created."
+                    "From the last success before the outage to the first success after it."
+                    @if status.chain_shadowed.is_none() {
+                        " boto3 clients that were created in between may hold no credentials until they are re-created."
+                    }
                 }
                 (table(["Began", "Ended", "Lasted"], rows))
             }
@@ -375,8 +417,10 @@ mod tests {
     use strum::VariantArray;
 
     use super::*;
-    use crate::domain::state::State;
+    use crate::domain::state::{Declared, State};
+    use crate::domain::workload::Workload;
     use crate::domain::{Credential, Failure, Kind, Resolution, RoleName, Step};
+    use crate::http::status::Facts;
 
     /// The largest page that may be served, in bytes.
     const LIMIT: usize = 50_000;
@@ -385,20 +429,28 @@ mod tests {
         Timestamp::from_second(1_800_000_000 + second).expect("a time in this century")
     }
 
+    fn facts(endpoint: &str, now: i64) -> Facts<'_> {
+        Facts { watched: None, endpoint, imds_through_proxy: None, now: at(now) }
+    }
+
+    fn new_state() -> State {
+        State::new(Declared { workload: Workload::StartsWithExporter, ..Declared::default() }, at(0))
+    }
+
     fn polled(state: &mut State, outcome: Result<i64, Kind>, second: i64) {
         let credential = |end| Credential {
-            role: RoleName::try_from("web".to_owned()).expect("a valid name"),
+            role: RoleName::try_from("web".to_owned()).expect("a legal name"),
             last_updated: Some(at(end - 3_600)),
             expiration: at(end),
         };
         let outcome = outcome.map(credential).map_err(|kind| Failure { kind, step: Step::Token });
         let clock_skew = Some(SignedDuration::from_millis(400));
-        let resolution = Resolution { outcome, requests: Vec::new(), clock_skew, tokens_obtained: 0, cause: None };
+        let resolution = Resolution { outcome, requests: Vec::new(), clock_skew, v1_fallback: None, cause: None };
         state.record(&resolution, Duration::from_micros(2_345), at(second));
     }
 
     fn status(state: &State, now: i64) -> Status {
-        Status::new(state, None, "http://127.0.0.1:1338", at(now))
+        Status::new(state, facts("http://127.0.0.1:1338", now))
     }
 
     fn verdict(state: &State, now: i64) -> Verdict {
@@ -407,7 +459,7 @@ mod tests {
 
     #[test]
     fn the_verdict_follows_from_the_state() {
-        let mut state = State::new(at(0));
+        let mut state = new_state();
         assert_eq!(verdict(&state, 1), Verdict::Starting);
         polled(&mut state, Ok(3_600), 2);
         assert_eq!(verdict(&state, 3), Verdict::Fine);
@@ -416,15 +468,15 @@ mod tests {
         assert_eq!(verdict(&state, 5), Verdict::Failing);
         assert_eq!(verdict(&state, 3_700), Verdict::Failing);
 
-        let mut state = State::new(at(0));
+        let mut state = new_state();
         polled(&mut state, Err(Kind::Throttled), 1);
         polled(&mut state, Ok(3_600), 2);
         assert_eq!(verdict(&state, 3), Verdict::Stuck);
     }
 
     #[test]
-    fn the_page_shows_until_when_a_client_works_in_an_outage() {
-        let mut state = State::new(at(0));
+    fn a_client_that_holds_credentials_is_told_until_when() {
+        let mut state = new_state();
         polled(&mut state, Ok(3_600), 1);
         polled(&mut state, Err(Kind::Throttled), 2);
         let until = maud::Render::render(&Time(at(3_600 - 900))).into_string();
@@ -433,11 +485,11 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_role_is_not_shown_as_none() {
-        let mut state = State::new(at(0));
+    fn unknown_is_not_none() {
+        let mut state = new_state();
         let role = |state: &State| {
             let page = render(&status(state, 9));
-            let from = page.find("<dt>Role</dt>").expect("the page has a role");
+            let from = page.find("<dt>Role</dt>").expect("the role's place");
             page[from..from + 60].to_owned()
         };
         assert!(role(&state).contains("unknown"));
@@ -450,8 +502,8 @@ mod tests {
     }
 
     #[test]
-    fn the_page_stays_small_after_thousands_of_polls() {
-        let mut state = State::new(at(0));
+    fn it_stays_small_whatever_happens() {
+        let mut state = new_state();
         for second in 0..2_000 {
             let kind = Kind::VARIANTS[usize::try_from(second).expect("small") % Kind::VARIANTS.len()];
             polled(&mut state, if second % 2 == 0 { Ok(9_000) } else { Err(kind) }, second * 4);
@@ -461,9 +513,9 @@ mod tests {
     }
 
     #[test]
-    fn values_from_outside_are_escaped() {
+    fn what_comes_from_outside_is_no_markup() {
         let hostile = "http://h/<script>alert('1')</script>\"&";
-        let page = render(&Status::new(&State::new(at(0)), None, hostile, at(1)));
+        let page = render(&Status::new(&new_state(), facts(hostile, 1)));
         assert!(!page.contains("<script>alert"));
         assert!(page.contains("&lt;script&gt;alert('1')&lt;/script&gt;&quot;&amp;"));
     }

@@ -10,9 +10,8 @@ use jiff::{SignedDuration, Timestamp};
 use maud::{Markup, html};
 use strum::VariantArray;
 
-use crate::domain::Kind;
 use crate::domain::poll_history::{Poll, REACH};
-use crate::http::text::Span;
+use crate::domain::{Kind, Span};
 
 const WIDTH: f64 = 720.0;
 /// The space at both ends, so that the outermost bars are complete.

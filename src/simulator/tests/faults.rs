@@ -178,6 +178,46 @@ async fn a_delay_applies_to_every_response() {
 }
 
 #[tokio::test]
+async fn a_delay_of_token_requests_or_of_the_others_is_added() {
+    let simulator = simulator().await;
+    let (mut stream, token) = session(&simulator).await;
+    let delay = Duration::from_millis(50);
+    for (change, of_put, of_get) in [
+        ("delay = '50ms'\ntoken_delay = '50ms'\nget_delay = '0s'", delay * 2, delay),
+        ("delay = '0s'\ntoken_delay = '0s'\nget_delay = '50ms'", Duration::ZERO, delay),
+    ] {
+        apply(&simulator, change).await;
+        for (request, least) in [(PUT.to_owned(), of_put), (get(ROLE_LIST, &token), of_get)] {
+            let start = Instant::now();
+            assert_eq!(exchange(&mut stream, &request).await.status, 200);
+            assert!(start.elapsed() >= least, "{change}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_fault_of_one_step_leaves_the_others_alone_until_the_next_fault() {
+    let simulator = simulator().await;
+    let (mut stream, token) = session(&simulator).await;
+    for (fault, statuses) in [
+        ("fault = 'server_error'\nonly_step = true", [500, 200, 200]),
+        ("fault = 'imds_disabled'\nonly_step = true", [403, 200, 200]),
+        ("fault = 'throttled'\nstep = 'role'\nonly_step = true", [200, 429, 200]),
+        ("fault = 'throttled'\nstep = 'credentials'\nonly_step = true", [200, 200, 429]),
+        ("fault = 'server_error'", [500, 500, 500]),
+        ("fault = 'none'\nonly_step = true", [200, 200, 200]),
+        ("fault = 'server_error'", [500, 500, 500]),
+    ] {
+        apply(&simulator, fault).await;
+        let mut seen = Vec::new();
+        for request in [PUT.to_owned(), get(ROLE_LIST, &token), get(DOCUMENT, &token)] {
+            seen.push(exchange(&mut stream, &request).await.status);
+        }
+        assert_eq!(seen, statuses, "{fault}");
+    }
+}
+
+#[tokio::test]
 async fn a_flapping_fault_alternates_with_healthy_responses() {
     let simulator = simulator().await;
     let nothing_flaps = simulator.apply(&Change::parse("flap = '1s'").unwrap()).await;

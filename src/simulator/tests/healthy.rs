@@ -88,7 +88,9 @@ async fn a_get_needs_a_valid_token_unless_tokens_are_optional() {
     assert_eq!(exchange(&mut stream, &get(ROLE_LIST, &token)).await.status, 401);
 
     apply(&simulator, "tokens = 'optional'").await;
+    assert_eq!(simulator.counts().without_token, 1);
     assert_eq!(exchange(&mut stream, &without).await.status, 200);
+    assert_eq!(simulator.counts().without_token, 2);
     assert_eq!(exchange(&mut stream, &get(ROLE_LIST, "made-up")).await.status, 401);
 }
 

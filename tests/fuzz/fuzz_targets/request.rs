@@ -11,7 +11,7 @@ use imds_exporter::http::{Context, Limits, serve_connection, router};
 use imds_exporter::metrics::{Build, Metrics, Options};
 use imds_exporter::domain::{Credential, Resolution};
 use imds_exporter::platform::heartbeat::Heartbeat;
-use imds_exporter::domain::state::{Shared, State};
+use imds_exporter::domain::state::{Declared, Shared, State};
 use imds_exporter::http::auth::Auth;
 use libfuzzer_sys::fuzz_target;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
@@ -28,7 +28,7 @@ impl Stage {
     fn new() -> Self {
         let runtime = Builder::new_current_thread().enable_all().build().expect("a runtime");
         let clock = SystemClock;
-        let mut state = State::new(clock.now());
+        let mut state = State::new(Declared::default(), clock.now());
         let credential = Credential {
             role: "web".to_owned().try_into().expect("a role name"),
             last_updated: Some(clock.now()),
@@ -38,7 +38,7 @@ impl Stage {
             outcome: Ok(credential),
             requests: Vec::new(),
             clock_skew: None,
-            tokens_obtained: 1,
+            v1_fallback: None,
             cause: None,
         };
         state.record(&resolution, Duration::ZERO, clock.now());
@@ -51,8 +51,9 @@ impl Stage {
             heartbeat: Heartbeat::new(monotonic(), Duration::from_hours(1)),
             clock: Arc::new(clock),
             exposition: Box::new(move || metrics.render(&shown.lock(), None, SystemClock.now())),
-            watcher: None,
+            watched: Some(Arc::default()),
             endpoint: "http://127.0.0.1".to_owned(),
+            imds_through_proxy: None,
         };
         Self { runtime, router: router(&Arc::new(context)) }
     }

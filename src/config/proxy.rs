@@ -1,0 +1,95 @@
+//! The proxy trap: SDKs send their requests to IMDS through `HTTP_PROXY`, unless `NO_PROXY` exempts its address.
+//!
+//! The rules are those of Python's urllib, which botocore follows. The exporter itself never uses a proxy.
+
+use std::ffi::OsStr;
+
+/// The proxy variables of an environment. A lower-case name wins.
+#[derive(Debug, Default)]
+pub(super) struct ProxyVariables {
+    http: Option<&'static str>,
+    http_lower: bool,
+    exempted: Option<String>,
+    exempted_lower: bool,
+}
+
+impl ProxyVariables {
+    /// Takes a variable in, if it is one of these.
+    pub(super) fn take(&mut self, name: &str, value: &OsStr) {
+        match name {
+            "http_proxy" => (self.http, self.http_lower) = ((!value.is_empty()).then_some("http_proxy"), true),
+            "HTTP_PROXY" if !self.http_lower => self.http = (!value.is_empty()).then_some("HTTP_PROXY"),
+            "no_proxy" => {
+                (self.exempted, self.exempted_lower) = (Some(value.to_string_lossy().into_owned()), true);
+            }
+            "NO_PROXY" if !self.exempted_lower => self.exempted = Some(value.to_string_lossy().into_owned()),
+            _ => {}
+        }
+    }
+
+    /// The variable through whose proxy the SDKs ask IMDS at this host, if they do. `authority` is the host as in a URL,
+    /// with brackets around an IPv6 address, and the port if the URL has one.
+    pub(super) fn proxy_of(&self, authority: &str) -> Option<&'static str> {
+        let exempted = self.exempted.as_deref().unwrap_or_default();
+        let without_port =
+            authority.rsplit_once(':').filter(|(_, port)| port.bytes().all(|byte| byte.is_ascii_digit()));
+        let host = without_port.map_or(authority, |(host, _)| host);
+        let names_it = |entry: &str| {
+            let entry = entry.trim().trim_start_matches('.').to_ascii_lowercase();
+            let matches =
+                |name: &str| name == entry || name.strip_suffix(&entry).is_some_and(|rest| rest.ends_with('.'));
+            !entry.is_empty() && (matches(host) || matches(authority))
+        };
+        let is_exempted = exempted == "*" || exempted.split(',').any(names_it);
+        self.http.filter(|_| !is_exempted)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn proxy_for(authority: &str, variables: &[(&str, &str)]) -> Option<&'static str> {
+        let mut proxies = ProxyVariables::default();
+        for (name, value) in variables {
+            proxies.take(name, OsStr::new(value));
+        }
+        proxies.proxy_of(authority)
+    }
+
+    fn proxy(variables: &[(&str, &str)]) -> Option<&'static str> {
+        proxy_for("169.254.169.254", variables)
+    }
+
+    #[test]
+    fn a_proxy_takes_imds_unless_it_is_exempted() {
+        assert_eq!(proxy(&[]), None);
+        assert_eq!(proxy(&[("HTTPS_PROXY", "http://p:1")]), None);
+        assert_eq!(proxy(&[("HTTP_PROXY", "http://p:1")]), Some("HTTP_PROXY"));
+        assert_eq!(proxy(&[("HTTP_PROXY", "http://p:1"), ("http_proxy", "http://p:1")]), Some("http_proxy"));
+        assert_eq!(proxy(&[("HTTP_PROXY", "http://p:1"), ("http_proxy", "")]), None);
+        assert_eq!(proxy(&[("HTTP_PROXY", "http://p:1"), ("no_proxy", ""), ("NO_PROXY", "*")]), Some("HTTP_PROXY"));
+        for exempted in ["169.254.169.254", "a.b, 169.254.169.254", "*", "254", ".254"] {
+            assert_eq!(proxy(&[("http_proxy", "http://p:1"), ("NO_PROXY", exempted)]), None, "{exempted}");
+        }
+        for other in ["", "localhost", "169.254.0.0/16", "254.169", "9.254", "169.254.169.254:80", "localhost,*", " * "]
+        {
+            assert!(proxy(&[("http_proxy", "http://p:1"), ("no_proxy", other)]).is_some(), "{other}");
+        }
+    }
+
+    /// As botocore 1.44.5 does, with the urllib of Python 3.
+    #[test]
+    fn ports_and_ipv6_addresses_are_compared_as_in_the_url() {
+        for (authority, exempted, is_exempted) in [
+            ("127.0.0.1:1338", "127.0.0.1", true),
+            ("127.0.0.1:1338", "127.0.0.1:1338", true),
+            ("127.0.0.1:1338", "127.0.0.1:1339", false),
+            ("[fd00:ec2::254]", "[fd00:ec2::254]", true),
+            ("[fd00:ec2::254]", "fd00:ec2::254", false),
+        ] {
+            let proxy = proxy_for(authority, &[("HTTP_PROXY", "http://p:1"), ("NO_PROXY", exempted)]);
+            assert_eq!(proxy.is_none(), is_exempted, "{authority}, {exempted}");
+        }
+    }
+}

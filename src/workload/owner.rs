@@ -1,0 +1,221 @@
+//! Who owns a process, as an operator names it: a systemd unit, or a container and its pod.
+//!
+//! Owns the reading of `/proc/PID/cgroup`: versions 1 and 2 of cgroups, the systemd and cgroupfs drivers, and the paths of
+//! Docker, containerd, CRI-O, Podman and ECS. A private cgroup namespace shows paths that begin with `/../`.
+
+use serde::Serialize;
+
+/// The longest name that is kept, in characters: that of a systemd unit.
+const LONGEST_NAME: usize = 255;
+
+/// The owner of a process. A name is empty where it does not apply.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Owner {
+    /// The systemd unit, such as `orders.service`.
+    pub unit: String,
+    /// The container's id, as its runtime has it.
+    pub container_id: String,
+    /// The UID of the Kubernetes pod.
+    pub pod_uid: String,
+}
+
+impl Owner {
+    /// Reads the content of `/proc/PID/cgroup`.
+    #[must_use]
+    pub fn parse(cgroup: &str) -> Self {
+        // The line of version 2 first; where both are mounted, it may say nothing.
+        let mut paths: Vec<(bool, &str)> = cgroup
+            .lines()
+            .filter_map(|line| {
+                let mut parts = line.splitn(3, ':');
+                let (_, controllers, path) = (parts.next()?, parts.next()?, parts.next()?);
+                Some((!controllers.is_empty(), path))
+            })
+            .collect();
+        paths.sort_by_key(|(is_v1, _)| *is_v1);
+        let owners = paths.into_iter().map(|(_, path)| Self::of_path(path));
+        // A container says more than the unit that it may run in.
+        let owners: Vec<_> = owners.collect();
+        let container = owners.iter().find(|owner| !owner.container_id.is_empty());
+        container.or_else(|| owners.iter().find(|owner| !owner.unit.is_empty())).cloned().unwrap_or_default()
+    }
+
+    fn of_path(path: &str) -> Self {
+        let mut owner = Self::default();
+        // With a misconfigured systemd driver, the parts are joined by colons.
+        for part in path.split(['/', ':']) {
+            if let Some(uid) = pod_uid(part) {
+                owner.pod_uid = uid;
+            } else if let Some(id) = container_id(part) {
+                id.clone_into(&mut owner.container_id);
+            } else if [".service", ".scope"].iter().any(|ending| part.ends_with(ending)) {
+                owner.unit = part.chars().filter(char::is_ascii_graphic).take(LONGEST_NAME).collect();
+            }
+        }
+        if owner.container_id.is_empty() {
+            owner.pod_uid.clear();
+        } else {
+            owner.unit.clear();
+        }
+        owner
+    }
+
+    /// How an operator restarts what owns the process.
+    #[must_use]
+    pub fn remedy(&self) -> String {
+        let Self { unit, container_id, pod_uid } = self;
+        let short = container_id.get(..12).unwrap_or(container_id);
+        if !pod_uid.is_empty() {
+            format!("delete the pod with the UID {pod_uid} (container {short})")
+        } else if !container_id.is_empty() {
+            format!("restart the container {short}")
+        } else if unit.ends_with(".service") {
+            format!("systemctl restart {unit}")
+        } else {
+            "restart the process".to_owned()
+        }
+    }
+}
+
+/// The UID in `pod<uid>`, `kubepods-burstable-pod<uid>.slice` or `kubepods-pod<uid>.slice`; underscores stand for hyphens
+/// there.
+fn pod_uid(part: &str) -> Option<String> {
+    let part = part.strip_suffix(".slice").unwrap_or(part);
+    let uid = part.strip_prefix("pod").or_else(|| {
+        let (_, rest) = part.split_once("kubepods-")?;
+        rest.strip_prefix("pod").or_else(|| rest.split_once("-pod").map(|(_, uid)| uid))
+    })?;
+    let uid = uid.replace('_', "-");
+    let digits = uid.bytes().filter(u8::is_ascii_hexdigit).count();
+    let is_uid = digits == 32 && uid.bytes().all(|byte| byte.is_ascii_hexdigit() || byte == b'-');
+    is_uid.then_some(uid)
+}
+
+/// The id in `<id>`, `docker-<id>.scope`, `cri-containerd-<id>.scope`, `crio-<id>.scope` or `libpod-<id>.scope`.
+fn container_id(part: &str) -> Option<&str> {
+    // ECS has `<32 digits>-<number>` too, which contains a hyphen itself.
+    if is_container_id(part) {
+        return Some(part);
+    }
+    let name = part.strip_suffix(".scope")?;
+    let id = name.rsplit_once('-').map_or(name, |(_, id)| id);
+    is_container_id(id).then_some(id)
+}
+
+fn is_container_id(name: &str) -> bool {
+    let is_hex = |text: &str, digits: usize| {
+        text.len() == digits && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+    };
+    is_hex(name, 64)
+        || name.split_once('-').is_some_and(|(task, number)| {
+            is_hex(task, 32) && !number.is_empty() && number.bytes().all(|b| b.is_ascii_digit())
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ID: &str = "3f1c5e9a7b2d4c6e8f0a1b3c5d7e9f1a2b4c6d8e0f1a3b5c7d9e1f2a4b6c8d0e";
+    const UID: &str = "4c2d1e5f-6a7b-4c8d-9e0f-1a2b3c4d5e6f";
+
+    #[test]
+    fn the_owner_is_found_in_the_cgroup_paths_of_every_runtime() {
+        let underscored = UID.replace('-', "_");
+        let static_pod = UID.replace('-', "");
+        let pod = |uid: &str| Owner { container_id: ID.to_owned(), pod_uid: uid.to_owned(), ..Owner::default() };
+        let container = |id: &str| Owner { container_id: id.to_owned(), ..Owner::default() };
+        let unit = |name: &str| Owner { unit: name.to_owned(), ..Owner::default() };
+        let task = "0123456789abcdef0123456789abcdef";
+        for (cgroup, owner) in [
+            // systemd, versions 2 and 1, a template, a user's service, a nested group, a session.
+            ("0::/system.slice/orders.service".to_owned(), unit("orders.service")),
+            (
+                "12:cpu,cpuacct:/system.slice/orders.service\n1:name=systemd:/system.slice/orders.service\n0::/"
+                    .to_owned(),
+                unit("orders.service"),
+            ),
+            ("0::/system.slice/system-worker.slice/worker@3.service".to_owned(), unit("worker@3.service")),
+            (
+                "0::/user.slice/user-1000.slice/user@1000.service/app.slice/sync.service".to_owned(),
+                unit("sync.service"),
+            ),
+            ("0::/system.slice/orders.service/workers".to_owned(), unit("orders.service")),
+            ("0::/user.slice/user-0.slice/session-3.scope".to_owned(), unit("session-3.scope")),
+            // Kubernetes: containerd, CRI-O and Docker with the systemd driver; cgroupfs; a guaranteed and a static pod.
+            (
+                format!(
+                    "0::/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod{underscored}.slice/cri-containerd-{ID}.scope"
+                ),
+                pod(UID),
+            ),
+            (format!("0::/kubepods.slice/kubepods-pod{underscored}.slice/cri-containerd-{ID}.scope"), pod(UID)),
+            (
+                format!(
+                    "0::/kubepods.slice/kubepods-besteffort.slice/kubepods-besteffort-pod{underscored}.slice/crio-{ID}.scope"
+                ),
+                pod(UID),
+            ),
+            (
+                format!(
+                    "0::/kubepods.slice/kubepods-besteffort.slice/kubepods-besteffort-pod{underscored}.slice/crio-{ID}.scope/container"
+                ),
+                pod(UID),
+            ),
+            (
+                format!(
+                    "11:memory:/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod{underscored}.slice/docker-{ID}.scope"
+                ),
+                pod(UID),
+            ),
+            (format!("11:memory:/kubepods/burstable/pod{UID}/{ID}\n0::/"), pod(UID)),
+            (format!("0::/kubepods/pod{UID}/{ID}"), pod(UID)),
+            (format!("0::/kubepods/burstable/pod{static_pod}/{ID}"), pod(&static_pod)),
+            (
+                format!(
+                    "0::/kubelet.slice/kubelet-kubepods.slice/kubelet-kubepods-pod{underscored}.slice/cri-containerd-{ID}.scope"
+                ),
+                pod(UID),
+            ),
+            (
+                format!(
+                    "0::/system.slice/containerd.service/kubepods-burstable-pod{underscored}.slice:cri-containerd:{ID}"
+                ),
+                pod(UID),
+            ),
+            // A private cgroup namespace: seen from another container of the pod, and from another pod.
+            (format!("0::/../cri-containerd-{ID}.scope"), container(ID)),
+            (format!("0::/../../kubepods-burstable-pod{underscored}.slice/cri-containerd-{ID}.scope"), pod(UID)),
+            (format!("0::/../../pod{UID}/{ID}"), pod(UID)),
+            ("0::/".to_owned(), Owner::default()),
+            ("0::/../orders.service".to_owned(), unit("orders.service")),
+            // Docker, Podman and ECS.
+            (format!("0::/system.slice/docker-{ID}.scope"), container(ID)),
+            (format!("9:pids:/docker/{ID}\n0::/system.slice/containerd.service"), container(ID)),
+            (format!("0::/machine.slice/libpod-{ID}.scope/container"), container(ID)),
+            (format!("9:pids:/ecs/{task}/{ID}"), container(ID)),
+            (format!("9:pids:/ecs/{task}/{task}-1234567890"), container(&format!("{task}-1234567890"))),
+            (format!("0::/ecstasks.slice/ecstasks-{task}.slice/docker-{ID}.scope"), container(ID)),
+            // Nothing to go by.
+            (String::new(), Owner::default()),
+            ("no cgroup".to_owned(), Owner::default()),
+            ("0::/user.slice/pods/podium/pod-1".to_owned(), Owner::default()),
+        ] {
+            assert_eq!(Owner::parse(&cgroup), owner, "{cgroup}");
+        }
+    }
+
+    #[test]
+    fn hostile_names_are_bounded_and_printable() {
+        let owner = Owner::parse(&format!("0::/system.slice/{}\u{1b}[31m\t.service", "x".repeat(5_000)));
+        assert!(owner.unit.len() <= LONGEST_NAME && owner.unit.chars().all(|c| c.is_ascii_graphic()));
+    }
+
+    #[test]
+    fn the_remedy_names_what_to_restart() {
+        assert_eq!(Owner::parse("0::/system.slice/orders.service").remedy(), "systemctl restart orders.service");
+        assert!(Owner::parse(&format!("0::/docker/{ID}")).remedy().contains(&ID[..12]));
+        assert!(Owner::parse(&format!("0::/kubepods/pod{UID}/{ID}")).remedy().contains(UID));
+        assert!(!Owner::parse("0::/user.slice/session-3.scope").remedy().contains("systemctl"));
+    }
+}

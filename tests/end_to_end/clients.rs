@@ -1,0 +1,114 @@
+//! Real boto3 clients, which `boto3_clients.py` creates in a process of its own.
+
+use std::net::SocketAddr;
+use std::process::Stdio;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tokio::io::AsyncWriteExt;
+use tokio::process::{Child, ChildStdin, ChildStdout};
+
+use crate::support::program::{Lines, command};
+use crate::support::repository;
+use crate::support::tools::tool;
+
+/// Longer than boto3 takes to start or to answer on a loaded machine.
+const BOTO3_DEADLINE: Duration = Duration::from_mins(1);
+
+/// boto3 in a process.
+pub(crate) struct Clients {
+    _process: Child,
+    stdin: ChildStdin,
+    lines: Lines<ChildStdout>,
+    created: u32,
+}
+
+/// What came of the creation of a client.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Creation {
+    /// It holds credentials.
+    Bound,
+    /// It holds no credentials, and nobody was told.
+    BoundToNothing,
+    /// `client()` raised this error.
+    Raised(String),
+}
+
+/// Where a session gets its credentials from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Found {
+    /// The provider's name, as botocore has it.
+    Method(String),
+    /// Nowhere.
+    Nothing,
+    /// The search ended with this error.
+    Raised(String),
+}
+
+impl Clients {
+    /// boto3 with an IMDS, and these variables beside.
+    pub(crate) fn start(imds: SocketAddr, environment: &[(&str, &str)]) -> Self {
+        let endpoint = format!("http://{imds}");
+        let own = [("AWS_EC2_METADATA_SERVICE_ENDPOINT", endpoint.as_str())];
+        Self::start_with(&[&own, environment].concat())
+    }
+
+    /// boto3 with these variables alone.
+    pub(crate) fn start_with(environment: &[(&str, &str)]) -> Self {
+        let mut python = command(tool("python/bin/python"));
+        python.arg(repository::path("tests/end_to_end/boto3_clients.py"));
+        python.env_clear().env("PYTHONDONTWRITEBYTECODE", "1").env("HOME", "/nonexistent");
+        python.envs(environment.iter().copied());
+        let mut process = python.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("Python runs");
+        let stdin = process.stdin.take().expect("it is piped");
+        let lines = Lines::of(process.stdout.take());
+        Self { _process: process, stdin, lines, created: 0 }
+    }
+
+    async fn ask(&mut self, command: Value) -> Value {
+        self.stdin.write_all(format!("{command}\n").as_bytes()).await.expect("boto3 reads its input");
+        let answer = self.lines.find(BOTO3_DEADLINE, |line| Some(line.to_owned())).await;
+        serde_json::from_str(&answer).expect("JSON")
+    }
+
+    /// Creates a client of this session, which is created if it does not exist.
+    pub(crate) async fn create(&mut self, client: &str, session: &str) -> Creation {
+        let answer = self.ask(json!({"do": "create", "client": client, "session": session})).await;
+        match (answer["bound"].as_bool(), answer["raised"].as_str()) {
+            (Some(true), _) => Creation::Bound,
+            (Some(false), _) => Creation::BoundToNothing,
+            (None, Some(error)) => Creation::Raised(error.to_owned()),
+            (None, None) => panic!("no answer: {answer}"),
+        }
+    }
+
+    /// Creates a client in a session of its own, and returns its name.
+    pub(crate) async fn create_new(&mut self) -> (String, Creation) {
+        self.created += 1;
+        let name = format!("client-{}", self.created);
+        let creation = self.create(&name, &name).await;
+        (name, creation)
+    }
+
+    /// Whether the client can sign a call.
+    pub(crate) async fn signs(&mut self, client: &str) -> bool {
+        let answer = self.ask(json!({"do": "sign", "client": client})).await;
+        answer["signed"].as_bool().expect("an answer")
+    }
+
+    /// Where a new session gets its credentials from.
+    pub(crate) async fn find_credentials(&mut self) -> Found {
+        self.created += 1;
+        let answer = self.ask(json!({"do": "find", "session": format!("session-{}", self.created)})).await;
+        match (answer["method"].as_str(), answer["raised"].as_str()) {
+            (Some(method), _) => Found::Method(method.to_owned()),
+            (None, Some(error)) => Found::Raised(error.to_owned()),
+            (None, None) => Found::Nothing,
+        }
+    }
+
+    /// Moves the clock of all clients.
+    pub(crate) async fn advance(&mut self, seconds: i64) {
+        self.ask(json!({"do": "advance", "seconds": seconds})).await;
+    }
+}

@@ -1,0 +1,196 @@
+//! The fallback to IMDSv1, as botocore has it: which token failures lead to it, what it is tried for, and how rarely.
+
+use std::time::Duration;
+
+use imds_exporter::domain::{Failure, Kind, Source, Step};
+use imds_exporter::imds::{Imds, Options};
+use imds_exporter::simulator::{Change, Simulator};
+use tokio::task::JoinSet;
+use tokio::time::{advance, pause, resume};
+
+use crate::support::program::{output, program_with_imds};
+use crate::support::simulator::{HEALTHY, apply_toml, imds_client, imds_options_for, start_simulator};
+
+/// What follows from a token failure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Then {
+    /// Requests without a token follow, and arrive.
+    FallsBack,
+    /// They follow, and never arrive.
+    Unreachable,
+    /// The resolution ends.
+    GivesUp,
+}
+
+/// Token failures while everything else works, with what follows from them.
+const TOKEN_FAILURES: [(&str, Kind, Then); 12] = [
+    ("fault = 'connect_refused'", Kind::ConnectRefused, Then::Unreachable),
+    ("fault = 'hop_limit'", Kind::HopLimit, Then::FallsBack),
+    ("fault = 'imds_disabled'\nonly_step = true", Kind::ImdsDisabled, Then::FallsBack),
+    ("fault = 'token_unsupported'", Kind::TokenUnsupported, Then::FallsBack),
+    ("fault = 'token_unsupported'\nvariant = '405'", Kind::TokenUnsupported, Then::FallsBack),
+    ("fault = 'throttled'\nonly_step = true", Kind::Throttled, Then::FallsBack),
+    ("fault = 'server_error'\nonly_step = true", Kind::ServerError, Then::FallsBack),
+    ("fault = 'invalid_response'\nonly_step = true", Kind::InvalidResponse, Then::FallsBack),
+    ("fault = 'connection_closed'\nonly_step = true", Kind::ConnectionClosed, Then::FallsBack),
+    ("fault = 'unexpected_status'\nonly_step = true", Kind::UnexpectedStatus, Then::FallsBack),
+    ("fault = 'token_rejected'", Kind::TokenRejected, Then::GivesUp),
+    // A 200 with something that is no token.
+    ("fault = 'invalid_response'\nvariant = 'page'\nonly_step = true", Kind::InvalidResponse, Then::GivesUp),
+];
+
+/// A simulator with this fault and policy, and a client of it.
+async fn pair(fault: &str, tokens: &str, v1_disabled: bool) -> (Simulator, Imds) {
+    let simulator = start_simulator().await;
+    apply_toml(&simulator, &format!("tokens = '{tokens}'\n{fault}")).await;
+    let imds = imds_client(Options { v1_disabled, ..imds_options_for(&simulator) });
+    (simulator, imds)
+}
+
+#[tokio::test]
+async fn every_token_failure_falls_back_as_in_botocore() {
+    let mut cases = JoinSet::new();
+    for (fault, kind, then) in TOKEN_FAILURES {
+        for (tokens, v1_disabled) in [("optional", false), ("optional", true), ("required", false), ("required", true)]
+        {
+            cases.spawn(async move {
+                let what = format!("{fault}, tokens {tokens}, v1 disabled: {v1_disabled}");
+                let (simulator, mut imds) = pair(fault, tokens, v1_disabled).await;
+                let works = then == Then::FallsBack && tokens == "optional" && !v1_disabled;
+                // The role list and the document at each poll where that works; where it is refused, the role list once.
+                let sent = match then {
+                    Then::FallsBack if works => [2, 4, 6],
+                    Then::FallsBack if !v1_disabled => [1, 1, 1],
+                    _ => [0, 0, 0],
+                };
+                for sent in sent {
+                    let resolution = imds.resolve().await;
+                    if works {
+                        assert_eq!(resolution.outcome, Ok(simulator.credential()), "{what}");
+                        assert_eq!(resolution.v1_fallback, Some(kind), "{what}");
+                    } else {
+                        assert_eq!(resolution.outcome, Err(Failure { kind, step: Step::Token }), "{what}");
+                        assert_eq!(resolution.v1_fallback, None, "{what}");
+                    }
+                    assert_eq!(simulator.counts().without_token, sent, "{what}");
+                }
+                apply_toml(&simulator, HEALTHY).await;
+                let resolution = imds.resolve().await;
+                assert_eq!((resolution.outcome, resolution.v1_fallback), (Ok(simulator.credential()), None), "{what}");
+                assert_eq!(simulator.counts().without_token, sent[2], "{what}");
+            });
+        }
+    }
+    while let Some(ended) = cases.join_next().await {
+        ended.expect("the case passes");
+    }
+}
+
+#[tokio::test]
+async fn failures_after_the_token_step_send_nothing_without_a_token() {
+    for fault in [
+        "fault = 'no_role'",
+        "fault = 'forbidden'",
+        "fault = 'server_error'\nstep = 'role'",
+        "fault = 'server_error'\nstep = 'credentials'",
+        "fault = 'role_not_found'",
+        "fault = 'incomplete_document'",
+    ] {
+        let (simulator, mut imds) = pair(fault, "optional", false).await;
+        let resolution = imds.resolve().await;
+        assert!(resolution.outcome.is_err_and(|failure| failure.step != Step::Token), "{fault}");
+        assert_eq!(simulator.counts().without_token, 0, "{fault}");
+    }
+}
+
+#[tokio::test]
+async fn failures_after_a_fallback_are_those_of_their_step() {
+    let simulator = start_simulator().await;
+    let mut imds = imds_client(imds_options_for(&simulator));
+    apply_toml(&simulator, "tokens = 'optional'\nfault = 'token_unsupported'\ndocument = '<html>'").await;
+    let resolution = imds.resolve().await;
+    let expected = Failure { kind: Kind::MalformedDocument, step: Step::Credentials };
+    assert_eq!((resolution.outcome, resolution.v1_fallback), (Err(expected), None));
+}
+
+/// Lets time pass between two polls. No socket is waited for meanwhile, so that time can be paused.
+async fn pass(span: Duration) {
+    pause();
+    advance(span).await;
+    resume();
+}
+
+async fn without_token(simulator: &Simulator, imds: &mut Imds) -> u64 {
+    let before = simulator.counts().without_token;
+    assert!(imds.resolve().await.outcome.is_err());
+    simulator.counts().without_token - before
+}
+
+#[tokio::test]
+async fn a_fallback_that_is_refused_is_tried_again_after_five_minutes_or_when_the_failure_changes() {
+    let (simulator, mut imds) = pair("fault = 'imds_disabled'\nonly_step = true", "required", false).await;
+    assert_eq!(without_token(&simulator, &mut imds).await, 1);
+    for _ in 0..19 {
+        pass(Duration::from_secs(15)).await;
+        assert_eq!(without_token(&simulator, &mut imds).await, 0, "within five minutes");
+    }
+    pass(Duration::from_secs(15)).await;
+    assert_eq!(without_token(&simulator, &mut imds).await, 1, "after five minutes");
+    assert_eq!(without_token(&simulator, &mut imds).await, 0);
+
+    apply_toml(&simulator, "fault = 'server_error'\nonly_step = true").await;
+    assert_eq!(without_token(&simulator, &mut imds).await, 1, "another failure");
+    assert_eq!(without_token(&simulator, &mut imds).await, 0);
+
+    apply_toml(&simulator, HEALTHY).await;
+    assert!(imds.resolve().await.outcome.is_ok());
+    apply_toml(&simulator, "fault = 'server_error'\nonly_step = true").await;
+    assert_eq!(without_token(&simulator, &mut imds).await, 1, "the failure did not stay");
+}
+
+#[tokio::test]
+async fn a_request_that_never_arrived_is_not_one_that_was_refused() {
+    let (simulator, mut imds) = pair("fault = 'connect_refused'", "required", false).await;
+    for _ in 0..3 {
+        assert!(imds.resolve().await.outcome.is_err());
+    }
+    // The tokens are optional by now, and the first answer is by version 1.
+    apply_toml(&simulator, "tokens = 'optional'\nfault = 'imds_disabled'\nonly_step = true").await;
+    assert_eq!(imds.resolve().await.v1_fallback, Some(Kind::ImdsDisabled));
+}
+
+#[tokio::test]
+async fn tokens_that_become_optional_are_noticed_when_the_pause_is_over() {
+    let (simulator, mut imds) = pair("fault = 'hop_limit'", "required", false).await;
+    assert_eq!(without_token(&simulator, &mut imds).await, 1);
+    apply_toml(&simulator, "tokens = 'optional'").await;
+    assert_eq!(without_token(&simulator, &mut imds).await, 0);
+    pass(Duration::from_mins(5)).await;
+    assert_eq!(imds.resolve().await.v1_fallback, Some(Kind::HopLimit));
+    apply_toml(&simulator, "tokens = 'required'").await;
+    assert_eq!(without_token(&simulator, &mut imds).await, 1);
+    assert_eq!(without_token(&simulator, &mut imds).await, 0);
+}
+
+#[tokio::test]
+async fn check_warns_of_a_fallback_and_names_its_reason() {
+    let simulator = start_simulator().await;
+    apply_toml(&simulator, "tokens = 'optional'\nfault = 'token_unsupported'").await;
+    for (v1_disabled, exit_code) in [("false", 2), ("true", 1)] {
+        let mut command = program_with_imds(simulator.address(), &["check", "--json"]);
+        command.env("AWS_EC2_METADATA_V1_DISABLED", v1_disabled);
+        let output = output(command).await;
+        assert_eq!(output.status.code(), Some(exit_code));
+        let json: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+        if exit_code == 2 {
+            assert_eq!((&json["verdict"], &json["v1_fallback"]), (&"warning".into(), &"token_unsupported".into()));
+            assert_eq!(json["warnings"], serde_json::json!(["v1_fallback"]));
+        } else {
+            assert_eq!(json["failure"]["kind"], "token_unsupported");
+        }
+    }
+    let change = Change::to_healthy();
+    simulator.apply(&change).await.expect("the simulator accepts the change");
+    let output = output(program_with_imds(simulator.address(), &["check", "--json"])).await;
+    assert_eq!(output.status.code(), Some(0), "a fallback that is not needed is no warning");
+}

@@ -1,0 +1,271 @@
+//! Addresses and signals: IPv6 alone, IPv4 alone, both at once; what is sent to IMDS; proxies; SIGHUP.
+
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::process::Stdio;
+use std::sync::Arc;
+
+use imds_exporter::config::DEFAULT_PORT;
+use imds_exporter::platform::clock::SystemClock;
+use imds_exporter::simulator::{Options, Simulator};
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::process::Command;
+
+use crate::support::program::{ExporterProcess, command, exit_status, output, program, program_with_imds, send_signal};
+use crate::support::request::{get, metrics_with};
+use crate::support::scrape::{Scrape, polls_after, scrape_until};
+use crate::support::simulator::{CONNECT_REFUSED, apply_toml, start_simulator};
+use crate::support::wait::wait_until;
+
+/// Set for the processes in a network namespace: the family of addresses that loopback has there. Without it their tests
+/// do nothing.
+const FAMILY: &str = "NETWORK_TEST_FAMILY";
+
+fn loopback(family: &str) -> [SocketAddr; 2] {
+    let (v4, v6) = ((Ipv4Addr::LOCALHOST, DEFAULT_PORT).into(), (Ipv6Addr::LOCALHOST, DEFAULT_PORT).into());
+    if family == "ipv6" { [v6, v4] } else { [v4, v6] }
+}
+
+/// The process that the other tests start in a network namespace: it has loopback of one family alone.
+#[tokio::test]
+#[ignore = "a process that other tests start"]
+async fn child() {
+    let Ok(family) = std::env::var(FAMILY) else { return };
+    let [here, not_here] = loopback(&family);
+    let options = Options { listen: SocketAddr::new(here.ip(), 0), ..Options::default() };
+    let simulator = Simulator::start(options, Arc::new(SystemClock)).await.expect("loopback is up");
+    assert!(TcpListener::bind(SocketAddr::new(not_here.ip(), 0)).await.is_err(), "the other family is not there");
+
+    let run = |arguments: &[&str]| {
+        let mut command = program_with_imds(simulator.address(), arguments);
+        // The default address: in this namespace its port is free.
+        command.env_remove("IMDS_EXPORTER_LISTEN_ADDRESS");
+        command
+    };
+    assert_eq!(output(run(&["healthcheck"])).await.status.code(), Some(1), "nothing listens yet");
+    let exporter = ExporterProcess::start_with(run(&[])).await;
+    assert_eq!(exporter.address.port(), DEFAULT_PORT);
+    metrics_with(here, "\nimds_up 1\n").await;
+    let scrape = Scrape::of(here).await;
+    let scrape = polls_after(&scrape, 1, here).await;
+    assert_eq!(scrape.all_failures(), 0);
+    assert!(TcpStream::connect(not_here).await.is_err());
+
+    assert_eq!(output(run(&["healthcheck"])).await.status.code(), Some(0));
+    let check = output(run(&["check", "--json"])).await;
+    assert_eq!(check.status.code(), Some(0), "{}", String::from_utf8_lossy(&check.stdout));
+    let wait = output(run(&["wait", "--timeout", "10s"])).await;
+    assert_eq!(wait.status.code(), Some(0));
+    apply_toml(&simulator, CONNECT_REFUSED).await;
+    assert_eq!(output(run(&["check"])).await.status.code(), Some(1));
+    scrape_until(here, "a failure", |scrape| scrape.value("imds_up") == 0).await;
+    exporter.stop().await;
+}
+
+/// The process of a host that boots: its network comes up after the exporter's first polls.
+#[tokio::test]
+#[ignore = "a process that another test starts"]
+async fn child_that_boots() {
+    if std::env::var_os(FAMILY).is_none() {
+        return;
+    }
+    let link = async |state: &str| {
+        let mut ip = command("ip");
+        ip.args(["link", "set", "lo", state]);
+        assert!(output(ip).await.status.success(), "lo {state}");
+    };
+    let simulator = start_simulator().await;
+    link("down").await;
+    let mut command = program_with_imds(simulator.address(), &[]);
+    command.env("IMDS_EXPORTER_LISTEN_ADDRESS", format!(":{DEFAULT_PORT}"));
+    let exporter = ExporterProcess::start_with(command).await;
+    let failed = || exporter.logged(|line| line["kind"].is_string() && line["step"] == "token").is_some();
+    wait_until("a poll fails", failed).await;
+    link("up").await;
+    let [address, _] = loopback("ipv4");
+    let scrape = scrape_until(address, "a success", |scrape| scrape.value("imds_up") == 1).await;
+    assert!(scrape.all_failures() >= 1 && scrape.value("imds_outages_total") == 1, "{}", scrape.0);
+    // Clients created now work; nobody is said to have started in the outage.
+    assert_eq!(scrape.value("imds_client_usable{sdk=\"boto3\",created=\"now\"}"), 1);
+    assert!(!scrape.0.contains("created=\"at_start\""), "{}", scrape.0);
+    let status: Value = serde_json::from_str(get(address, "/api/v1/status").await.body()).expect("JSON");
+    assert_eq!((&status["clients_stuck"], &status["workload_started_at"]), (&false.into(), &Value::Null));
+    assert_eq!(get(address, "/-/clients").await.status, 200);
+    exporter.stop().await;
+}
+
+/// Runs a child of this binary in a network namespace, after a command of the shell.
+async fn run_in_a_namespace(child: &str, family: &str, before: &str) {
+    let program = std::env::current_exe().expect("this binary has a path");
+    let mut namespace = command("unshare");
+    namespace.args(["--net", "--mount", "--fork", "--kill-child"]);
+    if std::fs::metadata("/proc/self").is_ok_and(|own| std::os::unix::fs::MetadataExt::uid(&own) != 0) {
+        namespace.args(["--user", "--map-root-user"]);
+    }
+    namespace.args(["sh", "-c", &format!("ip link set lo up && {before} && exec \"$0\" \"$@\"")]).arg(program);
+    namespace.args(["--exact", child, "--ignored", "--nocapture", "--test-threads=1"]);
+    namespace.env(FAMILY, family);
+    let output = output(namespace).await;
+    let printed = [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+    assert!(output.status.success() && printed[0].contains("1 passed"), "{printed:?}");
+}
+
+#[tokio::test]
+#[ignore = "needs a network namespace"]
+async fn everything_works_over_ipv6_alone() {
+    run_in_a_namespace("network::child", "ipv6", "ip address del 127.0.0.1/8 dev lo").await;
+}
+
+#[tokio::test]
+#[ignore = "needs a network namespace"]
+async fn everything_works_over_ipv4_alone() {
+    run_in_a_namespace("network::child", "ipv4", "echo 1 > /proc/sys/net/ipv6/conf/all/disable_ipv6").await;
+}
+
+#[tokio::test]
+#[ignore = "needs a network namespace"]
+async fn a_host_whose_network_comes_up_after_the_exporter_has_no_stuck_clients() {
+    run_in_a_namespace("network::child_that_boots", "ipv4", "true").await;
+}
+
+#[tokio::test]
+async fn an_address_without_a_host_is_one_of_both_families() {
+    let simulator = start_simulator().await;
+    let mut command = program_with_imds(simulator.address(), &[]);
+    command.env("IMDS_EXPORTER_LISTEN_ADDRESS", ":0").env("IMDS_EXPORTER_PROBE_LISTEN_ADDRESS", ":0");
+    let exporter = ExporterProcess::start_with(command).await;
+    let probes = exporter.probe_address.expect("it has a listener for probes");
+    for ip in [Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()] {
+        metrics_with(SocketAddr::new(ip, exporter.address.port()), "\nimds_up 1\n").await;
+        assert_eq!(get(SocketAddr::new(ip, probes.port()), "/-/healthy").await.status, 200);
+    }
+    let port = exporter.address.port();
+    for listen in [format!(":{port}"), format!("[::]:{port}"), format!("0.0.0.0:{port}")] {
+        let mut command = program(&["healthcheck"]);
+        command.env("IMDS_EXPORTER_LISTEN_ADDRESS", &listen);
+        assert_eq!(output(command).await.status.code(), Some(0), "{listen}");
+        // Neither family's port can be taken a second time.
+        let mut command = program(&[]);
+        command.env("IMDS_EXPORTER_LISTEN_ADDRESS", &listen);
+        assert_eq!(output(command).await.status.code(), Some(1), "{listen}");
+    }
+}
+
+#[tokio::test]
+async fn sighup_kills_nothing() {
+    let simulator = start_simulator().await;
+    let mut exporter = ExporterProcess::start(simulator.address()).await;
+    let mut scrape = scrape_until(exporter.address, "a success", |scrape| scrape.value("imds_up") == 1).await;
+    for _ in 0..3 {
+        send_signal(&exporter.child, "-HUP").await;
+        scrape = polls_after(&scrape, 1, exporter.address).await;
+    }
+    assert_eq!(scrape.all_failures(), 0);
+    send_signal(&exporter.child, "-TERM").await;
+    assert!(exit_status(&mut exporter.child).await.success());
+}
+
+#[tokio::test]
+async fn requests_to_imds_name_the_exporter_and_its_version() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("loopback has a free port");
+    let imds = listener.local_addr().expect("it is bound");
+    let mut check = program_with_imds(imds, &["check"]).stdout(Stdio::null()).spawn().expect("it runs");
+    let (mut stream, _) = listener.accept().await.expect("it connects");
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        head.push(stream.read_u8().await.expect("a whole head"));
+    }
+    stream.write_all(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n").await.expect("it reads");
+    assert_eq!(exit_status(&mut check).await.code(), Some(1));
+    let head = String::from_utf8(head).expect("text").to_ascii_lowercase();
+    let user_agent = concat!("user-agent: imds-exporter/", env!("CARGO_PKG_VERSION"), "\r\n");
+    assert!(head.contains(user_agent) && head.contains("x-aws-ec2-metadata-token-ttl-seconds: 60\r\n"), "{head}");
+}
+
+/// The log line, the status and the result of `check` with these variables.
+async fn with_variables(variables: &[(&str, &str)], imds: SocketAddr) -> (ExporterProcess, Value, Value, i32) {
+    let set = |mut command: Command| {
+        command.envs(variables.iter().copied());
+        command
+    };
+    let exporter = ExporterProcess::start_with(set(program_with_imds(imds, &[]))).await;
+    metrics_with(exporter.address, "\nimds_up 1\n").await;
+    let status = serde_json::from_str(get(exporter.address, "/api/v1/status").await.body()).expect("JSON");
+    let check = output(set(program_with_imds(imds, &["check", "--json"]))).await;
+    let report = serde_json::from_slice(&check.stdout).expect("JSON");
+    (exporter, status, report, check.status.code().expect("it ends"))
+}
+
+#[tokio::test]
+async fn a_proxy_through_which_the_sdks_would_ask_imds_is_named() {
+    let simulator = start_simulator().await;
+    let imds = simulator.address();
+    let proxy = "http://127.0.0.1:1";
+    for (variables, through) in [
+        (&[("HTTP_PROXY", proxy)][..], Some("HTTP_PROXY")),
+        (&[("http_proxy", proxy), ("HTTP_PROXY", proxy)], Some("http_proxy")),
+        (&[("http_proxy", proxy), ("NO_PROXY", "169.254.169.254")], Some("http_proxy")),
+        (&[("http_proxy", proxy), ("NO_PROXY", "127.0.0.1")], None),
+        (&[("HTTPS_PROXY", proxy), ("ALL_PROXY", proxy)], None),
+        (&[], None),
+    ] {
+        let (exporter, status, check, exit_code) = with_variables(variables, imds).await;
+        assert_eq!(status["imds_through_proxy"].as_str(), through, "{variables:?}");
+        assert_eq!(check["imds_through_proxy"].as_str(), through, "{variables:?}");
+        let warnings = if through.is_some() { json!(["imds_through_proxy"]) } else { json!([]) };
+        assert_eq!((&check["warnings"], exit_code), (&warnings, if through.is_some() { 2 } else { 0 }));
+        let logged = exporter.logged(|line| line["level"] == "WARN" && line["variable"].is_string());
+        assert_eq!(logged.as_ref().and_then(|line| line["variable"].as_str()), through, "{variables:?}");
+    }
+}
+
+#[tokio::test]
+async fn what_shadows_imds_is_said_and_nothing_of_clients() {
+    let simulator = start_simulator().await;
+    let imds = simulator.address();
+    for (variables, shadowed) in [
+        (&[("AWS_ACCESS_KEY_ID", "AKIACANARY"), ("AWS_SECRET_ACCESS_KEY", "CANARY")][..], Some("environment")),
+        (
+            &[("AWS_WEB_IDENTITY_TOKEN_FILE", "/var/run/CANARY"), ("AWS_ROLE_ARN", "arn:aws:iam::1:role/CANARY")],
+            Some("web_identity"),
+        ),
+        (&[("AWS_CONTAINER_CREDENTIALS_FULL_URI", "http://169.254.170.23/CANARY")], Some("container")),
+        (&[("AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", "/v2/CANARY")], Some("container")),
+        (&[("AWS_ROLE_ARN", "arn:aws:iam::1:role/CANARY")], None),
+        (&[], None),
+    ] {
+        let (exporter, status, check, exit_code) = with_variables(variables, imds).await;
+        assert_eq!(status["chain_shadowed"].as_str(), shadowed, "{variables:?}");
+        assert_eq!(check["chain_shadowed"].as_str(), shadowed, "{variables:?}");
+        assert_eq!(exit_code, 0, "{variables:?}: IMDS works");
+        let scrape = Scrape::of(exporter.address).await;
+        let by = scrape.0.lines().find_map(|line| line.strip_prefix("imds_chain_shadowed{by=\""));
+        assert_eq!(by.and_then(|rest| rest.split('"').next()), shadowed, "{variables:?}");
+        assert_eq!(scrape.0.contains("\nimds_client_usable{"), shadowed.is_none(), "{variables:?}");
+        let clients = status["clients"].as_array().expect("a list");
+        assert!(clients.iter().all(|client| client["usable"].is_null() == shadowed.is_some()), "{status}");
+        assert_eq!(status["clients_stuck"], false);
+        let logged = exporter.logged(|line| line["level"] == "WARN" && line["by"].is_string());
+        assert_eq!(logged.as_ref().and_then(|line| line["by"].as_str()), shadowed, "{variables:?}");
+        let pages = [get(exporter.address, "/").await.text, scrape.0, status.to_string(), check.to_string()];
+        assert!(pages.iter().all(|page| !page.contains("CANARY")), "no value of these variables is shown");
+    }
+}
+
+#[tokio::test]
+async fn a_workload_that_does_not_ask_imds_is_not_held_back_while_imds_is_unavailable() {
+    let simulator = start_simulator().await;
+    apply_toml(&simulator, "fault = \"server_error\"").await;
+    let irsa = [("AWS_WEB_IDENTITY_TOKEN_FILE", "/token"), ("AWS_ROLE_ARN", "arn:aws:iam::1:role/x")];
+    let mut command = program_with_imds(simulator.address(), &[]);
+    command.envs(irsa);
+    let exporter = ExporterProcess::start_with(command).await;
+    metrics_with(exporter.address, "\nimds_up 0\n").await;
+    assert_eq!(get(exporter.address, "/-/startup").await.status, 200);
+    let mut wait = program_with_imds(simulator.address(), &["wait", "--timeout", "1s"]);
+    wait.envs(irsa);
+    assert_eq!(output(wait).await.status.code(), Some(0));
+    let without = program_with_imds(simulator.address(), &["wait", "--timeout", "1s"]);
+    assert_eq!(output(without).await.status.code(), Some(1));
+}
