@@ -60,7 +60,8 @@ def time_to_expiry():
 
 
 def clients_stuck():
-    """1 if a client that is created now has credentials and one created when the exporter started does not, else 0."""
+    """1 if a client that is created now has credentials and one created when the declared workload started does not, else
+    0; nothing where no workload is declared."""
     return f"""
         (1 - max without (created) ({selector('imds_client_usable', 'created="at_start"')}))
         * min without (created) ({selector('imds_client_usable', 'created="now"')})

@@ -41,6 +41,10 @@ def count_of(expr):
     return f"sum({expr})"
 
 
+# 0 where no exporter has a declared workload.
+STUCK = f"({count_of(clients_stuck())} or vector(0))"
+
+
 INSTANCE_LINK = override("Instance", links=[{
     "title": "Open ${__value.text}",
     "url": f"/d/{INSTANCE_UID}?var-instance=${{__value.raw}}&${{datasource:queryparam}}"
@@ -52,10 +56,10 @@ STATES = {"^fine": GOOD, "^stuck": WARN, "^failing": BAD, "^not scraped": "#8080
 
 HEALTH = [
     count_stat("Fine", "Exporters whose last poll returned credentials, and whose workload's clients are not stuck.",
-               f"sum({UP}) - {count_of(clients_stuck())}", stat_thresholds((0, GOOD))),
+               f"sum({UP}) - {STUCK}", stat_thresholds((0, GOOD))),
     count_stat("Failing", "Exporters whose last poll failed.", count_of(f"{UP} == bool 0"), BAD_FROM_1),
-    count_stat("Stuck", "IMDS answers, but boto3 clients that were created when the exporter started hold no "
-               "credentials until they are re-created.", count_of(clients_stuck()), BAD_FROM_1),
+    count_stat("Stuck", "IMDS answers, but boto3 clients that were created when the declared workload started hold no "
+               "credentials until they are re-created.", STUCK, BAD_FROM_1),
     count_stat("Close to expiry", "Exporters whose credentials expire in less than 15 minutes: boto3 refuses to sign "
                "if it cannot refresh.",
                count_of(f"({time_to_expiry()} < bool {SDK_REFUSES_BELOW}) * ({time_to_expiry()} > bool 0)"),
@@ -69,8 +73,8 @@ HEALTH = [
                WARN_FROM_1),
     count_stat("Stalled", "Exporters whose last poll ended more than 5 intervals ago.", count_of(STALLED), WARN_FROM_1),
     graph("Exporters by state", "Each exporter is in one of these states.", [
-        query(f"sum({UP}) - {count_of(clients_stuck())}", "fine"),
-        query(count_of(clients_stuck()), "stuck"),
+        query(f"sum({UP}) - {STUCK}", "fine"),
+        query(STUCK, "stuck"),
         query(count_of(f"{UP} == bool 0"), "failing"),
         query(count_of(f"{selector('up')} == bool 0"), "not scraped"),
     ], unit="short", stack=True, min=0, colors=STATES, decimals=0),
@@ -114,9 +118,10 @@ WORST = [
         colors={"minimum": SERIES[5], "p5": SERIES[1], "median": SERIES[0]}),
     table("Suspect processes", f"Up to {MAX_ROWS} watched processes that started during an outage that is over and "
           "still run. Suspicions, never proofs.",
-          [table_query(f"bottomk({MAX_ROWS}, max by ({IDENTITY}, pid, command) "
+          [table_query(f"bottomk({MAX_ROWS}, max by ({IDENTITY}, pid, command, unit, container_id, pod_uid) "
                        f"({selector('imds_suspect_process_start_time_seconds')})) * 1000")],
-          columns=COLUMNS | {"pid": "PID", "command": "Command", "Value": "Started"}, sort=("Started", False),
+          columns=COLUMNS | {"pid": "PID", "command": "Command", "unit": "Unit", "container_id": "Container",
+                             "pod_uid": "Pod UID", "Value": "Started"}, sort=("Started", False),
           unit="dateTimeAsIso", overrides=[INSTANCE_LINK]),
 ]
 
@@ -144,9 +149,13 @@ FAILURES = [
 
 EXPORTERS = [
     count_stat("Unexpected role", "Exporters whose current role is not the configured one.",
-               count_of(f"{selector('imds_role_expected')} == bool 0"), BAD_FROM_1, "none configured", width=12),
+               count_of(f"{selector('imds_role_expected')} == bool 0"), BAD_FROM_1, "none configured", width=6),
     count_stat("Clock skew above 60 s", "Exporters whose clock is off by more than 60 s.",
-               count_of(f"{SKEW} > bool 60"), WARN_FROM_1, width=12),
+               count_of(f"{SKEW} > bool 60"), WARN_FROM_1, width=6),
+    count_stat("IMDSv1 only", "Exporters that get credentials only because IMDSv1 answers.",
+               count_of(selector("imds_v1_fallback_active")), WARN_FROM_1, "none", width=6),
+    count_stat("Credentials from elsewhere", "Exporters beside which no SDK asks IMDS, because their environment has other "
+               "credentials.", count_of(selector("imds_chain_shadowed")), stat_thresholds(), "none", width=6),
     graph("Exporters by version", "The progress of a rollout.",
           [query(f"sum by (version) ({selector('imds_exporter_build_info')})", "{{version}}")], unit="short",
           stack=True, min=0, decimals=0),

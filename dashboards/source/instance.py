@@ -12,7 +12,7 @@ USABLE = value_mappings({0: ("no credentials", BAD), 1: ("usable", GOOD)})
 CREATED = value_mappings({
     "now": "now",
     "before_outage": "while credentials were available",
-    "at_start": "when the exporter started",
+    "at_start": "when the workload started",
 })
 
 UP = selector("imds_up")
@@ -42,10 +42,11 @@ NOW = [
          unit="short", no_value="none", thresholds=stat_thresholds((1, BAD)),
          links=[runbook_link(anchor="${__field.labels.kind}",
                              title="What ${__field.labels.kind} means and what to do")]),
-    stat("Stuck clients", "IMDS answers, but boto3 clients that were created when the exporter started hold no "
-         "credentials permanently. To fix this, re-create the clients or restart the workload.", clients_stuck(),
+    stat("Stuck clients", "IMDS answers, but boto3 clients that were created when the declared workload started hold no "
+         "credentials permanently. To fix this, restart the workload, and then the exporter. *No workload declared*: "
+         "`IMDS_EXPORTER_WORKLOAD` is `independent`, or the SDKs do not ask IMDS.", clients_stuck(),
          mappings=value_mappings({0: ("no", GOOD), 1: ("STUCK: restart the workload", BAD)}),
-         no_value="no data", links=[runbook_link(anchor="ImdsClientsStuck")]),
+         no_value="no workload declared", links=[runbook_link(anchor="ImdsClientsStuck")]),
     stat("Role", "The current role. *None*: IMDS itself reports that no role is attached.", selector("imds_role_info"),
          "{{role}}", text="name", unit="short", background=False, no_value="none",
          thresholds=stat_thresholds((0, GOOD))),
@@ -67,14 +68,21 @@ EXPIRY = [
     ], width=8, unit="short", bars=True, min=0, colors={"^new": GOOD, "^role": WARN}),
     stat("Age of the document", "Time since `LastUpdated` of the last document seen. IMDS renews documents well before "
          "they expire; an age close to the whole lifetime means that it does not.",
-         f"time() - {selector('imds_credentials_last_updated_timestamp_seconds')}", width=8, unit="dtdurations",
+         f"time() - {selector('imds_credentials_last_updated_timestamp_seconds')}", width=5, unit="dtdurations",
          decimals=1, background=False, no_value="no credentials seen"),
     stat("Expires at", "`Expiration` of the last document seen.",
-         f"{selector('imds_credentials_expiration_timestamp_seconds')} * 1000", width=8, unit="dateTimeAsIso",
+         f"{selector('imds_credentials_expiration_timestamp_seconds')} * 1000", width=5, unit="dateTimeAsIso",
          background=False, no_value="no credentials seen"),
-    stat("Expected role", "Whether the current role is the configured one.", selector("imds_role_expected"), width=8,
+    stat("Expected role", "Whether the current role is the configured one.", selector("imds_role_expected"),
          mappings=value_mappings({0: ("ANOTHER ROLE", BAD), 1: ("yes", GOOD)}),
          no_value="none configured", links=[runbook_link(anchor="ImdsUnexpectedRole")]),
+    stat("IMDSv1 only", "Credentials resolve only because IMDSv1 answers; the kind is why the token request of IMDSv2 "
+         "fails.", selector("imds_v1_fallback_active"), "{{kind}}", text="name", unit="short", width=5,
+         no_value="no", thresholds=stat_thresholds((1, WARN)), links=[runbook_link(anchor="ImdsV1Fallback")]),
+    stat("Credentials from elsewhere", "What the SDKs' default chain finds in the exporter's environment before it would "
+         "ask IMDS: static keys (environment), IRSA (web_identity), Pod Identity or a task role (container). Then nothing "
+         "is said of clients, and no alert about IMDS fires.", selector("imds_chain_shadowed"), "{{by}}", text="name",
+         unit="short", width=5, no_value="no", background=False),
 ]
 
 FAILURES = [
@@ -108,9 +116,10 @@ CLIENTS = [
           ], unit="short"),
     table("Suspect processes", "Watched processes that started during an outage that is over and still run, the "
           "longest-running first, at most 16. A suspicion, never a proof: the process may have re-created its clients.",
-          [table_query("max by (instance, pid, command) "
+          [table_query("max by (instance, pid, command, unit, container_id, pod_uid) "
                        f"({selector('imds_suspect_process_start_time_seconds')}) * 1000")],
-          columns={"instance": "Instance", "pid": "PID", "command": "Command", "Value": "Started"},
+          columns={"instance": "Instance", "pid": "PID", "command": "Command", "unit": "Unit",
+                   "container_id": "Container", "pod_uid": "Pod UID", "Value": "Started"},
           width=12, height=7, sort=("Started", False), overrides=[override("Started", unit="dateTimeAsIso")],
           unit="short", no_value="none"),
     stat("Last outage: duration", "From the last success before it to the first success after it.",
@@ -123,9 +132,12 @@ CLIENTS = [
     stat("Outages in the time range", "Number of outages that began in the selected time range.",
          f"increase({selector('imds_outages_total')}[$__range])", unit="short", decimals=0, background=False),
     stat("Suspect processes", "Watched processes that started during an outage that is over and still run: a "
-         "suspicion, never a proof.", selector("imds_suspect_processes"), width=8, unit="short",
+         "suspicion, never a proof.", selector("imds_suspect_processes"), unit="short",
          thresholds=stat_thresholds((0, GOOD), (1, WARN)), no_value="watching is disabled",
          links=[runbook_link(anchor="ImdsSuspectProcesses")]),
+    stat("Watched processes", "Processes that match the configured pattern and can be seen. 0 for a long time means that "
+         "the pattern is wrong, or that the exporter does not share the PID namespace.",
+         selector("imds_watched_processes"), unit="short", background=False, no_value="watching is disabled"),
 ]
 
 SPEED = [
@@ -159,10 +171,7 @@ EXPORTER = [
     stat("Clock skew", "The clock of IMDS minus the local clock. AWS refuses signatures from a clock that is off by 5 "
          "minutes, and the time to expiry is wrong by the same amount.", selector("imds_clock_skew_seconds"), unit="s",
          width=6, thresholds=SKEW_LEVELS, no_value="unknown", links=[runbook_link(anchor="ImdsClockSkew")]),
-    graph("Polls and token renewals", "Polls and new session tokens per second.", [
-        query(rate("imds_fetches_total"), "polls {{instance}}"),
-        query(rate("imds_token_renewals_total"), "token renewals {{instance}}"),
-    ], width=8, unit="ops", min=0, colors={"^polls": SERIES[0], "^token": SERIES[1]}),
+    graph("Polls", "Polls per second.", [query(rate("imds_fetches_total"), "{{instance}}")], width=8, unit="ops", min=0),
     graph("Clock skew over time", "The clock of IMDS minus the local clock. IMDS reports whole seconds.",
           [query(selector("imds_clock_skew_seconds"), "{{instance}}")], width=8, unit="s"),
     graph("Scrape duration", "How long Prometheus waits for `/metrics`.",

@@ -1,8 +1,8 @@
 """The data that the dashboards are tested with: eight hours of three exporters, as Prometheus would have scraped them.
 
-  HEALTHY   rotates every hour; occasionally a slow request; not scraped for a few minutes
-  STUCK     an outage in which pod and exporter restart; IMDS recovers, the clients of the pod do not
-  EXPIRED   an outage that does not end: first time-outs, then errors; the credentials expire
+  HEALTHY   rotates every hour; occasionally a slow request; not scraped for a few minutes; its SDKs do not ask IMDS
+  STUCK     an outage in which pod and exporter are replaced; IMDS recovers, by IMDSv1 at last; the pod's clients do not
+  EXPIRED   an outage that does not end: first time-outs, then errors; the credentials expire; no workload is declared
 
 STUCK has the labels `cluster` and `namespace`, the others have neither.
 """
@@ -38,6 +38,9 @@ FIRST_FAILURE = clock(4, 30)
 FIRST_KIND, SECOND_KIND = ("read_timeout", "credentials"), ("server_error", "role")
 KIND_CHANGE = clock(7)
 EXPIRY = clock(4) + LIFETIME
+TOKENS_FAIL = clock(11)
+CONTAINERS = {"7": "3f1c" * 16, "9": "5a0d" * 16}
+POD_UID = "4c2d1e5f-6a7b-4c8d-9e0f-1a2b3c4d5e6f"
 BEFORE_START = START - 2 * HOUR
 
 
@@ -97,7 +100,6 @@ def polls(exporter, instance, at):
         exporter.observe("imds_request_duration_seconds", {"step": "role"}, 1.4, 1)
     if not failed and exporter.started_at < document(instance, at) and at - document(instance, at) < SCRAPE:
         exporter.count("imds_credentials_rotations_total", {}, 1)
-    exporter.count("imds_token_renewals_total", {}, 1 if at % 300 == 0 else 0)
     for name in ("imds_credentials_rotations_total", "imds_role_changes_total", "imds_outages_total"):
         exporter.count(name, {}, 0)
     if failed and not failure(instance, at - SCRAPE) or failed and at == exporter.started_at:
@@ -130,22 +132,29 @@ def gauges(exporter, instance, at):
     yield "imds_fetch_consecutive_failures", {}, (at - FIRST_FAILURE) // 5 + 1 if failed else 0
     if failed:
         yield "imds_failure_active", {"kind": failed[0], "step": failed[1]}, 1
-    at_start = not failed
-    if instance == EXPIRED:
-        at_start = at < EXPIRY - 900
-    if instance == STUCK and exporter.started_at == RESTART:
-        at_start = False
-    before = not failed or seen and updated + LIFETIME - at > 900
-    for created, usable in (("now", not failed), ("before_outage", before), ("at_start", at_start)):
-        yield "imds_client_usable", {"sdk": "boto3", "created": created}, int(usable)
+    if instance == HEALTHY:
+        yield "imds_chain_shadowed", {"by": "web_identity"}, 1
+    else:
+        usable = {"now": not failed}
+        if seen:
+            usable["before_outage"] = not failed or updated + LIFETIME - at > 900
+        if instance == STUCK:
+            usable["at_start"] = not failed and exporter.started_at != RESTART
+        for created, value in usable.items():
+            yield "imds_client_usable", {"sdk": "boto3", "created": created}, int(value)
+    if instance == STUCK and at >= TOKENS_FAIL:
+        yield "imds_v1_fallback_active", {"kind": "hop_limit"}, 1
     if instance == STUCK:
         over = at >= OUTAGE[1]
+        yield "imds_watched_processes", {}, 3
         yield "imds_suspect_processes", {}, 2 if over else 0
         if over:
             yield "imds_outage_last_start_timestamp_seconds", {}, RESTART
             yield "imds_outage_last_end_timestamp_seconds", {}, OUTAGE[1]
-            yield "imds_suspect_process_start_time_seconds", {"pid": "7", "command": "gunicorn"}, RESTART + 10
-            yield "imds_suspect_process_start_time_seconds", {"pid": "9", "command": "celery"}, RESTART + 20
+            for pid, command, started in (("7", "gunicorn", RESTART + 10), ("9", "celery", RESTART + 20)):
+                # Processes of a pod have no unit.
+                owner = {"unit": "", "container_id": CONTAINERS[pid], "pod_uid": POD_UID}
+                yield "imds_suspect_process_start_time_seconds", {"pid": pid, "command": command, **owner}, started
     if instance != HEALTHY and seen:
         yield "imds_role_expected", {}, 1 if instance == STUCK else 0
 

@@ -67,7 +67,7 @@ def test_the_json_has_grafanas_types(tmp_path):
 def test_every_unit_is_one_of_grafanas():
     """Against @grafana/data."""
     known = set(json.loads(run("node", HERE / "units.cjs", NODE)))
-    units = {node for dashboard in DASHBOARDS for path, node in walk(dashboard) if path and path[-1] == "unit"}
+    units = {node for dashboard in DASHBOARDS for path, node in walk(dashboard) if path[-2:] == ("defaults", "unit")}
     units |= {node["value"] for dashboard in DASHBOARDS for _, node in walk(dashboard)
               if isinstance(node, dict) and node.get("id") == "unit"}
     assert units and units <= known
@@ -198,7 +198,7 @@ def test_dashboards_and_sample_fleet_use_the_exporters_metrics():
 def test_a_real_exporter_exposes_the_series_of_the_sample_fleet():
     """In the states with the most series."""
     exposed = ""
-    for state in (states.stuck, states.failing):
+    for state in (states.stuck, states.failing, states.fallback, states.shadowed):
         with state() as exporter:
             exposed += exporter.get("/metrics")
     # Prometheus makes the first three; the last one takes a configured role, which no state has.

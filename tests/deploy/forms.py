@@ -78,6 +78,11 @@ def containers(pod):
     return [*pod.get("initContainers", []), *pod["containers"]]
 
 
+def serves(container):
+    """Whether a container runs the exporter as a server, and not one of its other commands."""
+    return runs_exporter(container) and not container.get("args")
+
+
 def runs_exporter(container):
     """Whether a container runs the exporter's image."""
     return container["image"].split("@")[0].split(":")[0].split("/")[-1] == "imds-exporter"
@@ -117,6 +122,13 @@ def systemd_files():
 def unit_values(path, key):
     """The values of a key in a unit, one for each line."""
     return re.findall(rf"^{key}=(.*)$", path.read_text(), re.M)
+
+
+def unit_environment_files(path):
+    """The files from which a unit reads variables; the leading hyphen says that a file may be missing."""
+    files = unit_values(path, "EnvironmentFile")
+    assert all(file.startswith("-/") for file in files)
+    return [file.removeprefix("-") for file in files]
 
 
 def unit_environment(path):

@@ -28,6 +28,16 @@ def probes(forms):
     ]
 
 
+def exec_probes(forms):
+    """(form, script) of every probe that the kubelet runs in a container of a workload."""
+    return [
+        (form, container["livenessProbe"]["exec"]["command"][-1])
+        for form, _, pod in pods(forms)
+        for container in containers(pod)
+        if "exec" in container.get("livenessProbe", {})
+    ]
+
+
 def chart_daemonset(forms):
     daemonset, = (document for document in forms["chart"] if document["kind"] == "DaemonSet")
     return daemonset["spec"]["template"]
@@ -35,6 +45,7 @@ def chart_daemonset(forms):
 
 def test_every_probe_requests_an_existing_route(forms):
     paths = {probe["path"] for _, probe in probes(forms)}
+    paths |= {re.search(r'"GET", "(.*?)\?', script)[1] for _, script in exec_probes(forms)}
     assert paths == {"/-/startup", "/-/healthy", "/-/ready", "/-/clients"}
     assert paths <= set(reference.routes())
 
@@ -63,6 +74,8 @@ def test_the_port_is_the_same_everywhere(forms):
     forms = {name: documents for name, documents in forms.items() if name != "chart with everything"}
     ports = {
         **{f"{form}: probe": probe["port"] for form, probe in probes(forms)},
+        **{f"{form}: exec probe": int(re.search(r'"127\.0\.0\.1", (\d+)', script)[1])
+           for form, script in exec_probes(forms)},
         **{
             f"{form}: container": port["containerPort"]
             for form, _, pod in pods(forms)
@@ -132,7 +145,7 @@ def commands(forms):
         for key in ("ExecStart", "ExecStartPre"):
             for line in unit_values(path, key):
                 program, *arguments = line.split()
-                assert program == "/usr/local/bin/imds-exporter"
+                assert program == "/usr/local/bin/imds-exporter", path
                 yield tuple(arguments)
 
 

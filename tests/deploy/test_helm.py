@@ -86,6 +86,11 @@ def test_unknown_and_malformed_values_are_rejected(values):
     assert "schema" in rejection(values)
 
 
+def test_it_listens_on_all_addresses_of_both_families_by_default():
+    (env,) = [d["spec"]["template"]["spec"]["containers"][0]["env"] for d in helm() if d["kind"] == "DaemonSet"]
+    assert {"name": "IMDS_EXPORTER_LISTEN_ADDRESS", "value": ":10169"} in env
+
+
 def test_watching_processes_without_those_of_the_node_is_rejected():
     assert "hostPID" in rejection({"config": {"watchProcesses": "python"}})
 

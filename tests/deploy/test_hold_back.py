@@ -3,74 +3,20 @@ ends, in the order and with the commands and the environment of the manifests.""
 
 import contextlib
 import re
-import sys
+import signal
 import threading
 
 import pytest
 
-from forms import WORKER, containers, ecs_exporters, ecs_task, pod_of, runs_exporter, unit_environment, unit_values
+from forms import (
+    containers, ecs_exporters, ecs_task, pod_of, runs_exporter, unit_environment, unit_environment_files, unit_values,
+)
+from machine import END_OF_OUTAGE, OUTAGE, PYTHON, container_environment, example_pod, machine_in_an_outage, output
 
-from helpers import exporters
-from helpers.exporters import simulator
-from helpers.http_client import get, samples
 from helpers.paths import DEPLOY, exporter
-from helpers.processes import Process, free_port
-from helpers.sts import sts
 from helpers.waiting import until
 
-OUTAGE = 'fault = "server_error"'
-END_OF_OUTAGE = 'fault = "none"'
-
-
-class Machine:
-    """Starts what a manifest names, in place of the kubelet, the ECS agent or systemd."""
-
-    def __init__(self, directory, imds, aws, stack):
-        self.directory, self.imds, self.aws, self.stack = directory, imds, aws, stack
-        self.address = f"127.0.0.1:{free_port()}"
-        self.url = f"http://{self.address}"
-        self.running = {}
-        self.stopping = False
-
-    def environment(self, manifest=()):
-        """The environment in the manifest, with the addresses and folders of this test in place of an instance's."""
-        folder = str(self.directory)
-        return {
-            **{name: value.replace("/var/lib/imds-exporter", folder) for name, value in dict(manifest).items()},
-            **exporters.environment(self.imds.endpoint, self.address),
-            "HOME": folder,
-            "AWS_ENDPOINT_URL_STS": self.aws.url,
-            "AWS_DEFAULT_REGION": "eu-central-1",
-            "WORKER_INTERVAL_SECONDS": "0.2",
-        }
-
-    def get(self, path):
-        """Status and body, requested as the kubelet does."""
-        return get(self.url + path, User_Agent="kube-probe/1.33")
-
-    def samples(self):
-        return samples(self.url)
-
-    def start(self, name, command, environment):
-        child = self.stack.enter_context(Process(command, environment))
-        self.running[name] = child
-        return child
-
-    def run(self, name, command, environment):
-        """Runs a command until it exits with 0."""
-        while not self.stopping:
-            child = self.start(name, command, environment)
-            until(lambda: child.poll() is not None or self.stopping, f"{name} exits")
-            if child.returncode == 0:
-                return
-
-    def worker(self):
-        """Starts the workload of the example: one boto3 client for the life of the process."""
-        self.start("worker", [sys.executable, WORKER], self.environment())
-
-
-def container_environment(machine, container):
-    return machine.environment((v["name"], v["value"]) for v in container.get("env", []))
+AT_START = 'imds_client_usable{sdk="boto3",created="at_start"}'
 
 
 def kubelet(machine, pod):
@@ -94,7 +40,7 @@ def kubelet(machine, pod):
 
 
 def by_sidecar(machine, forms):
-    pod = next(pod_of(d) for d in forms["example Deployment"] if d["kind"] == "Deployment")
+    pod = example_pod(forms)
     assert [runs_exporter(c) for c in containers(pod)] == [True, False, False]
     assert pod["containers"][0]["command"] == ["python", "/app/worker.py"]
     kubelet(machine, pod)
@@ -139,13 +85,21 @@ def by_ecs(machine, _):
 
 
 def by_systemd(machine, _):
-    """Starts the exporter's service, then what the drop-in runs before the held service, then the latter."""
-    units = DEPLOY / "systemd"
-    (line,) = unit_values(units / "imds-exporter.service", "ExecStart")
-    environment = machine.environment(unit_environment(units / "imds-exporter.service"))
-    machine.start("imds-exporter", [exporter(), *line.split()[1:]], environment)
-    for line in unit_values(units / "examples" / "hold-back.conf", "ExecStartPre"):
-        machine.run("wait", [exporter(), *line.split()[1:]], machine.environment())
+    """Starts the exporter's service, then what the drop-in runs before the held service, then the latter. The port is set
+    in the exporter's own settings alone."""
+    settings = {"/etc/default/imds-exporter": {"IMDS_EXPORTER_LISTEN_ADDRESS": machine.address}}
+
+    def environment(unit):
+        variables = unit_environment(unit)
+        for file in unit_environment_files(unit):
+            variables |= settings[file]
+        return machine.environment(variables, listen=False)
+
+    service, drop_in = (DEPLOY / "systemd" / name for name in ("imds-exporter.service", "examples/hold-back.conf"))
+    (line,) = unit_values(service, "ExecStart")
+    machine.start("imds-exporter", [exporter(), *line.split()[1:]], environment(service))
+    for line in unit_values(drop_in, "ExecStartPre"):
+        machine.run("wait", [exporter(), *line.split()[1:]], environment(drop_in))
     if not machine.stopping:
         machine.worker()
 
@@ -153,18 +107,6 @@ def by_systemd(machine, _):
 def without_holding_back(machine, _):
     """Starts the workload at once."""
     machine.worker()
-
-
-@contextlib.contextmanager
-def machine_in_an_outage(directory):
-    with contextlib.ExitStack() as stack:
-        imds, aws = stack.enter_context(simulator()), stack.enter_context(sts())
-        imds.change(OUTAGE)
-        machine = Machine(directory, imds, aws, stack)
-        try:
-            yield machine
-        finally:
-            machine.stopping = True
 
 
 @contextlib.contextmanager
@@ -178,12 +120,12 @@ def started(form, machine, forms):
         thread.join(60)
 
 
-def output(machine, name):
-    """What the programs with this in their name have printed."""
-    return "".join(child.output for known, child in list(machine.running.items()) if name in known)
+# What the exporter beside the workload says of a client that the workload created at its start; absent where no workload is
+# declared to start with it.
+FORMS = {by_sidecar: 1, by_ecs: 1, by_systemd: None, by_init_container: None}
 
 
-@pytest.mark.parametrize("form", [by_sidecar, by_init_container, by_ecs, by_systemd])
+@pytest.mark.parametrize("form", FORMS)
 def test_the_workload_starts_when_the_outage_ends_and_is_not_stuck(tmp_path, forms, form):
     with machine_in_an_outage(tmp_path) as machine, started(form, machine, forms):
         # After several failed polls the workload has not started.
@@ -191,7 +133,6 @@ def test_the_workload_starts_when_the_outage_ends_and_is_not_stuck(tmp_path, for
             until(lambda: machine.samples().get("imds_fetch_consecutive_failures", 0) >= 2, "failed polls")
             assert machine.get("/-/healthy")[0] == 200
         if form is not by_sidecar:
-            # By then it has reported itself to the exporter, if one runs beside it.
             until(lambda: "server_error" in output(machine, "wait"), "a message of the waiting program")
         assert "worker" not in machine.running
         machine.imds.change(END_OF_OUTAGE)
@@ -199,11 +140,47 @@ def test_the_workload_starts_when_the_outage_ends_and_is_not_stuck(tmp_path, for
         assert all(re.search(r"Credential=\w+/", call) for call in machine.aws.calls)
         assert "I am arn" in output(machine, "worker")
         assert "Error" not in output(machine, "worker")
-        if form is not by_init_container:
-            # The exporter beside it knows that the workload was held back: it reports no stuck clients.
-            usable = 'imds_client_usable{sdk="boto3",created="at_start"}'
-            until(lambda: machine.samples()["imds_up"] == 1, "a successful poll of the exporter")
-            assert machine.samples()[usable] == 1
+        if form is by_init_container:
+            assert machine.startup_when_the_worker_started == (None, "")
+            return
+        # The exporter had seen the end of the outage before the workload started: it neither suspects the workload nor
+        # reports stuck clients.
+        assert machine.startup_when_the_worker_started == (200, "ok\n")
+        until(lambda: machine.samples().get("imds_watched_processes") == 1, "a look at the workload's process")
+        assert machine.samples()["imds_suspect_processes"] == 0
+        assert machine.samples().get(AT_START) == FORMS[form]
+
+
+def test_a_sidecar_that_crashes_knows_that_its_workload_was_held_back(tmp_path, forms):
+    """It crashes while it holds the workload back, and again in a later outage."""
+    sidecar = example_pod(forms)["initContainers"][0]
+    with machine_in_an_outage(tmp_path) as machine:
+        environment = container_environment(machine, sidecar)
+
+        def restart():
+            if "sidecar" in machine.running:
+                machine.running["sidecar"].signal_group(signal.SIGKILL)
+                machine.running["sidecar"].wait()
+            machine.start("sidecar", [exporter()], environment)
+            until(lambda: machine.get("/-/ready")[0] == 200, "the first poll")
+
+        restart()
+        restart()
+        assert machine.get("/-/startup")[0] == 503
+        machine.imds.change(END_OF_OUTAGE)
+        until(lambda: machine.get("/-/startup") == (200, "ok\n"), "the startup probe")
+        machine.worker()
+        machine.imds.change(OUTAGE)
+        until(lambda: machine.samples()["imds_up"] == 0, "a failed poll")
+        assert machine.samples()[AT_START] == 1
+        restart()
+        # The pod stays ready, and the client of the workload signs with what it holds.
+        assert machine.samples()["imds_up"] == 0
+        assert machine.get("/-/startup")[0] == 200
+        assert machine.samples()[AT_START] == 1
+        machine.imds.change(END_OF_OUTAGE)
+        until(lambda: machine.samples()["imds_up"] == 1, "a successful poll")
+        assert machine.samples()[AT_START] == 1
 
 
 def test_a_workload_that_is_not_held_back_stays_stuck(tmp_path, forms):
@@ -216,29 +193,10 @@ def test_a_workload_that_is_not_held_back_stays_stuck(tmp_path, forms):
         assert machine.aws.calls == []
 
 
-def test_the_liveness_probe_fails_for_a_stuck_workload_and_not_for_its_successor(tmp_path, forms):
-    """The component restart-stuck, with a workload that nothing held back."""
-    pod = next(pod_of(d) for d in forms["example Deployment"] if d["kind"] == "Deployment")
-    sidecar, worker = pod["initContainers"][0], pod["containers"][0]
-    probe = worker["livenessProbe"]["httpGet"]["path"]
+def test_with_imdsv1_disabled_a_workload_that_is_not_held_back_fails_at_its_start(tmp_path, forms):
+    """The first remedy of the README: the same program, with one more variable, does not run without credentials."""
     with machine_in_an_outage(tmp_path) as machine:
-        environment = container_environment(machine, sidecar)
-        assert environment["IMDS_EXPORTER_WATCH_PROCESSES"] == "python"
-        # The process namespace is that of the whole machine: watch the workload of this test only.
-        program = tmp_path / "worker.py"
-        program.write_text(WORKER.read_text())
-        environment["IMDS_EXPORTER_WATCH_PROCESSES"] = re.escape(str(program))
-        machine.start("imds-exporter", [exporter()], environment)
-        until(lambda: machine.samples().get("imds_fetch_consecutive_failures", 0) >= 1, "failed polls")
-        stuck = machine.start("worker", [sys.executable, program], machine.environment())
-        until(lambda: "NoCredentialsError" in output(machine, "worker"), "a stuck client")
-        assert machine.get(probe)[0] == 200
-        machine.imds.change(END_OF_OUTAGE)
-        until(lambda: machine.get(probe)[0] == 503, "a failing probe")
-        assert str(stuck.pid) in machine.get(probe)[1]
-        stuck.kill()
-        stuck.wait()
-        machine.start("worker", [sys.executable, program], machine.environment())
-        until(lambda: machine.aws.calls, "calls of the new workload")
-        until(lambda: machine.get(probe)[0] == 200, "a succeeding probe")
-        until(lambda: machine.samples()["imds_suspect_processes"] == 0, "a poll that counts no suspects")
+        environment = {**machine.environment(), "AWS_EC2_METADATA_V1_DISABLED": "true"}
+        worker = machine.start("worker", [PYTHON, machine.program], environment)
+        until(lambda: worker.poll() is not None, "the worker ends")
+        assert worker.returncode == 1 and "MetadataRetrievalError" in worker.output

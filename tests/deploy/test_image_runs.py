@@ -145,13 +145,20 @@ def test_it_stays_healthy_in_an_outage(tmp_path, imds):
         assert running.healthcheck() == 0
 
 
+DECLARED = {"IMDS_EXPORTER_WORKLOAD": "starts-when-ready", "IMDS_EXPORTER_STATE_FILE": STATE}
+AT_START = 'imds_client_usable{sdk="boto3",created="at_start"}'
+
+
 def test_it_writes_its_state_to_the_volume(tmp_path, imds):
-    with Container(tmp_path).serving(imds, IMDS_EXPORTER_STATE_FILE=STATE) as running:
+    with Container(tmp_path).serving(imds, **DECLARED) as running:
         until(lambda: os.path.exists(f"/proc/{running.pid}/root{STATE}"), "a state file")
+        assert samples(running.url)[AT_START] == 1
 
 
 def test_it_runs_on_a_read_only_root_without_a_volume(tmp_path, imds):
-    with Container(tmp_path, with_volume=False).serving(imds, IMDS_EXPORTER_STATE_FILE=STATE) as running:
+    """It then claims nothing about the clients of the declared workload."""
+    with Container(tmp_path, with_volume=False).serving(imds, **DECLARED) as running:
         until(lambda: samples(running.url)["imds_fetches_total"] >= 3, "further polls")
         assert not os.path.exists(f"/proc/{running.pid}/root{STATE}")
         assert running.healthcheck() == 0
+        assert AT_START not in samples(running.url)

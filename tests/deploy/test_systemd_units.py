@@ -1,12 +1,14 @@
 """The systemd unit and its drop-ins: systemd accepts them without a warning, and they are hardened."""
 
 import os
+import re
 import shutil
 
 import pytest
+from forms import unit_environment_files, unit_values
 
 from helpers.commands import complete
-from helpers.paths import DEPLOY
+from helpers.paths import DEPLOY, exporter
 
 UNITS = DEPLOY / "systemd"
 PROGRAM = "/usr/local/bin/imds-exporter"
@@ -61,8 +63,32 @@ def test_the_exposure_level_is_at_most_1_5():
     assert softer.returncode != 0
 
 
+SERVICE = UNITS / "imds-exporter.service"
+HOLD_BACK = UNITS / "examples" / "hold-back.conf"
+
+
 def test_the_start_of_a_held_service_may_take_longer_than_the_wait():
-    text = (UNITS / "examples" / "hold-back.conf").read_text()
+    text = HOLD_BACK.read_text()
     assert "wait --timeout 10m\n" in text
     assert "TimeoutStartSec=11min\n" in text
-    assert "After=imds-exporter.service\n" in text
+
+
+def test_a_held_service_starts_after_the_exporter_and_finds_it_on_whatever_port():
+    assert unit_values(HOLD_BACK, "After") == ["imds-exporter.service network-online.target"]
+    assert unit_values(HOLD_BACK, "Wants") == unit_values(HOLD_BACK, "After")
+    assert unit_environment_files(HOLD_BACK) == unit_environment_files(SERVICE) == ["/etc/default/imds-exporter"]
+
+
+def test_a_held_service_is_restarted_as_its_owner_decided():
+    keys = set(re.findall(r"^(\w+)=", HOLD_BACK.read_text(), re.M))
+    assert keys == {"Wants", "After", "EnvironmentFile", "ExecStartPre", "TimeoutStartSec"}
+
+
+def test_a_wrong_setting_does_not_restart_the_exporter_in_a_loop():
+    wrong = complete(exporter(), env={"IMDS_EXPORTER_POLL_INTERVAL": "often"}, timeout=30)
+    assert unit_values(SERVICE, "RestartPreventExitStatus") == [str(wrong.returncode)] == ["64"]
+    assert unit_values(SERVICE, "Restart") == ["on-failure"]
+
+
+def test_the_exporter_starts_once_the_network_is_up():
+    assert unit_values(SERVICE, "After") == unit_values(SERVICE, "Wants") == ["network-online.target"]

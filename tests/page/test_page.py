@@ -4,6 +4,7 @@ import browser
 import pytest
 
 from helpers import states
+from helpers.control_groups import control_group
 from helpers.paths import ROOT
 
 SCREENSHOTS = ROOT / "target" / "screenshots"
@@ -88,7 +89,7 @@ def test_it_states_the_facts_without_javascript(state, open_tab):
     page.open(exporter.url + "/", script=False)
     body, headline = text(page), page.run("document.getElementById('verdict').innerText")
     expected = {"fine": "Fine", "failing": "Failing for", "stuck": "Clients are stuck", "expired": "Expired",
-            "starting": "Starting"}[name]
+            "fallback": "Fine", "shadowed": "IMDS is not used here", "starting": "Starting"}[name]
     assert headline.startswith(expected) and page.run("document.title").startswith(expected)
     assert status["version"] in body and status["endpoint"] in body
     if status["role"]:
@@ -100,7 +101,11 @@ def test_it_states_the_facts_without_javascript(state, open_tab):
         assert f"/runbook#{failure['kind']}" in links
     cells = page.run("[...document.querySelectorAll('[aria-labelledby=clients] tbody td:nth-child(2)')]"
                      ".map((one) => one.className)")
-    assert cells == [{True: "good", False: "bad", None: "unknown"}[one["usable"]] for one in status["clients"]]
+    shown = [] if status["chain_shadowed"] else status["clients"]
+    assert cells == [{True: "good", False: "bad", None: "unknown"}[one["usable"]] for one in shown]
+    if name == "fallback":
+        assert f"by IMDSv1 only: the token request fails with {status['v1_fallback']}" in body.replace("\n", " ")
+        assert "AWS_EC2_METADATA_V1_DISABLED=true would break the workload" in body.replace("\n", " ")
     if name == "stuck":
         window, = status["outages"]
         moments = page.run("[...document.querySelectorAll('.banner time')].map((one) => one.dateTime)")
@@ -108,6 +113,59 @@ def test_it_states_the_facts_without_javascript(state, open_tab):
         assert "re-created" in body
         pids = page.run("[...document.querySelectorAll('[aria-labelledby=suspects] tbody th')].map((o) => o.innerText)")
         assert pids == [str(suspect["pid"]) for suspect in status["suspects"]] and pids
+
+
+def test_it_speaks_of_clients_of_the_start_only_where_a_workload_is_declared(state, open_tab):
+    name, exporter = state
+    page = open_tab()
+    page.open(exporter.url + "/", script=False)
+    about_the_start = "created when the workload started" in text(page)
+    assert about_the_start == (name == "stuck")
+    if name == "shadowed":
+        # IMDS fails, but nothing is said of clients.
+        assert page.run("document.querySelector('[aria-labelledby=clients]') === null")
+        assert "AWS_WEB_IDENTITY_TOKEN_FILE" in text(page) and "Nothing is said of clients" in text(page)
+        assert "boto3" not in text(page)
+
+
+POD_UID, CONTAINER = "4c2d1e5f-6a7b-4c8d-9e0f-1a2b3c4d5e6f", "3f1c5e9a" * 8
+OWNERS = {
+    f"kubepods/burstable/pod{POD_UID}/{CONTAINER}": f"delete the pod with the UID {POD_UID} (container {CONTAINER[:12]})",
+    f"docker/{CONTAINER}": f"restart the container {CONTAINER[:12]}",
+    "system.slice/a-service-with-a-rather-long-name.service":
+        "systemctl restart a-service-with-a-rather-long-name.service",
+}
+
+
+@pytest.mark.parametrize("path", OWNERS, ids=["pod", "container", "unit"])
+def test_suspects_are_named_with_their_remedy(open_tab, path):
+    with control_group(path) as group, states.stuck(preexec_fn=group.add_self) as exporter:
+        page = open_tab()
+        suspect, = exporter.status()["suspects"]
+        for width in WIDTHS:
+            page.open(exporter.url + "/", width=width, script=False)
+            cells = page.run("[...document.querySelectorAll('[aria-labelledby=suspects] tbody td')].map((o) => o.innerText)")
+            command, started, remedy = cells
+            assert command == suspect["command"] and started.startswith(suspect["started_at"][:10])
+            assert remedy == OWNERS[path]
+            assert "Watched processes: 1." in text(page)
+            assert page.run(OVERFLOW) == {"elements": [], "page": 0}
+            # No column but the last is so narrow that a word in it is broken.
+            lines = page.run("[...document.querySelectorAll('[aria-labelledby=suspects] :is(th, td:not(:last-child))')]"
+                             ".filter((one) => one.offsetWidth > 1)"
+                             ".map((one) => { const all = document.createRange(); all.selectNodeContents(one);"
+                             "  return new Set([...all.getClientRects()].map((box) => Math.round(box.bottom))).size; })")
+            assert lines and set(lines) == {1}, (width, lines)
+
+
+def test_the_proxy_trap_is_named(open_tab):
+    page = open_tab()
+    for more, named in (({}, False), ({"HTTP_PROXY": "http://proxy:3128"}, True),
+                        ({"HTTP_PROXY": "http://proxy:3128", "NO_PROXY": "127.0.0.1"}, False)):
+        with states.simulated(**more) as (_, exporter):
+            exporter.reach(up=True)
+            page.open(exporter.url + "/", script=False)
+            assert ("through the proxy in HTTP_PROXY" in text(page)) == named
 
 
 def test_it_reloads_itself_without_javascript(state, open_tab):

@@ -33,8 +33,12 @@ class Exporter:
     lost: list = field(default_factory=list)  # (from, to): scrapes that fail
     absent: list = field(default_factory=list)  # (from, to): not a target
     stalls: list = field(default_factory=list)  # (from, to): the poll loop hangs
-    restarts: list = field(default_factory=list)  # minutes
+    restarts: list = field(default_factory=list)  # minutes at which it crashes and starts again
+    stops: list = field(default_factory=list)  # minutes at which it stops in an orderly way and starts again
     keeps_state: bool = True  # has a state file
+    workload: str = "independent"  # IMDS_EXPORTER_WORKLOAD
+    shadowed: str | None = None  # what shadows IMDS in its environment
+    fallback: list = field(default_factory=list)  # (from, to, kind): IMDSv1 only
     rotates: object = None  # minutes at which IMDS renews the document; hourly if None
     lifetime: float = LIFETIME
     role: list = field(default_factory=lambda: [(0, "app")])  # (from, name)
@@ -47,19 +51,22 @@ class Exporter:
     def series(self, minutes):
         """Series name to its values, one a scrape; None where there is no sample."""
         table = {}
-        memory, bound, window, last_success = None, None, None, None
+        memory, bound, window, last_success, document = None, None, None, None, None
         rotations = sorted(self.rotates if self.rotates is not None else range(-30, int(minutes) + 1, 60))
-        restarts = sorted([self.starts, *self.restarts])
+        restarts = sorted([self.starts, *self.restarts, *self.stops])
         next_poll = 0.0
         for index in range(int(minutes * MINUTE / STEP) + 1):
             now = index * STEP
             while restarts and restarts[0] * MINUTE <= now:
-                started = restarts.pop(0) * MINUTE
+                restart = restarts.pop(0)
+                started = restart * MINUTE
                 memory = {"started": started, "fetches": 0, "outages": 0, "role_changes": 0, "streak": 0,
                           "buckets": [0] * (len(BUCKETS) + 1)}
-                if not self.keeps_state or bound is None:
-                    bound, window = None, window if self.keeps_state else None
-                if not self.keeps_state or last_success is None:
+                if restart in self.stops:
+                    bound = None
+                if not self.keeps_state:
+                    bound, window, document, last_success = None, None, None, None
+                if last_success is None:
                     last_success = started
                 next_poll = started
             while memory and next_poll <= now:
@@ -75,7 +82,8 @@ class Exporter:
                     if memory["streak"] == 1:
                         memory["outages"] += 1
                     memory["failure"] = failure
-                    bound = bound or "nothing"
+                    if self.workload == "starts-with-exporter":
+                        bound = bound or "nothing"
                     next_poll += min(5, self.interval)
                 else:
                     if memory["streak"]:
@@ -83,18 +91,19 @@ class Exporter:
                     memory["streak"] = 0
                     last_success = at
                     updated = max((r for r in rotations if r * MINUTE <= at), default=0) * MINUTE
-                    memory["document"] = (updated, updated + self.lifetime)
-                    bound = bound or "credentials"
                     role = [name for start, name in self.role if start * MINUTE <= at][-1]
-                    memory["role_changes"] += memory.get("role", role) != role
-                    memory["role"] = role
+                    memory["role_changes"] += document is not None and document[2] != role
+                    document = (updated, updated + self.lifetime, role)
+                    if self.workload != "independent":
+                        bound = bound or "credentials"
+                    memory["fallback"] = within(self.fallback, at)
                     seconds = (within(self.slow, at) or (0.002,))[0]
                     memory["buckets"][sum(limit < seconds for limit in BUCKETS)] += 1
                     next_poll += self.interval
-            self._scrape(table, index, now, memory, bound, window)
+            self._scrape(table, index, now, memory, bound, window, document)
         return table
 
-    def _scrape(self, table, index, now, memory, bound, window):
+    def _scrape(self, table, index, now, memory, bound, window, document):
         def put(name, value, **labels):
             row = table.setdefault(selector(name, {**self.labels, **labels}), [])
             row.extend([None] * (index - len(row)))
@@ -102,7 +111,7 @@ class Exporter:
 
         if within(self.absent, now) is not None or memory is None:
             return
-        restarting = any(0 <= now - restart * MINUTE < 30 for restart in self.restarts)
+        restarting = any(0 <= now - restart * MINUTE < 30 for restart in [*self.restarts, *self.stops])
         lost = within(self.lost, now) is not None or (self.lose_every and index % self.lose_every == 7)
         put("up", int(not (lost or restarting)))
         if lost or restarting:
@@ -119,6 +128,8 @@ class Exporter:
         number = within(self.suspects, now)
         if self.suspects:
             put("imds_suspect_processes", number[0] if number else 0)
+        if self.shadowed:
+            put("imds_chain_shadowed", 1, by=self.shadowed)
         if "attempt" not in memory:
             return
         failing = memory["streak"] > 0
@@ -129,18 +140,24 @@ class Exporter:
         if failing:
             kind, step = memory["failure"]
             put("imds_failure_active", 1, kind=kind, step=step)
-        if "document" in memory:
-            updated, expiration = memory["document"]
+        elif memory["fallback"]:
+            put("imds_v1_fallback_active", 1, kind=memory["fallback"][0])
+        if document:
+            updated, expiration, role = document
             put("imds_credentials_last_updated_timestamp_seconds", updated)
             put("imds_credentials_expiration_timestamp_seconds", expiration)
-            put("imds_role_info", 1, role=memory["role"])
-        fresh = "document" in memory and memory["document"][1] - now > SDK_MARGIN
-        usable = {"now": not failing, "before_outage": not failing or fresh}
-        usable["at_start"] = bound == "credentials" and usable["before_outage"]
+            put("imds_role_info", 1, role=role)
+        usable = {"now": not failing}
+        if document:
+            usable["before_outage"] = not failing or document[1] - now > SDK_MARGIN
+        if bound:
+            # What clients hold of an older document is not modelled.
+            usable["at_start"] = bound == "credentials" and usable["before_outage"]
         for created, value in usable.items():
-            put("imds_client_usable", int(value), sdk="boto3", created=created)
+            if not self.shadowed:
+                put("imds_client_usable", int(value), sdk="boto3", created=created)
         if self.expects:
-            put("imds_role_expected", int(memory.get("role") == self.expects))
+            put("imds_role_expected", int(bool(document) and document[2] == self.expects))
         if window:
             put("imds_outage_last_start_timestamp_seconds", window[0])
             put("imds_outage_last_end_timestamp_seconds", window[1])

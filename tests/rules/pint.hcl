@@ -19,7 +19,7 @@ rule {
     severity = "bug"
     required = true
   }
-  name "Imds[A-Z][A-Za-z]+" {
+  name "Imds[A-Z][A-Za-z0-9]+" {
     severity = "bug"
   }
 }

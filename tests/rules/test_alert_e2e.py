@@ -97,7 +97,7 @@ class Monitoring:
     def __init__(self, home, stack):
         self.home, self.stack = home, stack
         self.targets, self.runbooks = [], {}
-        self.simulators, self.exporters = {}, {}
+        self.simulators, self.exporters, self.environments = {}, {}, {}
         self.receiver = stack.enter_context(serve(Receiver, received=[]))
 
     @property
@@ -108,20 +108,22 @@ class Monitoring:
         self.simulators[name] = self.stack.enter_context(exporters.simulator())
         return self.simulators[name]
 
-    def start_exporter(self, name, endpoint, **more):
+    def start_exporter(self, name, endpoint, address="127.0.0.1:0", **more):
+        self.environments[name] = more
         self.exporters[name] = self.stack.enter_context(exporters.exporter(
-            endpoint, IMDS_EXPORTER_WATCH_PROCESSES=f"^{WORKLOAD}-{name} ", **more))
+            endpoint, address, IMDS_EXPORTER_WATCH_PROCESSES=f"^{WORKLOAD}-{name} ", **more))
         return self.exporters[name]
 
-    def exporter(self, name, cluster=None, fault="none"):
+    def exporter(self, name, cluster=None, fault="none", **more):
         simulator = self.simulators.get(cluster) or self.simulator(cluster or name)
         simulator.change(f'fault = "{fault}"')
-        self.target(cluster or name, self.start_exporter(name, simulator.endpoint).address)
+        self.target(cluster or name, self.start_exporter(name, simulator.endpoint, **more).address)
 
     def restart(self, name):
+        """An orderly stop and another start."""
         old = self.exporters[name]
         old.process.stop()
-        self.start_exporter(name, self.simulators[name].endpoint, address=old.address)
+        self.start_exporter(name, self.simulators[name].endpoint, old.address, **self.environments[name])
 
     def target(self, cluster, address):
         self.targets.append({"targets": [address], "labels": {"cluster": cluster}})
@@ -160,6 +162,7 @@ EXPECTED = {
     ("page", "refused", "ImdsCredentialsFetchFailing", "connect_refused"),
     ("ticket", "no-role", "ImdsCredentialsFetchFailing", "no_role"),
     ("ticket", "hop-limit", "ImdsCredentialsFetchFailing", "hop_limit"),
+    ("ticket", "optional", "ImdsV1Fallback", None),
     ("page", "ending", "ImdsClientsFailing", "server_error"),
     ("page", "expired", "ImdsCredentialsExpired", None),
     ("page", "stuck", "ImdsClientsStuck", None),
@@ -185,7 +188,7 @@ def monitoring(tmp_path_factory):
     with ExitStack() as stack:
         monitoring = Monitoring(tmp_path_factory.mktemp("e2e"), stack)
         simulators, running = monitoring.simulators, monitoring.exporters
-        for name in ("healthy", "refused", "no-role", "hop-limit", "ending", "expired", "dead"):
+        for name in ("healthy", "refused", "no-role", "hop-limit", "optional", "ending", "expired", "dead"):
             monitoring.exporter(name)
         for number in range(4):
             monitoring.exporter(f"fleet-{number}", "fleet")
@@ -193,15 +196,22 @@ def monitoring(tmp_path_factory):
         stalled = stack.enter_context(serve(Stalled, exporter=behind.url, metrics=None))
         monitoring.target("stalled", stalled.address)
 
-        # Exporter and workload start in an outage.
-        monitoring.exporter("stuck", fault="connect_refused")
+        # IMDS fails from the start, which concerns no SDK here.
+        monitoring.exporter("shadowed", fault="connect_refused", AWS_ROLE_ARN="arn:aws:iam::000000000000:role/made-up",
+                            AWS_WEB_IDENTITY_TOKEN_FILE="/var/run/secrets/token")
+
+        # Exporter and workload start in an outage: one workload is declared to start with its exporter, the other is not.
+        monitoring.exporter("undeclared", fault="connect_refused")
+        monitoring.exporter("stuck", fault="connect_refused", IMDS_EXPORTER_WORKLOAD="starts-with-exporter",
+                            IMDS_EXPORTER_STATE_FILE=str(monitoring.home / "state"))
         workload = stack.enter_context(Process(["bash", "-c", f"exec -a {WORKLOAD}-stuck sleep 1000"], os.environ))
-        wait_for("a failed poll", lambda: samples(running["stuck"].url).get("imds_up") == 0)
-        simulators["stuck"].change('fault = "none"')
+        for name in ("stuck", "undeclared"):
+            wait_for("a failed poll", lambda: samples(running[name].url).get("imds_up") == 0)
+            simulators[name].change('fault = "none"')
 
         monitoring.start()
         wait_for("a scrape of every target",
-                 lambda: len(monitoring.prometheus.query("imds_up == 1")) == len(monitoring.targets))
+                 lambda: len(monitoring.prometheus.query("imds_up == 1")) == len(monitoring.targets) - 1)
 
         simulators["ending"].change('expires_in = "10m"')
         wait_for("the document that expires soon",
@@ -210,6 +220,7 @@ def monitoring(tmp_path_factory):
         simulators["refused"].change('fault = "connect_refused"')
         simulators["no-role"].change('fault = "no_role"')
         simulators["hop-limit"].change('fault = "hop_limit"\nforget_tokens = true')
+        simulators["optional"].change('fault = "hop_limit"\ntokens = "optional"')
         simulators["expired"].change('expires_in = "-5m"')
         simulators["fleet"].change('fault = "read_timeout"')
         running["dead"].process.signal_group(signal.SIGKILL)
@@ -235,6 +246,8 @@ def monitoring(tmp_path_factory):
         wait_for(lambda: f"notifications of {EXPECTED - firing()}", lambda: firing() >= EXPECTED)
         wait_for(lambda: f"inhibition of {INHIBITED - monitoring.inhibited()}",
                  lambda: monitoring.inhibited() >= INHIBITED)
+        alerts = json.loads(body(f"http://{monitoring.alertmanager}/api/v2/alerts"))
+        monitoring.suspects = [one for one in alerts if one["labels"]["alertname"] == "ImdsSuspectProcesses"]
         urls = {alert["annotations"]["runbook_url"] for _, alert in monitoring.received}
         monitoring.runbooks = {url: body(url.split("#")[0]) for url in urls}
         for cluster in {expected[1] for expected in EXPECTED} - set(FIXED_EARLY):
@@ -278,3 +291,11 @@ def test_descriptions_are_rendered(monitoring):
     [fleet] = {alert["annotations"]["description"] for _, alert in monitoring.received
                if alert["labels"]["alertname"] == "ImdsFleetOutage" and alert["status"] == "firing"}
     assert "read_timeout: " in fleet
+    [fallback] = {alert["annotations"]["description"] for _, alert in monitoring.received
+                  if alert["labels"]["alertname"] == "ImdsV1Fallback" and alert["status"] == "firing"}
+    assert "its token request fails (hop_limit)" in fallback
+
+
+def test_the_description_of_suspects_names_them(monitoring):
+    [description] = {alert["annotations"]["description"] for alert in monitoring.suspects}
+    assert re.search(r"\(sleep \d+(?: in the unit \S+| in the container \w{12})?(?: of the pod \S+)?; \)", description)

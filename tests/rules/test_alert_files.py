@@ -56,7 +56,7 @@ def test_groups_are_small_and_named():
 
 @each_alert
 def test_an_alert_has_the_labels_and_annotations_that_people_and_routing_need(rule):
-    assert re.fullmatch(r"(?:[A-Z][a-z]+)+", rule["alert"]) and len(rule["alert"]) <= 40
+    assert re.fullmatch(r"(?:[A-Z][a-z0-9]+)+", rule["alert"]) and len(rule["alert"]) <= 40
     assert rule["labels"]["severity"] in {"critical", "warning", "info"}
     annotations = rule["annotations"]
     assert set(annotations) == {"summary", "description", "runbook_url"}

@@ -2,9 +2,10 @@
 
 A case says what happens, and which alerts fire in which minutes. Just before and just after the start and the end of
 each alert, the whole set of firing alerts is compared: an alert that is not named must not fire. Cases run again with
-lost scrapes, and those with a lasting fault with a restart of the exporter during the fault.
+lost scrapes, where the SDKs do not ask IMDS, and those with a lasting fault with a restart of the exporter during the fault.
 """
 
+import itertools
 import json
 from dataclasses import dataclass, field, replace
 
@@ -86,6 +87,12 @@ def fleet(size, number_failing, cluster):
     ]
 
 
+def shadowed(exporters):
+    """Others like these, beside which no SDK asks IMDS."""
+    return [replace(one, labels={**one.labels, "instance": f"other-{one.labels['instance']}"}, shadowed="container")
+            for one in exporters]
+
+
 def alerts_of_single_exporters(number_failing, cluster):
     return [
         alert for n in range(number_failing)
@@ -97,6 +104,8 @@ def alerts_of_single_exporters(number_failing, cluster):
 WORKLOAD = {"job": "cart", "instance": "10.0.0.1:8000", **POD}
 SUSPECT = {**TARGET, "workload_job": "cart", "workload_instance": "10.0.0.1:8000"}
 HOST = dropped(TARGET, "namespace", "pod")
+ELSEWHERE = {**HOST, "instance": "10.0.0.9:10169"}
+STUCK = {**TARGET, "sdk": "boto3"}
 
 CASES = [
     Case("a healthy day with rotations, a restart, lost scrapes and a workload that restarts", 24 * 60, [
@@ -148,6 +157,13 @@ CASES = [
     ], [
         *failing(20, 400, "server_error"),
         Fires("ImdsClientsFailing", "critical", 346, 410, {**TARGET, "kind": "server_error", "step": "token"}),
+        Fires("ImdsCredentialsExpired", "critical", 361, 407),
+    ]),
+    Case("a restart without a state file resolves the alert on expired credentials", 430, [
+        Exporter(TARGET, fails=[(20, 400, "server_error", "token")], restarts=[380], keeps_state=False),
+    ], [
+        *failing(20, 400, "server_error"),
+        Fires("ImdsClientsFailing", "critical", 346, 410, {**TARGET, "kind": "server_error", "step": "token"}),
         Fires("ImdsCredentialsExpired", "critical", 361, 390, slack=3 * MINUTE),
     ]),
     Case("IMDS stops renewing the document", 430, [Exporter(TARGET, rotates=[0, 405])], [
@@ -164,14 +180,24 @@ CASES = [
         Fires("ImdsRotationOverdue", "warning", 15, 35),
         Fires("ImdsRotationOverdue", "critical", 5, 35),
     ], restart=25),
-    Case("a client that was created in an outage, until the pod is replaced", 60, [
-        Exporter(TARGET, fails=[(0, 8, "connect_refused", "token")], absent=[(30, 60)]),
-        Exporter(other(instance="10.0.0.2:10169", pod="cart-1"), starts=30),
-    ], [*failing(0, 8, critical=False), Fires("ImdsClientsStuck", "critical", 13, 43, {**TARGET, "sdk": "boto3"},
-                                             slack=WINDOW)],
+    Case("a workload that started in an outage with its sidecar, until the pod is replaced", 60, [
+        Exporter(TARGET, workload="starts-with-exporter", fails=[(0, 8, "connect_refused", "token")],
+                 absent=[(30, 60)]),
+        Exporter(other(instance="10.0.0.2:10169", pod="cart-1"), workload="starts-with-exporter", starts=30),
+    ], [*failing(0, 8, critical=False), Fires("ImdsClientsStuck", "critical", 13, 43, STUCK, slack=WINDOW)],
         restart=20),
+    Case("a workload that started in an outage with its sidecar, until the exporter stops in an orderly way", 60, [
+        Exporter(TARGET, workload="starts-with-exporter", fails=[(0, 8, "connect_refused", "token")], stops=[30]),
+    ], [*failing(0, 8, critical=False), Fires("ImdsClientsStuck", "critical", 13, 40, STUCK, slack=WINDOW)],
+        restart=20),
+    Case("no workload is declared: nobody is stuck after an outage at the start", 60, [
+        Exporter(TARGET, fails=[(0, 8, "connect_refused", "token")], stops=[30]),
+    ], failing(0, 8, critical=False), restart=20),
+    Case("a workload that is held back is not stuck after an outage at the start", 60, [
+        Exporter(TARGET, workload="starts-when-ready", fails=[(0, 8, "connect_refused", "token")], restarts=[4]),
+    ], failing(0, 8, critical=False), restart=20),
     Case("clients that were created before an outage are not stuck after it", 60, [
-        Exporter(TARGET, fails=[(20, 21, "connect_refused", "token")]),
+        Exporter(TARGET, workload="starts-with-exporter", fails=[(20, 21, "connect_refused", "token")]),
     ], []),
     Case("suspect processes until they are restarted", 60, [Exporter(TARGET, suspects=[(20, 40, 2)])],
          [Fires("ImdsSuspectProcesses", "warning", 25, 47)], restart=30),
@@ -204,6 +230,19 @@ CASES = [
         Workload(WORKLOAD, 20.5),
     ], [Fires("ImdsWorkloadStartedDuringOutage", "warning", 27, 61, {**SUSPECT, "job": "shop/imds-exporter"},
               slack=WINDOW)], lossy=False),
+    Case("the outage of an exporter beside which no SDK asks IMDS does not count for the join", 60, [
+        *(exporter for labels in (TARGET, ELSEWHERE) for exporter in (
+            Exporter(labels, fails=[(10, 11.5, "connect_timeout", "token")]),
+            Exporter({**labels, "job": "shop/imds-exporter"}, shadowed="environment",
+                     fails=[(20, 21.5, "connect_timeout", "token")]))),
+        Workload(WORKLOAD, 10.5),
+        Workload({"job": "cart", "instance": "10.0.0.9:8000", "cluster": "one"}, 10.5),
+    ], [
+        Fires("ImdsWorkloadStartedDuringOutage", "warning", 16.5, 61, SUSPECT, slack=WINDOW),
+        Fires("ImdsWorkloadStartedDuringOutage", "warning", 16.5, 61,
+              {**ELSEWHERE, "workload_job": "cart", "workload_instance": "10.0.0.9:8000", "host": "10.0.0.9"},
+              slack=WINDOW),
+    ], lossy=False),
     Case("four outages in an hour", 200, [
         Exporter(TARGET, fails=[(20 + 9 * n, 21 + 9 * n, "read_timeout", "role") for n in range(4)]),
     ], [Fires("ImdsFlapping", "warning", 48, 95, slack=WINDOW)]),
@@ -215,6 +254,11 @@ CASES = [
     Case("slow answers", 140, [Exporter(TARGET, slow=[(30, 60, 0.7)])],
          [Fires("ImdsFetchSlow", "warning", 41, 84, slack=90)], restart=55),
     Case("an occasional slow answer", 90, [Exporter(TARGET, slow=[(n, n + 0.25, 0.9) for n in range(30, 60, 5)])], []),
+    Case("IMDSv1 only, for another reason each minute", 90, [
+        Exporter(TARGET, fallback=[(20 + n, 21 + n, ("hop_limit", "read_timeout")[n % 2]) for n in range(30)],
+                 slow=[(20, 50, 1.1)]),
+    ], [Fires("ImdsV1Fallback", "warning", 35, 58, slack=WINDOW)], restart=30),
+    Case("IMDSv1 only for less than 12 minutes", 90, [Exporter(TARGET, fallback=[(20, 31.5, "imds_disabled")])], []),
     Case("a wrong clock", 60, [Exporter(TARGET, skew=[(10, 20, -90), (20, 40, 270)])], [
         Fires("ImdsClockSkew", "warning", 15, 45), Fires("ImdsClockSkew", "critical", 25, 45),
     ], restart=30),
@@ -230,6 +274,16 @@ CASES = [
         *alerts_of_single_exporters(4, "c1"), *alerts_of_single_exporters(2, "c2"),
         Fires("ImdsFleetOutage", "critical", 21, 44, {"cluster": "c1", "job": "imds-exporter"}),
     ], restart=25),
+    Case("fleets with exporters beside which no SDK asks IMDS", 60, [
+        # They count neither as failing, nor as exporters of the fleet, nor among the three that must fail.
+        *fleet(16, 3, "c1"), *shadowed(fleet(4, 4, "c1")),
+        *fleet(10, 3, "c2"), *shadowed(fleet(10, 0, "c2")),
+        *fleet(4, 2, "c3"), *shadowed(fleet(4, 4, "c3")),
+    ], [
+        *(alert for number, cluster in ((3, "c1"), (3, "c2"), (2, "c3"))
+          for alert in alerts_of_single_exporters(number, cluster)),
+        Fires("ImdsFleetOutage", "critical", 21, 44, {"cluster": "c2", "job": "imds-exporter"}),
+    ], lossy=False),
 ]
 
 
@@ -249,7 +303,20 @@ def with_a_restart(case):
     return replace(case, name=f"{case.name}, with a restart", targets=targets)
 
 
-ALL = [*CASES, *[with_lost_scrapes(case) for case in CASES if case.lossy],
+# What is true although the SDKs do not ask IMDS: the exporter's own condition, and the clock.
+NOT_ABOUT_IMDS = {"ImdsExporterDown", "ImdsExporterAbsent", "ImdsPollStalled", "ImdsClockSkew"}
+
+
+def with_shadowed_chains(case):
+    """The same where the SDKs do not ask IMDS: nothing about fetches, credentials, roles or clients fires."""
+    ways = itertools.cycle(["environment", "web_identity", "container"])
+    targets = [replace(target, shadowed=next(ways)) if isinstance(target, Exporter) else target
+               for target in case.targets]
+    fires = [alert for alert in case.fires if alert.alert in NOT_ABOUT_IMDS]
+    return replace(case, name=f"{case.name}, with shadowed chains", targets=targets, fires=fires)
+
+
+ALL = [*CASES, *[with_shadowed_chains(case) for case in CASES if case.fires], *[with_lost_scrapes(case) for case in CASES if case.lossy],
        *[with_a_restart(case) for case in CASES if case.restart is not None]]
 
 

@@ -1,8 +1,10 @@
 """Exporters in the states that a reader can meet, brought about by the simulator. Each state is a context."""
 
 import contextlib
+import pathlib
 import socket
 import sys
+import tempfile
 
 from helpers import exporters
 from helpers.exporters import exporter
@@ -42,23 +44,43 @@ def failing():
 
 
 @contextlib.contextmanager
-def stuck():
-    """With suspects: a process that started in the outage."""
+def stuck(**process):
+    """The declared workload started in an outage. With suspects: a process that did so too, started with these options."""
     program = [sys.executable, "-c", "import time; time.sleep(600) # stuck-worker"]
-    with simulated('fault = "read_timeout"', IMDS_EXPORTER_WATCH_PROCESSES="stuck-worker",
-                   IMDS_EXPORTER_TIMEOUT="50ms") as (simulator, polling):
+    with contextlib.ExitStack() as stack:
+        folder = pathlib.Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        simulator, polling = stack.enter_context(simulated(
+            'fault = "read_timeout"', IMDS_EXPORTER_WATCH_PROCESSES="stuck-worker", IMDS_EXPORTER_TIMEOUT="50ms",
+            IMDS_EXPORTER_WORKLOAD="starts-with-exporter", IMDS_EXPORTER_STATE_FILE=str(folder / "state")))
         polling.reach(up=False)
-        with Process(program):
-            simulator.change('fault = "none"')
-            polling.reach(up=True, clients_stuck=True)
-            until(lambda: polling.status()["suspects"], "a suspect")
-            yield polling
+        stack.enter_context(Process(program, **process))
+        simulator.change('fault = "none"')
+        polling.reach(up=True, clients_stuck=True)
+        until(lambda: polling.status()["suspects"], "a suspect")
+        yield polling
 
 
 @contextlib.contextmanager
 def expired():
     with simulated('expires_in = "-5m"') as (_, polling):
         polling.reach(up=True)
+        yield polling
+
+
+@contextlib.contextmanager
+def fallback():
+    """The token request fails, and IMDSv1 answers."""
+    with simulated('fault = "imds_disabled"\nonly_step = true\ntokens = "optional"') as (_, polling):
+        polling.reach(up=True, v1_fallback="imds_disabled")
+        yield polling
+
+
+@contextlib.contextmanager
+def shadowed():
+    """SDKs with the exporter's environment get their credentials from IRSA. IMDS fails, which concerns none of them."""
+    with simulated('fault = "connect_refused"', AWS_ROLE_ARN="arn:aws:iam::000000000000:role/made-up",
+                   AWS_WEB_IDENTITY_TOKEN_FILE="/var/run/secrets/token") as (_, polling):
+        polling.reach(up=False, chain_shadowed="web_identity")
         yield polling
 
 
@@ -72,4 +94,5 @@ def starting():
             yield polling
 
 
-STATES = {"fine": fine, "failing": failing, "stuck": stuck, "expired": expired, "starting": starting}
+STATES = {"fine": fine, "failing": failing, "stuck": stuck, "expired": expired, "fallback": fallback,
+          "shadowed": shadowed, "starting": starting}
