@@ -80,8 +80,8 @@ const STORY: &[Scene] = &[
         Event::Imds("fault = \"hop_limit\"\nforget_tokens = true"),
         "Another fault: answers to the token request are lost on the way (hop limit 1 and a container network).",
     ),
-    scene(43, Event::Imds("fault = \"none\""), "It is fixed."),
-    scene(46, Event::Narration, "That is the end of the story."),
+    scene(46, Event::Imds("fault = \"none\""), "It is fixed."),
+    scene(49, Event::Narration, "That is the end of the story."),
 ];
 
 /// A worker and its boto3 client.

@@ -20,6 +20,7 @@ import counting
 import pytest
 
 from helpers import exporters
+from helpers.commands import run
 from helpers.http_server import Handler, serve
 from helpers.paths import ROOT, production_exporter
 from helpers.processes import Process, free_port
@@ -177,3 +178,9 @@ def test_the_benchmark_builds_with_the_release_profile():
     own, benchmarks = (tomllib.loads((ROOT / file).read_text())["profile"] for file in ("Cargo.toml", "tests/bench/Cargo.toml"))
     benchmarks["shipped"].pop("inherits")
     assert {**benchmarks["release"], **benchmarks["shipped"]} == own["release"]
+
+
+@pytest.mark.parametrize("crate", ["bench", "fuzz"])
+def test_the_lock_file_is_current(crate):
+    """The benchmark is not built by the tests: it would be noticed only when somebody runs it."""
+    run("cargo", "metadata", "--locked", "--format-version", "1", "--manifest-path", ROOT / f"tests/{crate}/Cargo.toml")
