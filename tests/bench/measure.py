@@ -304,7 +304,7 @@ def report(serving, polling, rounds, exposition):
              *table("serving, with a poll a second", NAMES, serving), "",
              *table("one poll", POLLERS, kept_first(polling)), "",
              f"The image is the binary: one layer of {image_layer_mb():.2f} MB as a registry stores it. Series: "
-             f"{counting.series(exposition)}. RSS grows by {growth:.0f} KiB from idle over {2 * SCRAPES:,} scrapes. botocore asks "
+             f"{counting.series(exposition)}. RSS grows by {growth:.0f} KiB from idle over {2 * SCRAPES:,} scrapes. imds-exporter and botocore ask "
              "for a session token at every poll: three requests, where the others make two."]
     text = "\n".join(lines) + "\n"
     (ROOT / "tests/bench/RESULT.md").write_text(text)

@@ -10,7 +10,7 @@ use imds_exporter::domain::Source;
 fn main() {
     let make = async |endpoint: String| {
         let endpoint = Endpoint::parse(&endpoint).expect("an endpoint");
-        let options = Options { endpoint, timeout: Duration::from_secs(1), disabled: false };
+        let options = Options { endpoint, timeout: Duration::from_secs(1), disabled: false, v1_disabled: true };
         Imds::new(options, Arc::new(SystemClock)).expect("a client")
     };
     imds_exporter_bench::polls(make, async |imds: &mut Imds| {
