@@ -1,6 +1,5 @@
 //! The server's thread: it has an event loop of its own, so that no flood of requests delays a poll.
 
-use std::future::Future;
 use std::io;
 use std::sync::Arc;
 use std::thread;
@@ -76,14 +75,10 @@ fn serve(listeners: Listeners, context: &Arc<Context>, stopping: &watch::Receive
             Some(probes) => {
                 let router = http::probe_router(context);
                 let probes = http::serve(probes, router, limits, Auth::default(), stopped());
-                join(pages, probes).await;
+                tokio::join!(pages, probes);
             }
             None => pages.await,
         }
         Ok(())
     })
-}
-
-async fn join(one: impl Future<Output = ()>, other: impl Future<Output = ()>) {
-    tokio::join!(one, other);
 }

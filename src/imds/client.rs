@@ -114,12 +114,6 @@ struct TokenFailure {
     v1_role_list: Option<Response>,
 }
 
-impl From<ResolveError> for TokenFailure {
-    fn from(error: ResolveError) -> Self {
-        Self { error, v1_role_list: None }
-    }
-}
-
 impl Imds {
     /// A client that has sent nothing yet.
     ///
@@ -177,17 +171,20 @@ impl Imds {
         };
         let mut v1_role_list = None;
         let mut answered_fast = false;
-        if !final_answer && self.may_use_v1(error.failure.kind) {
+        let use_v1 = !final_answer && self.may_use_v1(error.failure.kind);
+        if use_v1 || lost {
+            let (request, token) = if use_v1 {
+                (Request::RoleWithoutToken, None)
+            } else {
+                (Request::HopLimitProbe, Some(SessionToken::made_up(MADE_UP_TOKEN)))
+            };
             let began = monotonic();
-            let result = self.transport.get(ROLES_PATH, None).await;
-            trace.record(Request::RoleWithoutToken, began, &result);
+            let result = self.transport.get(ROLES_PATH, token.as_ref()).await;
+            trace.record(request, began, &result);
             answered_fast = result.is_ok() && self.is_fast(began);
-            v1_role_list = self.v1_answer(error.failure.kind, result);
-        } else if lost {
-            let began = monotonic();
-            let result = self.transport.get(ROLES_PATH, Some(&SessionToken::made_up(MADE_UP_TOKEN))).await;
-            trace.record(Request::HopLimitProbe, began, &result);
-            answered_fast = result.is_ok() && self.is_fast(began);
+            if use_v1 {
+                v1_role_list = self.v1_answer(error.failure.kind, result);
+            }
         }
         if lost && answered_fast && self.only_the_answer_is_lost(began, put).await {
             error = ResolveError::new(Kind::HopLimit, Step::Token);
