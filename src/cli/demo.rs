@@ -17,9 +17,10 @@ use tokio::time::sleep_until;
 use super::output::print;
 use super::runtime::{block_on, stop_signal};
 use crate::config::{Config, DEFAULT_PORT};
-use crate::domain::sdk::{BoundCredentials, SDKS};
+use crate::domain::Source;
+use crate::domain::client::Holds;
+use crate::domain::sdk::{Attempt, SDKS};
 use crate::domain::state::Report;
-use crate::domain::{Outcome, Source};
 use crate::exporter;
 use crate::imds::Imds;
 use crate::platform::clock::{Clock, SystemClock, monotonic};
@@ -87,7 +88,7 @@ const STORY: &[Scene] = &[
 /// A worker and its boto3 client.
 struct Worker {
     created_at: Timestamp,
-    bound: Option<BoundCredentials>,
+    holds: Holds,
 }
 
 /// What the story needs while it runs.
@@ -97,7 +98,7 @@ struct Stage<'a> {
     clock: Arc<dyn Clock>,
     workers: [Option<Worker>; WORKERS.len()],
     print: &'a dyn Fn(&str),
-    last: &'a RefCell<Option<Outcome>>,
+    last: &'a RefCell<Option<Attempt>>,
 }
 
 pub(super) fn run(once: bool) -> ExitCode {
@@ -165,9 +166,10 @@ async fn play(
     Ok(())
 }
 
-fn print_poll(report: &Report, last: &RefCell<Option<Outcome>>, print: &dyn Fn(&str)) {
-    let outcome = if report.resolution.outcome.is_ok() { Outcome::Success } else { Outcome::Failure };
-    let changed = last.replace(Some(outcome)) != Some(outcome);
+fn print_poll(report: &Report, last: &RefCell<Option<Attempt>>, print: &dyn Fn(&str)) {
+    let works = |attempt: Attempt| matches!(attempt, Attempt::Works(_));
+    let attempt = SDKS[0].attempt(&report.resolution, false);
+    let changed = last.replace(Some(attempt)).map(works) != Some(works(attempt));
     let line = match &report.resolution.outcome {
         Ok(_) => "sees: credentials resolve (imds_up 1)".to_owned(),
         Err(failure) => format!("sees: {} in the {} step (imds_up 0)", failure.kind, failure.step),
@@ -211,21 +213,23 @@ impl Stage<'_> {
     async fn create(&mut self, worker: usize) {
         let resolution = self.imds.resolve().await;
         let created_at = self.clock.now();
-        let bound = SDKS[0].bound_at_creation(&resolution, false);
-        self.workers[worker] = Some(Worker { created_at, bound });
+        let holds = SDKS[0].created(&resolution, false, created_at);
+        self.workers[worker] = Some(Worker { created_at, holds });
     }
 
     fn table(&self) {
         let now = self.clock.now();
-        let last = self.last.borrow().unwrap_or(Outcome::Failure);
+        let last = self.last.borrow().unwrap_or(Attempt::Fails);
         for (name, worker) in WORKERS.iter().zip(&self.workers) {
-            let Some(Worker { created_at, bound }) = worker else { continue };
+            let Some(Worker { created_at, holds }) = worker else { continue };
             let since = created_at.strftime("%H:%M:%S");
-            let line = match bound {
-                Some(BoundCredentials::Nothing) => {
+            let line = match *holds {
+                Holds::Nothing => {
                     format!("CANNOT SIGN since {since}: its client holds no credentials, permanently")
                 }
-                bound if SDKS[0].can_sign(*bound, last.into(), now) => format!("can sign; client created at {since}"),
+                holds if SDKS[0].can_sign(holds, last, now) == Some(true) => {
+                    format!("can sign; client created at {since}")
+                }
                 _ => format!("CANNOT SIGN: its credentials of {since} need a refresh"),
             };
             (self.print)(&line_of(now, name, &line));

@@ -8,8 +8,9 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 
+use crate::domain::client::Holds;
 use crate::domain::outage::Window;
-use crate::domain::sdk::{BoundCredentials, SDKS};
+use crate::domain::sdk::SDKS;
 use crate::domain::{Credential, Failure, Kind, Request, RequestRecord, Resolution, RoleName, Shadow, Span, Step};
 use crate::runbook::{Explanation, explanation};
 
@@ -162,10 +163,10 @@ impl Report<'_> {
     /// What a boto3 client gets that is created now.
     #[must_use]
     pub fn new_client(&self) -> NewClient {
-        match SDKS[0].bound_at_creation(self.resolution, self.v1_disabled) {
-            Some(BoundCredentials::Until(_)) => NewClient::Signs,
-            Some(BoundCredentials::Nothing) => NewClient::BoundToNothing,
-            None => NewClient::Raises,
+        match SDKS[0].created(self.resolution, self.v1_disabled, self.at) {
+            Holds::Document(_) => NewClient::Signs,
+            Holds::Nothing => NewClient::BoundToNothing,
+            Holds::NotYet | Holds::Unknown => NewClient::Raises,
         }
     }
 

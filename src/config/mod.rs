@@ -18,6 +18,7 @@ use strum::VariantArray;
 pub use variables::{VARIABLES, Variable};
 
 use crate::domain::schedule::SHORTEST_INTERVAL;
+use crate::domain::sdk::{InvalidSdks, SDKS, SdkSet};
 use crate::domain::state::Declared;
 use crate::domain::workload::Workload;
 use crate::domain::{RoleName, Shadow};
@@ -193,6 +194,7 @@ impl Config {
             text.parse::<Workload>().map_err(|_| format!("must be one of {names}"))
         });
         let workload = workload.unwrap_or_default();
+        let sdks = read.or_default("IMDS_EXPORTER_SDKS", raw.imds_exporter_sdks, sdks).unwrap_or_default();
         if workload != Workload::Independent && raw.imds_exporter_state_file.is_none() {
             // Without it, a restart of the exporter alone would look like a start of both.
             read.error("IMDS_EXPORTER_WORKLOAD", &format!("{workload} needs IMDS_EXPORTER_STATE_FILE"));
@@ -217,7 +219,7 @@ impl Config {
             poll_interval,
             imds_through_proxy: proxies.proxy_of(&endpoint.authority()),
             imds: imds::Options { endpoint, timeout, disabled, v1_disabled },
-            declared: Declared { workload, v1_disabled, shadowed },
+            declared: Declared { workload, v1_disabled, shadowed, sdks },
             expected_role,
             watch,
             state_file: raw.imds_exporter_state_file.map(PathBuf::from),
@@ -261,6 +263,19 @@ fn duration(text: &str) -> Result<Duration, String> {
 
 fn whole_seconds(text: &str) -> Result<Duration, String> {
     text.parse().map(Duration::from_secs).map_err(|_| "is not a whole number of seconds".to_owned())
+}
+
+fn sdks(text: &str) -> Result<SdkSet, String> {
+    text.parse().map_err(|error| match error {
+        InvalidSdks::EmptyEntry => "has an empty entry".to_owned(),
+        InvalidSdks::Duplicate(label) => format!("lists {label} twice"),
+        InvalidSdks::Unknown(name) => {
+            let known = SDKS.each_ref().map(|sdk| sdk.label);
+            let nearest = unknown::nearest(&name.to_ascii_lowercase(), known).expect("there are SDKs");
+            let known = known.join(", ");
+            format!("an SDK is unknown; did you mean {nearest}? Known are {known}")
+        }
+    })
 }
 
 fn endpoint_of_mode(text: &str) -> Result<Endpoint, String> {

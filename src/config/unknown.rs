@@ -11,8 +11,13 @@ pub(super) fn error(name: &str) -> Option<String> {
     if of_a_kubernetes_service(rest) {
         return None;
     }
-    let nearest = VARIABLES.iter().min_by_key(|known| strsim::damerau_levenshtein(known.name, &upper))?;
-    Some(format!("{name}: unknown variable; did you mean {}?", nearest.name))
+    let nearest = nearest(&upper, VARIABLES.iter().map(|known| known.name))?;
+    Some(format!("{name}: unknown variable; did you mean {nearest}?"))
+}
+
+/// The known name that is most like this one.
+pub(super) fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    known.into_iter().min_by_key(|known| strsim::damerau_levenshtein(known, name))
 }
 
 /// Kubernetes injects these into every pod of a namespace with a Service whose name begins with `imds-exporter`.

@@ -93,6 +93,12 @@ impl Kind {
         self.get_documentation().expect("every kind has a doc comment")
     }
 
+    /// Whether no connection comes about.
+    #[must_use]
+    pub const fn is_unreachable(self) -> bool {
+        matches!(self, Self::ConnectRefused | Self::ConnectTimeout | Self::NetworkUnreachable)
+    }
+
     /// Whether IMDS itself says with this kind that no role is attached.
     #[must_use]
     pub const fn says_no_role(self) -> bool {

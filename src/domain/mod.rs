@@ -3,6 +3,7 @@
 //! Pure: no I/O and no clock; every decision takes the time as a parameter. Must not know the wire format, metrics,
 //! logs or pages.
 
+pub mod client;
 mod credential;
 mod kind;
 pub mod outage;

@@ -1,288 +1,379 @@
-//! The clients of each SDK: could one that was created at a given time sign a request now?
+//! The SDKs: what each does with the role's credentials, as a table of measured facts.
 //!
-//! Owns the facts about each SDK, as a table; another SDK is one more entry. Must not know processes, metrics or the
-//! wire format.
+//! Another SDK is one more row. What follows from a row for a client is decided in [`client`](super::client). Must not know
+//! processes, metrics or the wire format.
+
+use std::str::FromStr;
 
 use jiff::{SignedDuration, Timestamp};
-use strum::{EnumMessage, IntoStaticStr, VariantArray};
 
 use super::kind::Kind;
-use super::resolution::{Failure, Outcome, Resolution, Step};
+use super::resolution::{Failure, Resolution, Step};
 
 /// What an SDK does with the role's credentials.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Sdk {
     /// The value of the `sdk` label.
     pub label: &'static str,
-    /// A client that is created while credentials cannot be resolved is bound to none permanently.
+    /// Which libraries and programs behave like this.
+    pub covers: &'static str,
+    /// The version that the facts were measured with.
+    pub version: &'static str,
+    /// Where the facts come from.
+    pub source: &'static str,
+    /// What a user sees while a client has no credentials. Back-ticks enclose code.
+    pub symptom: &'static str,
+    /// How clients work again, and how to keep them from failing. Back-ticks enclose code.
+    pub cure: &'static str,
+    /// A client that is created while credentials cannot be resolved is bound to none permanently. Otherwise it asks again at
+    /// its next call.
     pub binds_at_creation: bool,
-    /// With `AWS_EC2_METADATA_V1_DISABLED=true`, creating a client raises an error if the token request fails.
-    pub raises_if_v1_disabled: bool,
     /// Creating a client raises an error if IMDS answers with a token or a time that is none.
     pub raises_at_garbage: bool,
-    /// A client refreshes when less than this remains, and fails every call from then on while it cannot.
-    pub refreshes_before_expiry: SignedDuration,
-    /// It ignores a refresh that ends with an error, and not only without credentials, until less than this remains.
-    pub ignores_errors_until: SignedDuration,
+    /// When a client asks IMDS again for what it holds.
+    pub refresh: Refresh,
+    /// What a refresh that fails does to the call.
+    pub failed_refresh: FailedRefresh,
+    /// After which failures of the token request it goes on without a token.
+    pub v1_fallback: V1Fallback,
+    /// What `AWS_EC2_METADATA_V1_DISABLED=true` changes.
+    pub v1_disabled: V1Disabled,
+    /// With `AWS_EC2_METADATA_DISABLED=true` it does not ask IMDS.
+    pub obeys_metadata_disabled: bool,
 }
 
-/// The SDKs that are covered.
-pub const SDKS: &[Sdk] = &[
-    // botocore 1.44.5: `session.create_client` resolves once and swallows a failure, except that of the token request where
-    // IMDSv1 is disabled, and a token that is no legal header value or a time that is none. `RefreshableCredentials`
-    // refreshes from 15 minutes before the expiration, and `InstanceMetadataProvider`'s refresh fails when it gets no
-    // credentials; the errors named above count only from 10 minutes before.
-    Sdk {
-        label: "boto3",
-        binds_at_creation: true,
-        raises_if_v1_disabled: true,
-        raises_at_garbage: true,
-        refreshes_before_expiry: SignedDuration::from_mins(15),
-        ignores_errors_until: SignedDuration::from_mins(10),
-    },
-];
-
-/// When the client was created: the `created` label.
-#[derive(Clone, Copy, Debug, EnumMessage, Eq, IntoStaticStr, PartialEq, VariantArray)]
-#[strum(serialize_all = "snake_case")]
-pub enum Created {
-    /// At this moment.
-    #[strum(message = "created at this moment")]
-    Now,
-    /// When credentials were available; it holds the last document seen.
-    #[strum(message = "created when credentials were available")]
-    BeforeOutage,
-    /// When the declared workload started, and in use since then.
-    #[strum(message = "created when the workload started")]
-    AtStart,
-}
-
-impl Created {
-    /// The value of the `created` label.
-    #[must_use]
-    pub fn label(self) -> &'static str {
-        self.into()
-    }
-
-    /// For people: which client is meant.
-    #[must_use]
-    pub fn meaning(self) -> &'static str {
-        self.get_message().expect("every variant has a message")
-    }
-}
-
-/// How a client's refresh ends.
+/// When a client asks IMDS again for what it holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refresh {
-    /// With credentials.
-    Works,
+    /// When no more than this remains.
+    BeforeEnd(SignedDuration),
+    /// When no more than this remains, of a document that the SDK takes for valid for a random time at least, counted from
+    /// when it was fetched.
+    BeforeStretchedEnd {
+        /// The remaining time at which it asks again.
+        before_end: SignedDuration,
+        /// The shortest validity that it assumes.
+        shortest: SignedDuration,
+        /// The longest validity that it assumes of a document that ends earlier.
+        longest: SignedDuration,
+    },
+    /// When no more than this part of the time from fetching to the end remains, in percent.
+    LastPercent(i32),
+    /// At this age of what it holds, or at its end if that is sooner.
+    AtAge(SignedDuration),
+}
+
+/// What a refresh that fails does to the call that needed it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FailedRefresh {
+    /// The call fails; the next one tries again.
+    FailsTheCall {
+        /// An error in place of "no credentials" is ignored until no more than this remains.
+        ignores_errors_until: Option<SignedDuration>,
+    },
+    /// The call is signed with what the client holds, ended or not, and so are all calls until a pause is over.
+    KeepsTheOld {
+        /// The shortest pause.
+        shortest_pause: SignedDuration,
+        /// The longest pause: the SDK draws at random, and nothing is claimed to work before this is over.
+        longest_pause: SignedDuration,
+        /// A refresh that brings a document that has ended is followed by a pause too.
+        pauses_after_ended: bool,
+    },
+}
+
+/// After which failures of the token request an SDK goes on without a token, by IMDSv1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum V1Fallback {
+    /// Any but a 400.
+    Any,
+    /// A time-out only.
+    Timeout,
+    /// None: it knows IMDSv2 only.
+    Never,
+}
+
+/// What `AWS_EC2_METADATA_V1_DISABLED=true` does to an SDK whose token request failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum V1Disabled {
+    /// The resolution raises an error: a client cannot be created.
+    Raises,
+    /// The resolution fails.
+    Fails,
+    /// Nothing: it goes on without a token all the same.
+    Ignored,
+}
+
+/// How an SDK's own attempt to resolve credentials ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Attempt {
+    /// With a document that ends at this time.
+    Works(Timestamp),
     /// Without credentials.
     Fails,
     /// With an error.
     Raises,
+    /// The exporter cannot know: the SDK sends what the exporter does not.
+    Unknown,
 }
 
-impl From<Outcome> for Refresh {
-    fn from(outcome: Outcome) -> Self {
-        match outcome {
-            Outcome::Success => Self::Works,
-            Outcome::Failure => Self::Fails,
-        }
+/// The SDKs that are covered.
+pub const SDKS: [Sdk; 6] = [
+    // `session.create_client` resolves once and swallows a failure, except that of the token request where IMDSv1 is
+    // disabled, and a token that is no legal header value or a time that is none. `RefreshableCredentials` refreshes from 15
+    // minutes before the expiration, and `InstanceMetadataProvider`'s refresh fails when it gets no credentials; the errors
+    // named above count only from 10 minutes before. A document with less than 15 minutes and a random 2 to 10 left is
+    // taken for valid for that long (`InstanceMetadataFetcher._evaluate_expiration`).
+    Sdk {
+        label: "boto3",
+        covers: "boto3 and all else that is built on botocore: aiobotocore, aioboto3, s3fs",
+        version: "boto3 1.44.5",
+        source: "run; botocore/credentials.py, botocore/utils.py",
+        symptom: "`NoCredentialsError` if the client was created without credentials, `CredentialRetrievalError` if it cannot refresh",
+        cure: "Create a new client; the same `Session` is enough. For s3fs, which hands out the same stuck object again, use `S3FileSystem(..., skip_instance_cache=True)`, or `connect(refresh=True)`, or `S3FileSystem.clear_instance_cache()` before the new object. With `AWS_EC2_METADATA_V1_DISABLED=true`, `client()` raises an error if the token request fails, so that the program ends instead.",
+        binds_at_creation: true,
+        raises_at_garbage: true,
+        refresh: Refresh::BeforeStretchedEnd {
+            before_end: SignedDuration::from_mins(15),
+            shortest: SignedDuration::from_mins(17),
+            longest: SignedDuration::from_mins(25),
+        },
+        failed_refresh: FailedRefresh::FailsTheCall { ignores_errors_until: Some(SignedDuration::from_mins(10)) },
+        v1_fallback: V1Fallback::Any,
+        v1_disabled: V1Disabled::Raises,
+        obeys_metadata_disabled: true,
+    },
+    // `CredentialProviderChain.resolve` runs once, when the client is created, and returns nothing if no provider has
+    // credentials. `RefreshingCredentials` refreshes synchronously from 5 minutes before the expiration, and
+    // `InstanceProfileCredentials.refresh` keeps what it has if that brings none, or one that has ended, and sets
+    // `@no_refresh_until` to 300 to 360 seconds later.
+    Sdk {
+        label: "ruby",
+        covers: "aws-sdk-ruby 3",
+        version: "aws-sdk-core 3.168.1",
+        source: "run, also 3.211.0; aws-sdk-core/instance_profile_credentials.rb, refreshing_credentials.rb",
+        symptom: "`Aws::Errors::MissingCredentialsError` if the client was created without credentials, `ExpiredToken` from AWS if it uses credentials that have ended",
+        cure: "Create a new client. A client that gets `credentials: Aws::InstanceProfileCredentials.new` explicitly is never bound to nothing: it asks again. `AWS_EC2_METADATA_V1_DISABLED` changes nothing.",
+        binds_at_creation: true,
+        raises_at_garbage: false,
+        refresh: Refresh::BeforeEnd(SignedDuration::from_mins(5)),
+        failed_refresh: FailedRefresh::KeepsTheOld {
+            shortest_pause: SignedDuration::from_secs(300),
+            longest_pause: SignedDuration::from_secs(360),
+            pauses_after_ended: true,
+        },
+        v1_fallback: V1Fallback::Any,
+        v1_disabled: V1Disabled::Ignored,
+        obeys_metadata_disabled: true,
+    },
+    // `ec2rolecreds.Provider.Retrieve` takes a document for valid for an hour at most, and `HandleFailToRefresh` puts the
+    // next attempt off by 5 to 15 minutes.
+    Sdk {
+        label: "go-v2",
+        covers: "aws-sdk-go-v2",
+        version: "aws-sdk-go-v2 1.48.0 (credentials 1.20.16)",
+        source: "run; credentials/ec2rolecreds/provider.go, aws/credential_cache.go",
+        symptom: "`no EC2 IMDS role found` if it never had credentials, `ExpiredToken` from AWS if it uses credentials that have ended",
+        cure: "Nothing to do: it recovers by itself, but a client whose credentials ended in the outage needs up to 15 minutes after it. A new `aws.Config` recovers at once.",
+        binds_at_creation: false,
+        raises_at_garbage: false,
+        refresh: Refresh::AtAge(SignedDuration::from_mins(60)),
+        failed_refresh: FailedRefresh::KeepsTheOld {
+            shortest_pause: SignedDuration::from_mins(5),
+            longest_pause: SignedDuration::from_mins(15),
+            pauses_after_ended: false,
+        },
+        v1_fallback: V1Fallback::Any,
+        v1_disabled: V1Disabled::Fails,
+        obeys_metadata_disabled: true,
+    },
+    // `Expiry.SetExpiration` cuts a fifth off the time that is left when a document is fetched. `getCredentials` goes on
+    // without a token only after its context's deadline of a second. No variable switches IMDS off.
+    Sdk {
+        label: "minio-go",
+        covers: "minio-go, and what is built on it: Thanos and other users of its `objstore`",
+        version: "minio-go 7.4.1",
+        source: "run; pkg/credentials/iam_aws.go, credentials.go",
+        symptom: "`AccessDenied` from S3: its chain of providers sends anonymous requests in place of an error",
+        cure: "Nothing to do: it recovers with its next call. Take an `AccessDenied` during an outage for what it is, and change no policy for it.",
+        binds_at_creation: false,
+        raises_at_garbage: false,
+        refresh: Refresh::LastPercent(20),
+        failed_refresh: FailedRefresh::FailsTheCall { ignores_errors_until: None },
+        v1_fallback: V1Fallback::Timeout,
+        v1_disabled: V1Disabled::Ignored,
+        obeys_metadata_disabled: false,
+    },
+    Sdk {
+        label: "aws-crt",
+        covers: "the AWS Common Runtime (awscrt, Mountpoint for Amazon S3); aws-sdk-go 1 differs in that it obeys `AWS_EC2_METADATA_V1_DISABLED`",
+        version: "awscrt 0.38.1",
+        source: "run, also aws-sdk-go 1.55.8",
+        symptom: "`AWS_AUTH_CREDENTIALS_PROVIDER_IMDS_SOURCE_FAILURE`, or that no provider of the chain has credentials",
+        cure: "Nothing to do: it recovers with its next call.",
+        binds_at_creation: false,
+        raises_at_garbage: false,
+        refresh: Refresh::BeforeEnd(SignedDuration::from_mins(5)),
+        failed_refresh: FailedRefresh::FailsTheCall { ignores_errors_until: None },
+        v1_fallback: V1Fallback::Any,
+        v1_disabled: V1Disabled::Ignored,
+        obeys_metadata_disabled: true,
+    },
+    // `TokenCache` with a least remaining time of 300 seconds; `instance_creds` knows a fallback only as an option that is
+    // off. No variable switches IMDS off.
+    Sdk {
+        label: "object-store",
+        covers: "the Rust crate object_store, and what is built on it: delta-rs, polars, DataFusion",
+        version: "obstore 0.12.1",
+        source: "run; src/client/token.rs, src/aws/credential.rs",
+        symptom: "an error that names the request to the instance metadata service",
+        cure: "Nothing to do: it recovers with its next call. Where credentials resolve by IMDSv1 only, it has none: fix the token request, or set `aws_imdsv1_fallback`.",
+        binds_at_creation: false,
+        raises_at_garbage: false,
+        refresh: Refresh::BeforeEnd(SignedDuration::from_mins(5)),
+        failed_refresh: FailedRefresh::FailsTheCall { ignores_errors_until: None },
+        v1_fallback: V1Fallback::Never,
+        v1_disabled: V1Disabled::Fails,
+        obeys_metadata_disabled: false,
+    },
+];
+
+/// Some of the [`SDKS`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SdkSet([bool; SDKS.len()]);
+
+impl Default for SdkSet {
+    /// boto3.
+    fn default() -> Self {
+        "boto3".parse().expect("it has a row")
     }
 }
 
-/// What a client holds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum BoundCredentials {
-    /// Bound to no credentials, permanently.
-    Nothing,
-    /// Credentials that expire at this time.
-    Until(Timestamp),
+impl SdkSet {
+    /// Their indices, in the order of [`SDKS`].
+    pub fn indices(self) -> impl Iterator<Item = usize> {
+        (0..SDKS.len()).filter(move |index| self.0[*index])
+    }
+
+    /// Whether this index of [`SDKS`] is one of them.
+    #[must_use]
+    pub const fn contains(self, index: usize) -> bool {
+        self.0[index]
+    }
+}
+
+/// What is wrong with a list of SDKs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum InvalidSdks {
+    /// An SDK without a row.
+    Unknown(String),
+    /// An SDK that is listed twice.
+    Duplicate(&'static str),
+    /// An entry is empty.
+    EmptyEntry,
+}
+
+impl FromStr for SdkSet {
+    type Err = InvalidSdks;
+
+    /// From labels that commas separate.
+    fn from_str(text: &str) -> Result<Self, InvalidSdks> {
+        let mut set = [false; SDKS.len()];
+        for label in text.split(',').map(str::trim) {
+            if label.is_empty() {
+                return Err(InvalidSdks::EmptyEntry);
+            }
+            let index = SDKS.iter().position(|sdk| sdk.label == label);
+            let index = index.ok_or_else(|| InvalidSdks::Unknown(label.to_owned()))?;
+            if std::mem::replace(&mut set[index], true) {
+                return Err(InvalidSdks::Duplicate(SDKS[index].label));
+            }
+        }
+        Ok(Self(set))
+    }
 }
 
 impl Sdk {
-    /// What a client holds after its creation. `poll` is the resolution at that time; `v1_disabled` is whether
-    /// `AWS_EC2_METADATA_V1_DISABLED` is true in the workload's environment.
+    /// How an attempt of this SDK to resolve credentials ends at the time of this poll. `v1_disabled` is whether
+    /// `AWS_EC2_METADATA_V1_DISABLED` is true in the workload's environment, as in that of the exporter.
     ///
-    /// `None` is a client that got nothing and asks again: either the SDK resolves at each call, or the creation raised an
-    /// error, so that the program ends or creates another one.
+    /// The poll is botocore's resolution. A session token that a client still has from an earlier resolution is not
+    /// considered: with one, some SDKs get along without the token request for a while.
     #[must_use]
-    pub fn bound_at_creation(&self, poll: &Resolution, v1_disabled: bool) -> Option<BoundCredentials> {
-        match &poll.outcome {
-            Ok(credential) => Some(BoundCredentials::Until(credential.expiration)),
-            Err(failure) if self.binds_at_creation => {
-                let raises = self.refresh(poll, v1_disabled) == Refresh::Raises
-                    || (self.raises_at_garbage && failure.kind == Kind::InvalidTimestamp);
-                (!raises).then_some(BoundCredentials::Nothing)
+    pub fn attempt(&self, poll: &Resolution, v1_disabled: bool) -> Attempt {
+        let Failure { kind, step } = match (&poll.outcome, poll.v1_fallback) {
+            (Ok(credential), None) => return Attempt::Works(credential.expiration),
+            (Ok(credential), Some(token_failure)) => {
+                return if self.falls_back_after(token_failure) {
+                    Attempt::Works(credential.expiration)
+                } else {
+                    Attempt::Fails
+                };
             }
-            Err(_) => None,
-        }
-    }
-
-    /// How a client's refresh ends at the time of this poll.
-    #[must_use]
-    pub fn refresh(&self, poll: &Resolution, v1_disabled: bool) -> Refresh {
-        let Err(Failure { kind, step }) = poll.outcome else { return Refresh::Works };
-        let raises = match (step, kind) {
-            (Step::Role | Step::Credentials, _) | (_, Kind::TokenRejected | Kind::DisabledByEnvironment) => false,
+            (Err(failure), _) => *failure,
+        };
+        match (step, kind) {
+            (Step::Role | Step::Credentials, _) | (_, Kind::TokenRejected) => Attempt::Fails,
+            (_, Kind::DisabledByEnvironment) if self.obeys_metadata_disabled => Attempt::Fails,
+            (_, Kind::DisabledByEnvironment) => Attempt::Unknown,
             // It takes for a token whatever comes with a 200, and sends that, if it can be sent.
             (Step::Token, _) if poll.token_status() == Some(200) => {
-                self.raises_at_garbage && kind == Kind::InvalidResponse
+                if self.raises_at_garbage && kind == Kind::InvalidResponse { Attempt::Raises } else { Attempt::Fails }
             }
-            (Step::Token, _) => self.raises_if_v1_disabled && v1_disabled,
-        };
-        if raises { Refresh::Raises } else { Refresh::Fails }
-    }
-
-    /// What a client holds after a poll that ended at `at`. `before` is what it held; `expiration` is that of the document
-    /// that the poll returned, `None` if the poll failed.
-    #[must_use]
-    pub fn bound_after(
-        &self,
-        before: Option<BoundCredentials>,
-        expiration: Option<Timestamp>,
-        at: Timestamp,
-    ) -> Option<BoundCredentials> {
-        match (before, expiration) {
-            (None, expiration) => expiration.map(BoundCredentials::Until),
-            (Some(BoundCredentials::Until(end)), Some(newer)) if self.must_refresh(end, at) => {
-                Some(BoundCredentials::Until(newer))
-            }
-            (bound, _) => bound,
+            (Step::Token, _) if v1_disabled => match self.v1_disabled {
+                V1Disabled::Raises => Attempt::Raises,
+                // No request of any kind arrives there.
+                V1Disabled::Ignored if self.falls_back_after(kind) && !kind.is_unreachable() => Attempt::Unknown,
+                V1Disabled::Fails | V1Disabled::Ignored => Attempt::Fails,
+            },
+            (Step::Token, _) => Attempt::Fails,
         }
     }
 
-    /// Whether a client whose credentials expire at `end` needs IMDS for its next call.
-    fn must_refresh(&self, end: Timestamp, at: Timestamp) -> bool {
-        at.duration_until(end) <= self.refreshes_before_expiry
+    /// Whether it goes on without a token after a token request that failed like this.
+    fn falls_back_after(&self, token_failure: Kind) -> bool {
+        match self.v1_fallback {
+            V1Fallback::Any => token_failure != Kind::TokenRejected,
+            V1Fallback::Timeout => {
+                matches!(token_failure, Kind::HopLimit | Kind::ReadTimeout | Kind::ConnectTimeout)
+            }
+            V1Fallback::Never => false,
+        }
     }
 
-    /// Whether a client that holds `bound` could sign at `at`; `refresh` is how a refresh would end.
+    /// When a client refreshes a document that it fetched at `fetched_at` and that ends at `ends_at`: from the first of these
+    /// times on it may need IMDS, from the second on it surely does.
     #[must_use]
-    pub fn can_sign(&self, bound: Option<BoundCredentials>, refresh: Refresh, at: Timestamp) -> bool {
-        match (bound, refresh) {
-            (Some(BoundCredentials::Nothing), _) | (None, Refresh::Fails | Refresh::Raises) => false,
-            (_, Refresh::Works) => true,
-            (Some(BoundCredentials::Until(end)), Refresh::Fails) => !self.must_refresh(end, at),
-            (Some(BoundCredentials::Until(end)), Refresh::Raises) => at.duration_until(end) > self.ignores_errors_until,
+    pub fn refreshes_from(&self, fetched_at: Timestamp, ends_at: Timestamp) -> [Timestamp; 2] {
+        match self.refresh {
+            Refresh::BeforeEnd(before_end) => [later(ends_at, -before_end); 2],
+            Refresh::BeforeStretchedEnd { before_end, shortest, longest } => {
+                [shortest, longest].map(|valid| later(ends_at.max(later(fetched_at, valid)), -before_end))
+            }
+            Refresh::LastPercent(percent) => {
+                let valid = fetched_at.duration_until(ends_at).max(SignedDuration::ZERO);
+                [later(ends_at, -(valid / 100 * percent)); 2]
+            }
+            Refresh::AtAge(age) => [ends_at.min(later(fetched_at, age)); 2],
+        }
+    }
+
+    /// From when on an error in place of "no credentials" fails a call too.
+    #[must_use]
+    pub fn heeds_errors_from(&self, fetched_at: Timestamp, ends_at: Timestamp) -> Timestamp {
+        let [may_refresh, _] = self.refreshes_from(fetched_at, ends_at);
+        match (self.refresh, self.failed_refresh) {
+            (
+                Refresh::BeforeEnd(before_end) | Refresh::BeforeStretchedEnd { before_end, .. },
+                FailedRefresh::FailsTheCall { ignores_errors_until: Some(until) },
+            ) => later(may_refresh, before_end - until),
+            _ => may_refresh,
         }
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use std::time::Duration;
-
-    use super::super::resolution::{Request, RequestRecord};
-    use super::*;
-
-    const BOTO3: &Sdk = &SDKS[0];
-
-    fn minute(n: i64) -> Timestamp {
-        Timestamp::from_second(n * 60).expect("a small number of minutes")
-    }
-
-    fn until(minutes: i64) -> BoundCredentials {
-        BoundCredentials::Until(minute(minutes))
-    }
-
-    /// A resolution that failed; `token_status` is the status of the answer to the token request.
-    fn failed(kind: Kind, step: Step, token_status: Option<u16>) -> Resolution {
-        let token = RequestRecord { request: Request::Token, duration: Duration::ZERO, status: token_status };
-        let outcome = Err(Failure { kind, step });
-        Resolution { outcome, requests: vec![token], clock_skew: None, v1_fallback: None, cause: None }
-    }
-
-    #[test]
-    fn a_client_created_in_an_outage_holds_nothing_permanently() {
-        let bound = BOTO3.bound_at_creation(&failed(Kind::ConnectRefused, Step::Token, None), false);
-        assert_eq!(bound, Some(BoundCredentials::Nothing));
-        let bound = BOTO3.bound_after(bound, Some(minute(360)), minute(1));
-        assert_eq!(bound, Some(BoundCredentials::Nothing));
-        assert!(!BOTO3.can_sign(bound, Refresh::Works, minute(1)));
-    }
-
-    #[test]
-    fn where_imdsv1_is_disabled_a_failed_token_request_raises_and_all_else_binds() {
-        for (kind, step, token_status, raises) in [
-            (Kind::ConnectRefused, Step::Token, None, true),
-            (Kind::ReadTimeout, Step::Token, None, true),
-            (Kind::ImdsDisabled, Step::Token, Some(403), true),
-            (Kind::ServerError, Step::Token, Some(500), true),
-            (Kind::InvalidResponse, Step::Token, None, true),
-            (Kind::TokenRejected, Step::Token, Some(400), false),
-            (Kind::DisabledByEnvironment, Step::Token, None, false),
-            (Kind::ConnectionClosed, Step::Token, Some(200), false),
-            (Kind::NoRole, Step::Role, Some(200), false),
-            (Kind::ReadTimeout, Step::Role, Some(200), false),
-            (Kind::ServerError, Step::Credentials, Some(200), false),
-            (Kind::IncompleteDocument, Step::Credentials, Some(200), false),
-        ] {
-            let poll = failed(kind, step, token_status);
-            assert_eq!(BOTO3.bound_at_creation(&poll, true).is_none(), raises, "{kind} {step}");
-            assert_eq!(BOTO3.bound_at_creation(&poll, false), Some(BoundCredentials::Nothing));
-        }
-        let bound = BOTO3.bound_after(None, Some(minute(360)), minute(1));
-        assert!(BOTO3.can_sign(bound, Refresh::Works, minute(1)));
-    }
-
-    #[test]
-    fn a_token_or_a_time_that_is_none_raises() {
-        for v1_disabled in [false, true] {
-            let page = failed(Kind::InvalidResponse, Step::Token, Some(200));
-            assert_eq!(BOTO3.bound_at_creation(&page, v1_disabled), None);
-            let no_time = failed(Kind::InvalidTimestamp, Step::Credentials, Some(200));
-            assert_eq!(BOTO3.bound_at_creation(&no_time, v1_disabled), None);
-        }
-    }
-
-    #[test]
-    fn a_client_created_before_an_outage_signs_until_fifteen_minutes_before_the_expiration() {
-        let bound = Some(until(60));
-        assert!(BOTO3.can_sign(bound, Refresh::Fails, minute(44)));
-        assert!(!BOTO3.can_sign(bound, Refresh::Fails, minute(45)));
-        assert!(BOTO3.can_sign(bound, Refresh::Works, minute(59)));
-    }
-
-    #[test]
-    fn a_refresh_that_raises_is_ignored_until_ten_minutes_before_the_expiration() {
-        let refused = failed(Kind::ConnectRefused, Step::Token, None);
-        assert_eq!(BOTO3.refresh(&refused, false), Refresh::Fails);
-        assert_eq!(BOTO3.refresh(&refused, true), Refresh::Raises);
-        assert!(BOTO3.can_sign(Some(until(60)), Refresh::Raises, minute(49)));
-        assert!(!BOTO3.can_sign(Some(until(60)), Refresh::Raises, minute(50)));
-    }
-
-    #[test]
-    fn a_client_keeps_its_document_until_it_must_refresh() {
-        let bound = BOTO3.bound_after(Some(until(60)), Some(minute(100)), minute(40));
-        assert_eq!(bound, Some(until(60)));
-        let bound = BOTO3.bound_after(bound, None, minute(50));
-        assert_eq!(bound, Some(until(60)));
-        let bound = BOTO3.bound_after(bound, Some(minute(120)), minute(55));
-        assert_eq!(bound, Some(until(120)));
-    }
-
-    #[test]
-    fn an_sdk_that_resolves_lazily_recovers() {
-        let lazy = Sdk {
-            label: "lazy",
-            binds_at_creation: false,
-            raises_if_v1_disabled: false,
-            raises_at_garbage: false,
-            refreshes_before_expiry: SignedDuration::from_mins(5),
-            ignores_errors_until: SignedDuration::from_mins(5),
-        };
-        let bound = lazy.bound_at_creation(&failed(Kind::ConnectRefused, Step::Token, None), false);
-        assert!(!lazy.can_sign(bound, Refresh::Fails, minute(0)));
-        let bound = lazy.bound_after(bound, Some(minute(60)), minute(1));
-        assert!(lazy.can_sign(bound, Refresh::Fails, minute(54)));
-    }
-
-    #[test]
-    fn every_creation_has_its_words() {
-        let words: Vec<_> = Created::VARIANTS.iter().map(|created| created.meaning()).collect();
-        assert_eq!(words.len(), 3);
-        assert!(words.iter().all(|word| word.starts_with("created ")));
-    }
+/// The time `by` later, within what a timestamp can be.
+pub(super) fn later(at: Timestamp, by: SignedDuration) -> Timestamp {
+    let limit = if by.is_negative() { Timestamp::MIN } else { Timestamp::MAX };
+    at.checked_add(by).unwrap_or(limit)
 }

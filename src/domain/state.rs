@@ -8,12 +8,13 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
+use super::client::{Created, Holds, Outlook};
 use super::credential::{Credential, RoleName};
 use super::kind::Kind;
 use super::outage::{Outages, Window};
 use super::poll_history::PollHistory;
 use super::resolution::{Failure, Outcome, Resolution};
-use super::sdk::{BoundCredentials, Created, Refresh, SDKS};
+use super::sdk::{Attempt, SDKS, SdkSet};
 use super::shadow::Shadow;
 use super::workload::{Workload, WorkloadClients};
 
@@ -48,6 +49,8 @@ pub struct Declared {
     pub v1_disabled: bool,
     /// What the SDKs' default chain finds before it would ask IMDS.
     pub shadowed: Option<Shadow>,
+    /// The SDKs that the workloads use: whose clients are exported.
+    pub sdks: SdkSet,
 }
 
 /// Everything that is known.
@@ -62,8 +65,12 @@ pub struct State {
     last_success_at: Option<Timestamp>,
     clock_skew: Option<SignedDuration>,
     v1_fallback: Option<Kind>,
-    /// How the clients' refresh ends since the last poll, in the order of [`SDKS`].
-    refresh: [Refresh; SDKS.len()],
+    /// How an attempt of each SDK ends since the last poll, in the order of [`SDKS`].
+    attempts: [Attempt; SDKS.len()],
+    /// What a client of each SDK holds that was created at the last poll, in the order of [`SDKS`].
+    created_now: [Holds; SDKS.len()],
+    /// What a client of each SDK holds that was created at its last success, in the order of [`SDKS`].
+    before_outage: [Option<Holds>; SDKS.len()],
     outages: Outages,
     workload_clients: WorkloadClients,
     /// Credentials were resolved in this boot, by this run of the exporter or an earlier one.
@@ -89,6 +96,8 @@ pub struct RestoredInBoot {
     pub role_attached: bool,
     /// Credentials were resolved in this boot.
     pub resolved: bool,
+    /// What clients hold that were created at the last success, in the order of [`SDKS`].
+    pub before_outage: [Option<Holds>; SDKS.len()],
     /// The clients of the declared workload; `None` after an orderly stop, since the workload is then restarted too.
     pub workload_clients: Option<WorkloadClients>,
 }
@@ -125,7 +134,9 @@ impl State {
             last_success_at: None,
             clock_skew: None,
             v1_fallback: None,
-            refresh: [Refresh::Fails; SDKS.len()],
+            attempts: [Attempt::Fails; SDKS.len()],
+            created_now: [Holds::Unknown; SDKS.len()],
+            before_outage: [None; SDKS.len()],
             outages: Outages::new(started_at),
             workload_clients: WorkloadClients::new(declared.workload),
             resolved_in_boot: false,
@@ -141,6 +152,7 @@ impl State {
             self.document = restored.document;
             self.role_attached = restored.role_attached;
             self.resolved_in_boot = restored.resolved;
+            self.before_outage = restored.before_outage;
             if let (Some(clients), false) = (restored.workload_clients, self.declared.workload == Workload::Independent)
             {
                 self.workload_clients = clients;
@@ -190,8 +202,10 @@ impl State {
         }
 
         let Declared { workload, v1_disabled, .. } = self.declared;
-        for (refresh, sdk) in self.refresh.iter_mut().zip(SDKS) {
-            *refresh = sdk.refresh(resolution, v1_disabled);
+        self.attempts = SDKS.each_ref().map(|sdk| sdk.attempt(resolution, v1_disabled));
+        self.created_now = SDKS.each_ref().map(|sdk| sdk.created(resolution, v1_disabled, at));
+        for (holds, sdk) in self.before_outage.iter_mut().zip(&SDKS) {
+            *holds = sdk.before_outage(*holds, resolution, v1_disabled, at);
         }
         self.workload_clients.record(workload, resolution, v1_disabled, self.started_at, at);
         self.history.push(at, duration, resolution.outcome.as_ref().err().copied());
@@ -301,31 +315,52 @@ impl State {
         &self.workload_clients
     }
 
-    /// Whether a client of the SDK, created at that time, could sign a request at `at`; `None` is unknown: before the first
-    /// poll ended, where the SDKs do not ask IMDS at all, without a document that clients could hold, and without a
-    /// declared workload. `sdk` is an index of [`SDKS`].
+    /// What clients hold that were created at the last success, in the order of [`SDKS`].
     #[must_use]
-    pub fn client_usable(&self, sdk: usize, created: Created, at: Timestamp) -> Option<bool> {
-        let last = self.last_outcome()?;
-        if self.declared.shadowed.is_some() {
-            return None;
-        }
+    pub fn before_outage(&self) -> &[Option<Holds>; SDKS.len()] {
+        &self.before_outage
+    }
+
+    /// How an attempt of the SDK to resolve credentials ends since the last poll; `None` before the first one ended, and where
+    /// the SDKs do not ask IMDS at all. `sdk` is an index of [`SDKS`].
+    #[must_use]
+    pub fn attempt(&self, sdk: usize) -> Option<Attempt> {
+        let is_known = self.last_outcome().is_some() && self.declared.shadowed.is_none();
+        is_known.then(|| self.attempts[sdk])
+    }
+
+    /// What a client of the SDK holds that was created at that time; `None` where there is no such client. `sdk` is an index
+    /// of [`SDKS`].
+    #[must_use]
+    pub fn holds(&self, sdk: usize, created: Created) -> Option<Holds> {
         match created {
-            Created::Now => Some(last == Outcome::Success),
-            Created::BeforeOutage => {
-                let bound = BoundCredentials::Until(self.document.as_ref()?.expiration);
-                Some(SDKS[sdk].can_sign(Some(bound), self.refresh[sdk], at))
-            }
-            Created::AtStart => self.workload_clients.can_sign(sdk, self.refresh[sdk], at),
+            Created::Now => Some(self.created_now[sdk]),
+            Created::BeforeOutage => self.before_outage[sdk],
+            Created::AtStart => self.workload_clients.holds(sdk),
         }
     }
 
-    /// Whether new clients work, but those of the declared workload do not.
+    /// Whether a client of the SDK, created at that time, could sign a request at `at`; `None` is unknown: before the first
+    /// poll ended, where the SDKs do not ask IMDS at all, without a document that clients could hold, without a declared
+    /// workload, and where the SDK asks IMDS in a way in which the exporter does not. `sdk` is an index of [`SDKS`].
+    #[must_use]
+    pub fn client_usable(&self, sdk: usize, created: Created, at: Timestamp) -> Option<bool> {
+        SDKS[sdk].can_sign(self.holds(sdk, created)?, self.attempt(sdk)?, at)
+    }
+
+    /// What the state means for a client of the SDK that was created at that time; `None` where there is no such client, and
+    /// before the first poll ended. `sdk` is an index of [`SDKS`].
+    #[must_use]
+    pub fn outlook(&self, sdk: usize, created: Created, at: Timestamp) -> Option<Outlook> {
+        Some(SDKS[sdk].outlook(self.holds(sdk, created)?, self.attempt(sdk)?, at))
+    }
+
+    /// Whether new clients of an exported SDK work, but those of the declared workload hold nothing, permanently.
     #[must_use]
     pub fn clients_stuck(&self, at: Timestamp) -> bool {
-        (0..SDKS.len()).any(|sdk| {
+        self.declared.sdks.indices().any(|sdk| {
             self.client_usable(sdk, Created::Now, at) == Some(true)
-                && self.client_usable(sdk, Created::AtStart, at) == Some(false)
+                && self.holds(sdk, Created::AtStart) == Some(Holds::Nothing)
         })
     }
 }

@@ -5,8 +5,9 @@
 use jiff::Timestamp;
 use strum::{Display, EnumMessage, EnumString, IntoStaticStr, VariantArray};
 
+use super::client::Holds;
 use super::resolution::Resolution;
-use super::sdk::{BoundCredentials, Refresh, SDKS, Sdk};
+use super::sdk::SDKS;
 
 /// Which workload starts with the exporter: declared by the user, never guessed.
 #[derive(Clone, Copy, Debug, Default, Display, EnumMessage, EnumString, Eq, IntoStaticStr, PartialEq, VariantArray)]
@@ -23,6 +24,7 @@ pub enum Workload {
 
 /// What is known of the clients of the declared workload, per SDK.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(clippy::large_enum_variant, reason = "there is one of it")]
 pub enum WorkloadClients {
     /// No workload is declared.
     NotDeclared,
@@ -30,12 +32,12 @@ pub enum WorkloadClients {
     Unknown,
     /// The workload creates its clients with the first poll (or the first success, if it waits for that).
     NotCreated,
-    /// The workload started at `started_at`; `None` is a client that got nothing yet and asks again at each call.
+    /// The workload started.
     Created {
-        /// When the workload started.
+        /// When it started.
         started_at: Timestamp,
         /// What the clients hold, in the order of [`SDKS`].
-        bound: [Option<BoundCredentials>; SDKS.len()],
+        holds: [Holds; SDKS.len()],
     },
 }
 
@@ -58,30 +60,21 @@ impl WorkloadClients {
         started_at: Timestamp,
         at: Timestamp,
     ) {
-        let credentials = poll.outcome.as_ref().ok().map(|credential| credential.expiration);
-        if matches!(self, Self::NotCreated) {
-            let started_at = match workload {
-                Workload::StartsWithExporter => started_at,
-                Workload::StartsWhenReady if credentials.is_some() => at,
-                Workload::StartsWhenReady | Workload::Independent => return,
-            };
-            *self = Self::Created { started_at, bound: [None; SDKS.len()] };
-            if let Self::Created { bound, .. } = self {
-                for (bound, sdk) in bound.iter_mut().zip(SDKS) {
-                    *bound = sdk.bound_at_creation(poll, v1_disabled);
+        match self {
+            Self::NotDeclared | Self::Unknown => {}
+            Self::NotCreated => {
+                let started_at = match workload {
+                    Workload::StartsWithExporter => started_at,
+                    Workload::StartsWhenReady if poll.outcome.is_ok() => at,
+                    Workload::StartsWhenReady | Workload::Independent => return,
+                };
+                *self =
+                    Self::Created { started_at, holds: SDKS.each_ref().map(|sdk| sdk.created(poll, v1_disabled, at)) };
+            }
+            Self::Created { holds, .. } => {
+                for (holds, sdk) in holds.iter_mut().zip(&SDKS) {
+                    *holds = sdk.after(*holds, poll, v1_disabled, at);
                 }
-            }
-        } else if let Self::Created { bound, .. } = self {
-            // Whether a program that failed at its start was started again just now is not known here.
-            let may_be_bound = |(bound, sdk): (&Option<BoundCredentials>, &Sdk)| {
-                bound.is_none() && sdk.bound_at_creation(poll, v1_disabled) == Some(BoundCredentials::Nothing)
-            };
-            if bound.iter().zip(SDKS).any(may_be_bound) {
-                *self = Self::Unknown;
-                return;
-            }
-            for (bound, sdk) in bound.iter_mut().zip(SDKS) {
-                *bound = sdk.bound_after(*bound, credentials, at);
             }
         }
     }
@@ -95,14 +88,13 @@ impl WorkloadClients {
         }
     }
 
-    /// Whether the client of the SDK could sign at `at`, if that is known; `refresh` is how its refresh would end.
-    /// `sdk` is an index of [`SDKS`].
+    /// What the client of the SDK holds, if it exists; `sdk` is an index of [`SDKS`].
     #[must_use]
-    pub fn can_sign(&self, sdk: usize, refresh: Refresh, at: Timestamp) -> Option<bool> {
-        let facts: &Sdk = &SDKS[sdk];
+    pub fn holds(&self, sdk: usize) -> Option<Holds> {
         match self {
-            Self::Created { bound, .. } => Some(facts.can_sign(bound[sdk], refresh, at)),
-            Self::NotDeclared | Self::Unknown | Self::NotCreated => None,
+            Self::Created { holds, .. } => Some(holds[sdk]),
+            Self::Unknown => Some(Holds::Unknown),
+            Self::NotDeclared | Self::NotCreated => None,
         }
     }
 }

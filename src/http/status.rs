@@ -5,9 +5,10 @@ use serde::Serialize;
 
 use strum::VariantArray;
 
+use crate::domain::client::{Created, Outlook};
 use crate::domain::outage::Window;
 use crate::domain::poll_history::Poll;
-use crate::domain::sdk::{Created, SDKS};
+use crate::domain::sdk::SDKS;
 use crate::domain::state::{FailureStreak, State};
 use crate::domain::workload::Workload;
 use crate::domain::{Failure, Kind, Outcome, Shadow, Step};
@@ -112,8 +113,10 @@ pub struct ClientStatus {
     pub created: &'static str,
     /// The same for people.
     pub meaning: &'static str,
-    /// Whether it could sign; null before the first poll ended.
+    /// Whether it could sign; null where this is unknown.
     pub usable: Option<bool>,
+    /// Until when it can sign while IMDS does not answer; null where this is unknown, or IMDS answers.
+    pub usable_until: Option<Timestamp>,
 }
 
 /// What the status needs to know beside the state.
@@ -136,15 +139,19 @@ impl Status {
         let Facts { watched, endpoint, imds_through_proxy, now } = facts;
         let declared = state.declared();
         let credential = state.credential();
-        let clients = SDKS.iter().enumerate().flat_map(|(index, sdk)| {
+        let clients = declared.sdks.indices().flat_map(|index| {
             let shown = Created::VARIANTS
                 .iter()
                 .filter(move |created| **created != Created::AtStart || declared.workload != Workload::Independent);
             shown.map(move |created| ClientStatus {
-                sdk: sdk.label,
+                sdk: SDKS[index].label,
                 created: created.label(),
                 meaning: created.meaning(),
                 usable: state.client_usable(index, *created, now),
+                usable_until: match state.outlook(index, *created, now) {
+                    Some(Outlook::WorksUntil(until)) => Some(until),
+                    _ => None,
+                },
             })
         });
         Self {

@@ -226,13 +226,12 @@ impl Imds {
 
     /// The role list, if IMDS answers requests without a token.
     fn v1_answer(&mut self, token_failure: Kind, result: Result<Response, TransportError>) -> Option<Response> {
-        let never_sent = |kind| matches!(kind, Kind::ConnectRefused | Kind::ConnectTimeout | Kind::NetworkUnreachable);
         match result {
             Ok(response) if matches!(response.status, 200 | 404) => {
                 self.v1_refused = None;
                 return Some(response);
             }
-            Err(error) if never_sent(error.kind) => self.v1_refused = None,
+            Err(error) if error.kind.is_unreachable() => self.v1_refused = None,
             Ok(_) | Err(_) => self.v1_refused = Some(V1Refused { token_failure, at: monotonic() }),
         }
         None

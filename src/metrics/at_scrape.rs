@@ -9,16 +9,17 @@ use jiff::Timestamp;
 use strum::VariantArray;
 
 use super::catalog::{self, Spec};
-use crate::domain::sdk::{Created, SDKS};
+use crate::domain::client::Created;
+use crate::domain::sdk::SDKS;
 use crate::domain::state::State;
 
 /// The families at `at`; what is unknown is absent.
 pub(super) fn families(state: &State, at: Timestamp) -> String {
     let mut text = String::new();
-    let usable = SDKS.iter().enumerate().flat_map(|(index, sdk)| {
+    let usable = state.declared().sdks.indices().flat_map(|index| {
         Created::VARIANTS.iter().filter_map(move |created| {
             let usable = state.client_usable(index, *created, at)?;
-            Some((sdk.label, created.label(), u8::from(usable)))
+            Some((SDKS[index].label, created.label(), u8::from(usable)))
         })
     });
     for (index, (sdk, created, usable)) in usable.enumerate() {

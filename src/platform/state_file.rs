@@ -14,8 +14,9 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 use tracing::{info, warn};
 
+use crate::domain::client::{HeldDocument, Holds, Pause};
 use crate::domain::outage::{KEPT, Outages, Window};
-use crate::domain::sdk::{BoundCredentials, SDKS};
+use crate::domain::sdk::SDKS;
 use crate::domain::state::{RestoredInBoot, RestoredState, State};
 use crate::domain::workload::{Workload, WorkloadClients};
 use crate::domain::{Credential, RoleName};
@@ -26,7 +27,13 @@ const LARGEST: u64 = 64 * 1024;
 /// A clock that was set back by less than this is no reason to ignore the file.
 const FUTURE_ALLOWED: SignedDuration = SignedDuration::from_secs(60);
 
-const VERSION: u32 = 2;
+const VERSION: u32 = 3;
+
+/// The oldest version that is read: it has no field `clients`.
+const OLDEST_VERSION: u32 = 2;
+
+/// No SDK pauses for longer than this after a refresh that failed.
+const LONGEST_PAUSE: SignedDuration = SignedDuration::from_hours(1);
 
 /// While nothing else changes, the times of the last polls are saved this often.
 const TIMES_SAVED_EVERY: SignedDuration = SignedDuration::from_mins(1);
@@ -50,7 +57,10 @@ pub struct Saved {
     role_attached: bool,
     /// Credentials were resolved in this boot.
     resolved: bool,
-    /// The clients of the declared workload; null where none is declared, and after an orderly stop.
+    /// What clients hold, per SDK. One that is missing is not known.
+    #[serde(default)]
+    clients: BTreeMap<String, SavedClients>,
+    /// The declared workload; null where none is declared, and after an orderly stop.
     workload: Option<SavedWorkload>,
 }
 
@@ -68,9 +78,37 @@ struct SavedWorkload {
     started_at: Option<Timestamp>,
     /// Whether it still waits for the first success.
     waits: bool,
-    /// Per SDK, the expiration of what its client holds: null for no credentials, permanently. An SDK that is missing
-    /// asks again.
-    clients: BTreeMap<String, Option<Timestamp>>,
+}
+
+/// What the clients of one SDK hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct SavedClients {
+    /// The one that was created at the last success; null if there was none.
+    before_outage: Option<Holds>,
+    /// The one of the declared workload; null if there is none.
+    at_start: Option<Holds>,
+}
+
+impl SavedClients {
+    /// The same, with those times of `before` that every poll moves.
+    fn with_times_of(self, before: &Self) -> Self {
+        Self {
+            before_outage: with_times_of(self.before_outage, before.before_outage),
+            at_start: with_times_of(self.at_start, before.at_start),
+        }
+    }
+}
+
+/// A client that is created at each success holds the same document, fetched again; a failed poll may prolong a pause.
+fn with_times_of(holds: Option<Holds>, before: Option<Holds>) -> Option<Holds> {
+    match (holds, before) {
+        (Some(Holds::Document(held)), Some(Holds::Document(before)))
+            if held.ends_at == before.ends_at && held.pause.is_some() == before.pause.is_some() =>
+        {
+            Some(Holds::Document(before))
+        }
+        (holds, _) => holds,
+    }
 }
 
 /// Why a state file cannot be used.
@@ -106,25 +144,19 @@ impl Saved {
             _ if orderly_stop => None,
             WorkloadClients::NotDeclared => None,
             // Until the first poll ended, a workload that starts with the exporter may have created its clients unseen.
-            WorkloadClients::NotCreated => Some(SavedWorkload {
-                started_at: None,
-                waits: state.declared().workload == Workload::StartsWhenReady,
-                clients: BTreeMap::new(),
-            }),
-            WorkloadClients::Unknown => {
-                Some(SavedWorkload { started_at: None, waits: false, clients: BTreeMap::new() })
+            WorkloadClients::NotCreated => {
+                Some(SavedWorkload { started_at: None, waits: state.declared().workload == Workload::StartsWhenReady })
             }
-            WorkloadClients::Created { started_at, bound } => {
-                let clients = SDKS.iter().zip(bound).filter_map(|(sdk, bound)| {
-                    let end = match (*bound)? {
-                        BoundCredentials::Nothing => None,
-                        BoundCredentials::Until(end) => Some(end),
-                    };
-                    Some((sdk.label.to_owned(), end))
-                });
-                Some(SavedWorkload { started_at: Some(*started_at), waits: false, clients: clients.collect() })
+            WorkloadClients::Unknown => Some(SavedWorkload { started_at: None, waits: false }),
+            WorkloadClients::Created { started_at, .. } => {
+                Some(SavedWorkload { started_at: Some(*started_at), waits: false })
             }
         };
+        let is_created = workload.as_ref().is_some_and(|workload| workload.started_at.is_some());
+        let clients = SDKS.iter().enumerate().map(|(index, sdk)| {
+            let at_start = state.workload_clients().holds(index).filter(|_| is_created);
+            (sdk.label.to_owned(), SavedClients { before_outage: state.before_outage()[index], at_start })
+        });
         let outages = state.outages();
         Self {
             version: VERSION,
@@ -140,6 +172,7 @@ impl Saved {
             }),
             role_attached: state.role_attached(),
             resolved: state.resolved_in_boot(),
+            clients: clients.collect(),
             workload,
         }
     }
@@ -149,7 +182,11 @@ impl Saved {
     #[must_use]
     pub fn is_worth_writing_after(&self, before: &Self) -> bool {
         let Self { last_attempt_at, last_success_at, .. } = *before;
-        Self { last_attempt_at, last_success_at, ..self.clone() } != *before
+        let clients = self.clients.iter().map(|(sdk, clients)| {
+            let before = before.clients.get(sdk);
+            (sdk.clone(), before.map_or(*clients, |before| clients.with_times_of(before)))
+        });
+        Self { last_attempt_at, last_success_at, clients: clients.collect(), ..self.clone() } != *before
             || last_attempt_at.duration_until(self.last_attempt_at) >= TIMES_SAVED_EVERY
     }
 
@@ -159,10 +196,18 @@ impl Saved {
     /// Why it cannot be used at `now`.
     pub fn parse(content: &[u8], boot_id: Option<&str>, now: Timestamp) -> Result<RestoredState, Unusable> {
         let saved: Self = serde_json::from_slice(content).map_err(|_| Unusable::Malformed)?;
-        if saved.version != VERSION || saved.outages.len() > KEPT {
+        if !(OLDEST_VERSION..=VERSION).contains(&saved.version) || saved.outages.len() > KEPT {
             return Err(Unusable::Malformed);
         }
+        let pauses = || saved.held().filter_map(|held| held.pause);
+        if pauses().any(|Pause { not_before, until }| not_before > until) {
+            return Err(Unusable::Malformed);
+        }
+        if pauses().any(|pause| now.duration_until(pause.until) > FUTURE_ALLOWED + LONGEST_PAUSE) {
+            return Err(Unusable::FromTheFuture);
+        }
         let last = saved.outages.iter().map(|window| window.end).chain(saved.outage_since);
+        let last = last.chain(saved.held().map(|held| held.fetched_at));
         if last.chain([saved.last_success_at, saved.last_attempt_at]).any(|at| now.duration_until(at) > FUTURE_ALLOWED)
         {
             return Err(Unusable::FromTheFuture);
@@ -176,6 +221,24 @@ impl Saved {
                 of_this_boot: None,
             });
         }
+        let before_outage = SDKS.each_ref().map(|sdk| match saved.clients.get(sdk.label) {
+            Some(clients) => clients.before_outage,
+            // An older version did not say: it holds the last document, and has fetched it at the last success.
+            None => saved.document.as_ref().map(|document| {
+                let SavedDocument { expiration: ends_at, .. } = *document;
+                Holds::Document(HeldDocument { fetched_at: saved.last_success_at, ends_at, pause: None })
+            }),
+        });
+        let workload_clients = saved.workload.as_ref().map(|workload| match workload.started_at {
+            None if workload.waits => WorkloadClients::NotCreated,
+            None => WorkloadClients::Unknown,
+            Some(started_at) => WorkloadClients::Created {
+                started_at,
+                holds: SDKS.each_ref().map(|sdk| {
+                    saved.clients.get(sdk.label).and_then(|clients| clients.at_start).unwrap_or(Holds::Unknown)
+                }),
+            },
+        });
         let document = saved.document.map(|SavedDocument { role, last_updated, expiration }| Credential {
             role,
             last_updated,
@@ -185,23 +248,19 @@ impl Saved {
             document,
             role_attached: saved.role_attached,
             resolved: saved.resolved,
-            workload_clients: saved.workload.map(WorkloadClients::from),
+            before_outage,
+            workload_clients,
         };
         Ok(RestoredState { outages, of_this_boot: Some(of_this_boot) })
     }
-}
 
-impl From<SavedWorkload> for WorkloadClients {
-    fn from(saved: SavedWorkload) -> Self {
-        let Some(started_at) = saved.started_at else {
-            return if saved.waits { Self::NotCreated } else { Self::Unknown };
-        };
-        let mut bound = [None; SDKS.len()];
-        for (bound, sdk) in bound.iter_mut().zip(SDKS) {
-            *bound =
-                saved.clients.get(sdk.label).map(|end| end.map_or(BoundCredentials::Nothing, BoundCredentials::Until));
-        }
-        Self::Created { started_at, bound }
+    /// The documents that clients hold.
+    fn held(&self) -> impl Iterator<Item = HeldDocument> {
+        let holds = self.clients.values().flat_map(|clients| [clients.before_outage, clients.at_start]);
+        holds.flatten().filter_map(|holds| match holds {
+            Holds::Document(held) => Some(held),
+            Holds::Nothing | Holds::NotYet | Holds::Unknown => None,
+        })
     }
 }
 
@@ -281,8 +340,9 @@ impl StateFile {
     pub fn write(&self, saved: &Saved) -> io::Result<()> {
         let folder = self.path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let mut file = tempfile::Builder::new().prefix(".imds-exporter-").tempfile_in(folder)?;
-        serde_json::to_writer_pretty(&mut file, saved)?;
-        file.write_all(b"\n")?;
+        let mut content = serde_json::to_vec_pretty(saved)?;
+        content.push(b'\n');
+        file.write_all(&content)?;
         file.as_file().sync_all()?;
         file.persist(&self.path).map_err(|error| error.error)?;
         File::open(folder)?.sync_all()

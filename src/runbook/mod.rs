@@ -5,6 +5,7 @@
 
 mod alerts;
 mod kinds;
+mod sdks;
 
 use std::fmt::Write;
 
@@ -13,6 +14,7 @@ use strum::VariantArray;
 use crate::domain::Kind;
 pub use alerts::{ALERTS, Alert};
 pub use kinds::{Explanation, explanation};
+pub use sdks::SdkText;
 
 /// The title of the page and of the file.
 pub const TITLE: &str = "Runbook of imds-exporter";
@@ -79,11 +81,17 @@ impl From<Kind> for Section {
 
 /// The sections, in chapters with a heading.
 #[must_use]
-pub fn chapters() -> [(&'static str, Vec<Section>); 2] {
+pub fn chapters() -> [(&'static str, Vec<Section>); 3] {
     [
         ("Alerts", ALERTS.iter().map(Section::from).collect()),
         ("Kinds of failure", Kind::VARIANTS.iter().copied().map(Section::from).collect()),
+        ("SDKs", vec![sdk_section()]),
     ]
+}
+
+fn sdk_section() -> Section {
+    let texts = [("What this is", sdks::INTRODUCTION)].into_iter().chain(sdks::texts());
+    Section { anchor: sdks::ANCHOR, parts: texts.map(|(label, text)| (label, Part::Text(text))).collect() }
 }
 
 /// The runbook as a file of the repository.
@@ -136,14 +144,14 @@ mod tests {
     #[test]
     fn anchors_are_unique_and_in_the_markdown() {
         let mut anchors: Vec<_> = sections().map(|section| section.anchor).collect();
-        assert_eq!(anchors.len(), ALERTS.len() + Kind::VARIANTS.len());
+        assert_eq!(anchors.len(), ALERTS.len() + Kind::VARIANTS.len() + 1);
         let file = markdown();
         for anchor in &anchors {
             assert_eq!(file.matches(&format!("id=\"{anchor}\"")).count(), 1, "{anchor}");
         }
         anchors.sort_unstable();
         anchors.dedup();
-        assert_eq!(anchors.len(), ALERTS.len() + Kind::VARIANTS.len());
+        assert_eq!(anchors.len(), ALERTS.len() + Kind::VARIANTS.len() + 1);
     }
 
     #[test]

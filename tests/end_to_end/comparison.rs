@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use imds_exporter::domain::sdk::Created;
+use imds_exporter::domain::client::Created;
 use imds_exporter::domain::state::{Declared, Report, State};
 use imds_exporter::domain::workload::Workload;
 use imds_exporter::domain::{Kind, Resolution, Source};
@@ -402,7 +402,7 @@ impl Comparison {
 }
 
 fn declared(Setup { workload, v1_disabled, .. }: Setup) -> Declared {
-    Declared { workload, v1_disabled, shadowed: None }
+    Declared { workload, v1_disabled, ..Declared::default() }
 }
 
 fn imds(setup: Setup, simulator: &Simulator, clock: Arc<dyn Clock>) -> Imds {

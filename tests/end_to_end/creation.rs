@@ -3,7 +3,8 @@
 
 use std::time::Duration;
 
-use imds_exporter::domain::sdk::{BoundCredentials, Created, SDKS};
+use imds_exporter::domain::client::{Created, Holds};
+use imds_exporter::domain::sdk::SDKS;
 use imds_exporter::domain::state::{Declared, State};
 use imds_exporter::domain::{Kind, Request, Resolution, Source, Step};
 use imds_exporter::imds::{Imds, Options};
@@ -112,11 +113,10 @@ impl Instance {
         let mut state = State::new(Declared { v1_disabled: self.v1_disabled, ..Declared::default() }, at);
         state.record(resolution, Duration::ZERO, at);
         let usable = state.client_usable(0, Created::Now, at).expect("it is known after a poll");
-        let bound = SDKS[0].bound_at_creation(resolution, self.v1_disabled);
-        let does = match bound {
-            Some(BoundCredentials::Until(_)) => Signs,
-            Some(BoundCredentials::Nothing) => Binds,
-            None => Raises,
+        let does = match SDKS[0].created(resolution, self.v1_disabled, at) {
+            Holds::Document(_) => Signs,
+            Holds::Nothing => Binds,
+            Holds::NotYet | Holds::Unknown => Raises,
         };
         assert_eq!(usable, does == Signs, "{what}: usable now, and what a client would hold");
         does

@@ -4,7 +4,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 
-use imds_exporter::domain::sdk::{Created, SDKS};
+use imds_exporter::domain::client::Created;
+use imds_exporter::domain::sdk::SDKS;
 use imds_exporter::domain::{Kind, Step};
 use imds_exporter::metrics::catalog;
 use imds_exporter::runbook;

@@ -4,10 +4,11 @@ use std::fmt::Write;
 
 use imds_exporter::config::VARIABLES;
 use imds_exporter::domain::Kind;
-use imds_exporter::domain::sdk::{Created, SDKS};
+use imds_exporter::domain::client::Created;
+use imds_exporter::domain::sdk::SDKS;
 use imds_exporter::http::{Limits, Route};
 use imds_exporter::metrics::catalog;
-use imds_exporter::runbook::explanation;
+use imds_exporter::runbook::{SdkText, explanation};
 use strum::VariantArray;
 
 use crate::support::repository::{assert_current, committed};
@@ -57,11 +58,23 @@ fn routes() -> String {
 
 fn clients() -> String {
     let rows = SDKS.iter().map(|sdk| {
-        let binds = if sdk.binds_at_creation { "bound to no credentials permanently" } else { "tried again" };
-        let refreshes = format!("{:#} before the expiration", sdk.refreshes_before_expiry);
-        [code(sdk.label), binds.to_owned(), refreshes]
+        let SdkText { creation, refresh, failed_refresh, v1 } = sdk.into();
+        [code(sdk.label), creation.to_owned(), refresh, failed_refresh, v1]
     });
-    let sdks = table(["`sdk`", "a client whose creation fails is", "refreshes from"], rows);
+    let headings = [
+        "`sdk`",
+        "a client that is created without credentials",
+        "refreshes",
+        "a refresh that fails",
+        "falls back to IMDSv1",
+    ];
+    let behaviour = table(headings, rows);
+    let rows = SDKS.iter().map(|sdk| {
+        let [covers, version, symptom, cure] = [sdk.covers, sdk.version, sdk.symptom, sdk.cure].map(str::to_owned);
+        [code(sdk.label), covers, version, symptom, cure]
+    });
+    let about = table(["`sdk`", "stands for", "measured with", "what a user sees", "what to do"], rows);
+    let sdks = format!("{behaviour}\n{about}");
     let rows = Created::VARIANTS.iter().map(|created| [code(created.label()), created.meaning().to_owned()]);
     format!("{sdks}\n{}", table(["`created`", "a client that was"], rows))
 }

@@ -90,7 +90,11 @@ async fn the_document_survives_a_kill_in_an_outage_but_not_a_reboot() {
     }
     // Its clients must refresh now.
     exporter.kill().await;
-    edit(&file, |saved| saved["document"]["expiration"] = saved["last_attempt_at"].clone());
+    edit(&file, |saved| {
+        let ended = saved["last_attempt_at"].clone();
+        saved["clients"]["boto3"]["before_outage"]["document"]["ends_at"] = ended.clone();
+        saved["document"]["expiration"] = ended;
+    });
     exporter = start_with_state_file(&simulator, &file).await;
     let stale = known(&scrape_until(exporter.address, "a failure", failed).await);
     assert_eq!(stale[3], "imds_client_usable{sdk=\"boto3\",created=\"before_outage\"} 0");
@@ -282,6 +286,7 @@ async fn an_unreadable_or_unwritable_state_file_is_reported_and_polling_continue
         metrics_with(exporter.address, "imds_fetches_total 3").await;
         assert!(exporter.has_warning_with(field), "{} is reported", file.display());
         get_until(exporter.address, "/-/healthy", |response| response.body() == "ok\n").await;
+        exporter.stop().await;
     }
     assert_eq!(fs::read_dir(folder.path()).expect("it is there").count(), 1, "no temporary file is left");
 }

@@ -12,7 +12,6 @@ use super::document::Page;
 use super::status::{ClientStatus, FailureStatus, Status};
 use super::text::{Time, rich};
 use crate::domain::outage::Window;
-use crate::domain::sdk::SDKS;
 use crate::domain::{Shadow, Span};
 use crate::workload::SuspectProcess;
 
@@ -295,10 +294,9 @@ fn consequence(client: &ClientStatus, status: &Status) -> Markup {
         }
         (_, Some(true), Some(true)) => "It works.",
         ("before_outage", Some(true), _) => {
-            let refreshes = SDKS.iter().find(|sdk| sdk.label == client.sdk).map(|sdk| sdk.refreshes_before_expiry);
-            if let (Some(end), Some(refreshes)) = (status.expiration, refreshes) {
+            if let Some(until) = client.usable_until {
                 return html! {
-                    "It works until " (Time(end - refreshes)) ", then every call fails while IMDS is unavailable."
+                    "It works until " (Time(until)) ", then every call fails while IMDS is unavailable."
                 };
             }
             "It works with the credentials that it holds."

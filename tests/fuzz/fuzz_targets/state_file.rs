@@ -33,7 +33,7 @@ fuzz_target!(|content: &[u8]| {
             assert_eq!(again.outages.open(), past.outages.open());
             let (again, Some(before)) = (again.of_this_boot.expect("the same boot"), &in_boot) else { continue };
             assert_eq!((again.document, again.role_attached), (before.document.clone(), before.role_attached));
-            assert_eq!(again.resolved, before.resolved);
+            assert_eq!((again.resolved, again.before_outage), (before.resolved, before.before_outage));
             if orderly_stop || workload == Workload::Independent {
                 assert_eq!(again.workload_clients, None);
             } else if let Some(clients) = before.workload_clients {
