@@ -7,7 +7,7 @@ use serde::Deserialize;
 
 use super::loopback_client::get;
 use super::output::print;
-use super::report::Report;
+use super::report::{KnownSdk, Report};
 use super::runtime::block_on;
 use crate::config::Config;
 use crate::domain::Source;
@@ -20,6 +20,7 @@ pub(super) fn run(config: &Config, json: bool) -> ExitCode {
     block_on(async {
         let mut imds = Imds::new(config.imds.clone(), Arc::new(SystemClock)).map_err(std::io::Error::other)?;
         let resolution = imds.resolve().await;
+        let known = known_here(config);
         let report = Report {
             endpoint: config.imds.endpoint.as_str(),
             resolution: &resolution,
@@ -28,19 +29,24 @@ pub(super) fn run(config: &Config, json: bool) -> ExitCode {
             shadowed: config.declared.shadowed,
             v1_disabled: config.declared.v1_disabled,
             imds_through_proxy: config.imds_through_proxy,
-            last_outage: last_outage_known_here(config),
+            last_outage: known.outages.last().copied(),
+            known_sdks: known.sdks,
         };
         print(if json { report.json() } else { report.text() });
         Ok(report.verdict().exit_code().into())
     })
 }
 
-/// The last outage that the exporter on this machine knows of, if one runs.
-fn last_outage_known_here(config: &Config) -> Option<Window> {
-    #[derive(Deserialize)]
-    struct Status {
-        outages: Vec<Window>,
-    }
-    let (_, body) = get(config.listen, Route::StatusJson.path()).ok()?;
-    serde_json::from_str::<Status>(&body).ok()?.outages.pop()
+/// What `/api/v1/status` of an exporter says.
+#[derive(Default, Deserialize)]
+struct Known {
+    outages: Vec<Window>,
+    #[serde(default)]
+    sdks: Vec<KnownSdk>,
+}
+
+/// What the exporter on this machine knows, if one runs.
+fn known_here(config: &Config) -> Known {
+    let status = get(config.listen, Route::StatusJson.path()).ok();
+    status.and_then(|(_, body)| serde_json::from_str(&body).ok()).unwrap_or_default()
 }

@@ -6,13 +6,14 @@ use std::fmt::Write;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
+use strum::VariantArray;
 
-use crate::domain::client::Holds;
+use crate::domain::client::{Created, Holds, Outlook};
 use crate::domain::outage::Window;
-use crate::domain::sdk::SDKS;
+use crate::domain::sdk::{Attempt, SDKS, Sdk};
 use crate::domain::{Credential, Failure, Kind, Request, RequestRecord, Resolution, RoleName, Shadow, Span, Step};
-use crate::runbook::{Explanation, explanation};
+use crate::runbook::{Explanation, existing_clients, explanation, sentence};
 
 /// `LastUpdated` older than this is a late rotation: IMDS rotates about hourly. Source: boto/botocore#2670.
 pub const ROTATION_LATE: SignedDuration = SignedDuration::from_mins(90);
@@ -105,6 +106,43 @@ impl Warning {
     }
 }
 
+/// What an exporter on this machine says of the clients of one SDK.
+#[derive(Clone, Debug, Deserialize)]
+pub struct KnownSdk {
+    sdk: String,
+    clients: Vec<KnownClient>,
+}
+
+/// What an exporter on this machine says of one client.
+#[derive(Clone, Debug, Deserialize)]
+struct KnownClient {
+    created: String,
+    #[serde(flatten)]
+    outlook: Option<Outlook>,
+}
+
+/// What the state means for the clients of one SDK.
+#[derive(Clone, Debug, Serialize)]
+struct SdkJson {
+    sdk: &'static str,
+    covers: &'static str,
+    clients: Vec<ClientJson>,
+    /// Where no exporter on this machine has followed the clients.
+    existing_clients: Option<String>,
+    cure: &'static str,
+}
+
+/// What the state means for one client.
+#[derive(Clone, Debug, Serialize)]
+struct ClientJson {
+    created: &'static str,
+    #[serde(skip)]
+    meaning: &'static str,
+    #[serde(flatten)]
+    outlook: Outlook,
+    text: String,
+}
+
 /// One resolution and what is needed to judge it.
 #[derive(Clone, Debug)]
 pub struct Report<'a> {
@@ -124,6 +162,8 @@ pub struct Report<'a> {
     pub imds_through_proxy: Option<&'static str>,
     /// The last outage that an exporter on this machine knows of.
     pub last_outage: Option<Window>,
+    /// What an exporter on this machine says of the clients of each SDK.
+    pub known_sdks: Vec<KnownSdk>,
 }
 
 impl Report<'_> {
@@ -194,6 +234,49 @@ impl Report<'_> {
         }
         if self.shadowed.is_none() {
             text.push_str(&self.clients());
+            text.push_str(&self.sdks_text());
+        }
+        text
+    }
+
+    /// What the state means for the clients of each SDK.
+    fn sdks(&self) -> Vec<SdkJson> {
+        if self.shadowed.is_some() { Vec::new() } else { SDKS.iter().map(|sdk| self.sdk(sdk)).collect() }
+    }
+
+    fn sdk(&self, sdk: &Sdk) -> SdkJson {
+        let attempt = sdk.attempt(self.resolution, self.v1_disabled);
+        let now = sdk.outlook(sdk.created(self.resolution, self.v1_disabled, self.at), attempt, self.at);
+        let known = self.known_sdks.iter().filter(|known| known.sdk == sdk.label).flat_map(|known| &known.clients);
+        let known = known.filter_map(|client| {
+            let created = Created::VARIANTS.iter().find(|created| created.label() == client.created)?;
+            client.outlook.filter(|_| *created != Created::Now).map(|outlook| (*created, outlook))
+        });
+        let clients: Vec<_> = std::iter::once((Created::Now, now))
+            .chain(known)
+            .map(|(created, outlook)| ClientJson {
+                created: created.label(),
+                meaning: created.meaning(),
+                outlook,
+                text: sentence(sdk, created, Some(outlook), self.at).to_string(),
+            })
+            .collect();
+        let works = matches!(attempt, Attempt::Works(_));
+        let existing_clients = (clients.len() == 1).then(|| existing_clients(sdk, works));
+        SdkJson { sdk: sdk.label, covers: sdk.covers, clients, existing_clients, cure: sdk.cure }
+    }
+
+    fn sdks_text(&self) -> String {
+        let mut text = "\nWhat this means for the clients of each SDK:\n".to_owned();
+        for SdkJson { sdk, covers, clients, existing_clients, cure } in self.sdks() {
+            let _infallible = writeln!(text, "\n  {sdk}: {covers}");
+            for client in clients {
+                let _infallible = writeln!(text, "    A client {}: {}", client.meaning, client.text);
+            }
+            if let Some(existing) = existing_clients {
+                let _infallible = writeln!(text, "    Clients that exist: {existing}");
+            }
+            let _infallible = writeln!(text, "    To recover: {}", cure.replace('`', ""));
         }
         text
     }
@@ -284,6 +367,7 @@ impl Report<'_> {
             warnings: Vec<Warning>,
             failure: Option<FailureJson>,
             last_outage: Option<Window>,
+            sdks: Vec<SdkJson>,
         }
         let credential = self.resolution.outcome.as_ref().ok();
         let steps = self.resolution.requests.iter().map(|request| StepJson {
@@ -311,6 +395,7 @@ impl Report<'_> {
                 FailureJson { kind: *kind, step: *step, when: kind.when(), cause, confirm, action }
             }),
             last_outage: self.last_outage,
+            sdks: self.sdks(),
         };
         let mut text = serde_json::to_string_pretty(&json).expect("all keys are strings");
         text.push('\n');

@@ -3,7 +3,7 @@
 //! Pure functions of a row of [`SDKS`](super::sdk::SDKS), what the client held before, and a poll. A client is assumed to be in
 //! use all the time: each poll is a call of it. Must not know which clients are tracked.
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use strum::{EnumMessage, IntoStaticStr, VariantArray};
 
@@ -199,18 +199,28 @@ impl Sdk {
 }
 
 /// What the present state means for a client.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "outlook", rename_all = "snake_case")]
 pub enum Outlook {
     /// It can sign.
     Works,
-    /// It can sign until then, if IMDS does not answer before.
-    WorksUntil(Timestamp),
+    /// It can sign for now.
+    WorksUntil {
+        /// It fails from then on, if IMDS does not answer before.
+        until: Timestamp,
+    },
     /// It cannot sign, and can once IMDS answers: its next call asks again.
     Fails,
-    /// It cannot sign. Once IMDS answers, it goes on with credentials that have ended for as long as this at most.
-    FailsAndLags(SignedDuration),
-    /// IMDS answers, but it goes on with credentials that have ended, until then at the latest.
-    RecoversBy(Timestamp),
+    /// It cannot sign, and goes on with credentials that have ended for a while after IMDS answers.
+    FailsAndLags {
+        /// For how long at most, in seconds.
+        lag_seconds: i64,
+    },
+    /// IMDS answers, but it goes on with credentials that have ended.
+    RecoversBy {
+        /// Until then at the latest.
+        until: Timestamp,
+    },
     /// It has no credentials, permanently: it must be created again.
     MustBeCreatedAgain,
     /// Its creation raises an error.
@@ -233,13 +243,13 @@ impl Sdk {
             (None, ..) => Outlook::Unknown,
             (Some(true), Attempt::Works(_), _) | (Some(true), _, None) => Outlook::Works,
             (Some(false), _, None) if self.binds_at_creation => Outlook::CreationRaises,
-            (Some(true), _, Some(held)) => Outlook::WorksUntil(self.works_until(held, attempt)),
-            (Some(false), Attempt::Works(_), Some(HeldDocument { pause: Some(pause), .. })) => {
-                Outlook::RecoversBy(pause.until)
+            (Some(true), _, Some(held)) => Outlook::WorksUntil { until: self.works_until(held, attempt) },
+            (Some(false), Attempt::Works(_), Some(HeldDocument { pause: Some(Pause { until, .. }), .. })) => {
+                Outlook::RecoversBy { until }
             }
             (Some(false), _, held) => match self.failed_refresh {
                 FailedRefresh::KeepsTheOld { longest_pause, .. } if held.is_some() => {
-                    Outlook::FailsAndLags(longest_pause)
+                    Outlook::FailsAndLags { lag_seconds: longest_pause.as_secs() }
                 }
                 FailedRefresh::KeepsTheOld { .. } | FailedRefresh::FailsTheCall { .. } => Outlook::Fails,
             },
@@ -406,7 +416,7 @@ mod tests {
             assert_eq!(signs(sdk, &polls, last - 1), Some(true), "{label}");
             assert_eq!(signs(sdk, &polls, last), Some(false), "{label}");
             let (holds, attempt) = replay(sdk, &polls);
-            assert_eq!(sdk.outlook(holds, attempt, at(10)), Outlook::WorksUntil(at(last)), "{label}");
+            assert_eq!(sdk.outlook(holds, attempt, at(10)), Outlook::WorksUntil { until: at(last) }, "{label}");
         }
     }
 
@@ -466,7 +476,7 @@ mod tests {
         assert_eq!(boto3.can_sign(holds, raises, at(49 * MINUTE)), Some(true));
         assert_eq!(boto3.can_sign(holds, raises, at(50 * MINUTE)), Some(false));
         assert_eq!(boto3.can_sign(holds, fails, at(45 * MINUTE)), Some(false));
-        assert_eq!(boto3.outlook(holds, raises, at(0)), Outlook::WorksUntil(at(50 * MINUTE)));
+        assert_eq!(boto3.outlook(holds, raises, at(0)), Outlook::WorksUntil { until: at(50 * MINUTE) });
     }
 
     #[test]
@@ -499,7 +509,7 @@ mod tests {
             assert!(!usable(first + longest - 1) && usable(first + longest), "{label}");
             let (holds, attempt) = replay(sdk, &polls);
             let outlook = |second| sdk.outlook(holds, attempt, at(second));
-            assert_eq!(outlook(ends + 1), Outlook::RecoversBy(at(first + longest)), "{label}");
+            assert_eq!(outlook(ends + 1), Outlook::RecoversBy { until: at(first + longest) }, "{label}");
             assert_eq!(outlook(first + longest), Outlook::Works, "{label}");
             // A poll after that, and it holds the new document.
             polls.push((first + longest, up(6 * HOUR)));
@@ -512,7 +522,7 @@ mod tests {
             let (holds, attempt) = replay(sdk, &polls);
             assert_eq!(
                 sdk.outlook(holds, attempt, at(up_at)),
-                Outlook::FailsAndLags(SignedDuration::from_secs(longest)),
+                Outlook::FailsAndLags { lag_seconds: longest },
                 "{label}"
             );
             polls.push((up_at, up(6 * HOUR)));

@@ -255,6 +255,11 @@ impl SdkSet {
         (0..SDKS.len()).filter(move |index| self.0[*index])
     }
 
+    /// The labels of those whose clients are bound to nothing if they are created without credentials.
+    pub fn that_bind(self) -> impl Iterator<Item = &'static str> {
+        self.indices().map(|index| &SDKS[index]).filter(|sdk| sdk.binds_at_creation).map(|sdk| sdk.label)
+    }
+
     /// Whether this index of [`SDKS`] is one of them.
     #[must_use]
     pub const fn contains(self, index: usize) -> bool {
@@ -376,4 +381,50 @@ impl Sdk {
 pub(super) fn later(at: Timestamp, by: SignedDuration) -> Timestamp {
     let limit = if by.is_negative() { Timestamp::MIN } else { Timestamp::MAX };
     at.checked_add(by).unwrap_or(limit)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn labels_are_unique_and_plain() {
+        let mut labels: Vec<_> = SDKS.iter().map(|sdk| sdk.label).collect();
+        assert!(
+            labels.iter().all(|label| label.bytes().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == b'-'))
+        );
+        labels.sort_unstable();
+        labels.dedup();
+        assert_eq!(labels.len(), SDKS.len());
+    }
+
+    #[test]
+    fn a_set_is_read_in_any_order_and_spacing() {
+        let set = |text: &str| text.parse::<SdkSet>().map(|set| set.indices().collect::<Vec<_>>());
+        assert_eq!(set("boto3"), Ok(vec![0]));
+        assert_eq!(set(" object-store, boto3 ,ruby"), Ok(vec![0, 1, 5]));
+        assert_eq!(SdkSet::default().indices().collect::<Vec<_>>(), [0]);
+        assert_eq!(set("boto3,ruby,boto3"), Err(InvalidSdks::Duplicate("boto3")));
+        for text in ["", ",", "boto3,", "boto3,,ruby", " "] {
+            assert_eq!(set(text), Err(InvalidSdks::EmptyEntry), "{text:?}");
+        }
+        assert_eq!(set("boto"), Err(InvalidSdks::Unknown("boto".to_owned())));
+        assert_eq!(set("Boto3"), Err(InvalidSdks::Unknown("Boto3".to_owned())));
+    }
+
+    #[test]
+    fn those_that_bind_are_named() {
+        let all: SdkSet = SDKS.each_ref().map(|sdk| sdk.label).join(",").parse().expect("labels");
+        assert_eq!(all.that_bind().collect::<Vec<_>>(), ["boto3", "ruby"]);
+        assert_eq!("go-v2,ruby".parse::<SdkSet>().expect("labels").that_bind().collect::<Vec<_>>(), ["ruby"]);
+    }
+
+    #[test]
+    fn a_pause_is_a_range() {
+        for sdk in &SDKS {
+            if let FailedRefresh::KeepsTheOld { shortest_pause, longest_pause, .. } = sdk.failed_refresh {
+                assert!(shortest_pause.is_positive() && shortest_pause <= longest_pause, "{}", sdk.label);
+            }
+        }
+    }
 }

@@ -33,10 +33,11 @@ fn success(report: &Report, credential: &Credential, state: &State, expected_rol
     match change.outage_ended {
         Some(Window { start, end }) => {
             info!(role, remaining_seconds, since = %start, until = %end, "credentials resolve again");
-            if state.declared().shadowed.is_none() {
+            let sdks = state.declared().sdks.that_bind().collect::<Vec<_>>().join(",");
+            if state.declared().shadowed.is_none() && !sdks.is_empty() {
                 warn!(
-                    since = %start, until = %end,
-                    "a boto3 client that was created in this outage may have no credentials until it is re-created"
+                    sdks, since = %start, until = %end,
+                    "a client of these SDKs that was created in this outage may have no credentials until it is re-created"
                 );
             }
         }

@@ -1,7 +1,7 @@
 //! The status: one value, from which the status page and the JSON are made.
 
 use jiff::Timestamp;
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use strum::VariantArray;
 
@@ -13,7 +13,7 @@ use crate::domain::state::{FailureStreak, State};
 use crate::domain::workload::Workload;
 use crate::domain::{Failure, Kind, Outcome, Shadow, Step};
 use crate::metrics::Build;
-use crate::runbook::{Explanation, explanation};
+use crate::runbook::{Explanation, Sentence, explanation, sentence};
 use crate::workload::{SuspectProcess, Watched};
 
 /// What `/api/v1/status` returns. Absent values are null.
@@ -45,9 +45,12 @@ pub struct Status {
     pub clock_skew_seconds: Option<f64>,
     /// The present failure.
     pub failure: Option<FailureStatus>,
-    /// Whether such clients have credentials to sign with.
+    /// Whether clients of the exported SDKs have credentials to sign with.
     pub clients: Vec<ClientStatus>,
-    /// IMDS is fine, but clients that were created when the exporter started cannot sign.
+    /// What this means for the clients of each SDK, exported or not.
+    pub sdks: Vec<SdkStatus>,
+    /// IMDS is fine, but clients of an exported SDK that were created when the workload started hold no credentials,
+    /// permanently.
     pub clients_stuck: bool,
     /// Start of the present outage.
     pub outage_since: Option<Timestamp>,
@@ -115,8 +118,60 @@ pub struct ClientStatus {
     pub meaning: &'static str,
     /// Whether it could sign; null where this is unknown.
     pub usable: Option<bool>,
-    /// Until when it can sign while IMDS does not answer; null where this is unknown, or IMDS answers.
-    pub usable_until: Option<Timestamp>,
+}
+
+/// What the state means for the clients of one SDK.
+#[derive(Clone, Debug, Serialize)]
+pub struct SdkStatus {
+    /// The SDK.
+    pub sdk: &'static str,
+    /// Which libraries and programs behave like this.
+    pub covers: &'static str,
+    /// Whether its clients are exported.
+    pub exported: bool,
+    /// Its clients.
+    pub clients: Vec<ClientOutlook>,
+    /// How clients work again.
+    pub cure: &'static str,
+}
+
+/// What the state means for one client.
+#[derive(Clone, Debug, Serialize)]
+pub struct ClientOutlook {
+    /// When the client was created.
+    pub created: &'static str,
+    /// Whether it could sign; null where this is unknown.
+    pub usable: Option<bool>,
+    /// What the state means; absent where no such client is known.
+    #[serde(flatten)]
+    pub outlook: Option<Outlook>,
+    /// The same for people.
+    #[serde(serialize_with = "as_text")]
+    pub text: Sentence,
+}
+
+fn as_text<S: Serializer>(sentence: &Sentence, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(sentence)
+}
+
+fn sdk_status(state: &State, index: usize, shown: &[Created], now: Timestamp) -> SdkStatus {
+    let sdk = &SDKS[index];
+    let clients = shown.iter().map(|created| {
+        let outlook = state.outlook(index, *created, now);
+        ClientOutlook {
+            created: created.label(),
+            usable: state.client_usable(index, *created, now),
+            outlook,
+            text: sentence(sdk, *created, outlook, now),
+        }
+    });
+    SdkStatus {
+        sdk: sdk.label,
+        covers: sdk.covers,
+        exported: state.declared().sdks.contains(index),
+        clients: clients.collect(),
+        cure: sdk.cure,
+    }
 }
 
 /// What the status needs to know beside the state.
@@ -139,21 +194,17 @@ impl Status {
         let Facts { watched, endpoint, imds_through_proxy, now } = facts;
         let declared = state.declared();
         let credential = state.credential();
+        let shown = |created: &&Created| **created != Created::AtStart || declared.workload != Workload::Independent;
+        let shown: Vec<_> = Created::VARIANTS.iter().filter(shown).copied().collect();
         let clients = declared.sdks.indices().flat_map(|index| {
-            let shown = Created::VARIANTS
-                .iter()
-                .filter(move |created| **created != Created::AtStart || declared.workload != Workload::Independent);
-            shown.map(move |created| ClientStatus {
+            shown.iter().map(move |created| ClientStatus {
                 sdk: SDKS[index].label,
                 created: created.label(),
                 meaning: created.meaning(),
                 usable: state.client_usable(index, *created, now),
-                usable_until: match state.outlook(index, *created, now) {
-                    Some(Outlook::WorksUntil(until)) => Some(until),
-                    _ => None,
-                },
             })
         });
+        let sdks = (0..SDKS.len()).map(|index| sdk_status(state, index, &shown, now));
         Self {
             version: Build::THIS.version,
             now,
@@ -169,6 +220,7 @@ impl Status {
             clock_skew_seconds: state.clock_skew().map(|skew| skew.as_secs_f64()),
             failure: state.failing().map(FailureStatus::from),
             clients: clients.collect(),
+            sdks: if declared.shadowed.is_some() { Vec::new() } else { sdks.collect() },
             clients_stuck: state.clients_stuck(now),
             outage_since: state.outages().open(),
             outages: state.outages().ended().copied().collect(),

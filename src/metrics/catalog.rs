@@ -97,7 +97,7 @@ catalog! {
     OUTAGE_LAST_END = "imds_outage_last_end_timestamp_seconds", Gauge, [],
         "End of the last outage that is over: the first successful poll after it, or the end of the boot.";
     CLIENT_USABLE = "imds_client_usable", Gauge, ["sdk", "created"],
-        "Whether an SDK client that was created at that time would have credentials to sign with, derived from the history of polls; absent where this is unknown, where no workload is declared (at_start), and where the SDKs do not ask IMDS.";
+        "Whether a client of that SDK that was created at that time would have credentials to sign with, for the SDKs in IMDS_EXPORTER_SDKS; derived from the history of polls; absent where this is unknown, where no workload is declared (at_start), and where the SDKs do not ask IMDS.";
     WATCHED_PROCESSES = "imds_watched_processes", Gauge, [],
         "Number of processes that match IMDS_EXPORTER_WATCH_PROCESSES and can be seen; 0 for long means that the pattern or the PID namespace is wrong; absent if watching is disabled.";
     SUSPECT_PROCESSES = "imds_suspect_processes", Gauge, [],

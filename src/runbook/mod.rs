@@ -5,6 +5,7 @@
 
 mod alerts;
 mod kinds;
+mod outlook;
 mod sdks;
 
 use std::fmt::Write;
@@ -14,6 +15,7 @@ use strum::VariantArray;
 use crate::domain::Kind;
 pub use alerts::{ALERTS, Alert};
 pub use kinds::{Explanation, explanation};
+pub use outlook::{Sentence, existing_clients, sentence};
 pub use sdks::SdkText;
 
 /// The title of the page and of the file.

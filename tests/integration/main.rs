@@ -18,6 +18,7 @@ mod reference;
 mod resolution;
 mod schedule_and_health;
 mod scrape;
+mod sdks;
 mod secrets;
 mod slow_imds;
 mod soak;

@@ -7,12 +7,16 @@ mod timeline;
 
 use jiff::{SignedDuration, Timestamp};
 use maud::{Markup, PreEscaped, html};
+use strum::VariantArray;
 
 use super::document::Page;
-use super::status::{ClientStatus, FailureStatus, Status};
+use super::status::{ClientOutlook, ClientStatus, FailureStatus, Status};
 use super::text::{Time, rich};
+use crate::domain::client::{Created, Outlook};
 use crate::domain::outage::Window;
+use crate::domain::sdk::SDKS;
 use crate::domain::{Shadow, Span};
+use crate::runbook::Sentence;
 use crate::workload::SuspectProcess;
 
 const SCRIPT: &str = include_str!("script.js");
@@ -106,10 +110,8 @@ impl Verdict {
                 html! { "Credentials cannot be fetched. " (rich(seen)) " " (held_credentials(status)) }
             }
             Self::Stuck => {
-                let sdk =
-                    status.clients.iter().find(|client| client.usable == Some(false)).map_or("", |stuck| stuck.sdk);
                 html! {
-                    "IMDS is fine, but " (sdk) " clients that were created "
+                    "IMDS is fine, but " (stuck_sdks(status).join(" and ")) " clients that were created "
                     @match window_of_start(status) {
                         Some(window) => { "between " (Time(window.start)) " and " (Time(window.end)) }
                         None => { "when the workload started" }
@@ -120,6 +122,15 @@ impl Verdict {
             }
         }
     }
+}
+
+/// The exported SDKs whose clients of the workload's start hold nothing, permanently.
+fn stuck_sdks(status: &Status) -> Vec<&'static str> {
+    let is_stuck = |client: &ClientOutlook| {
+        client.created == Created::AtStart.label() && client.outlook == Some(Outlook::MustBeCreatedAgain)
+    };
+    let stuck = status.sdks.iter().filter(|sdk| sdk.exported && sdk.clients.iter().any(is_stuck));
+    stuck.map(|sdk| sdk.sdk).collect()
 }
 
 /// What clients can do with the credentials that they hold.
@@ -178,6 +189,7 @@ pub(super) fn render(status: &Status) -> String {
             @if let Some(failure) = &status.failure { (failure_section(failure)) }
             (clients(status))
             @if let Some(suspects) = &status.suspects { (suspects_section(suspects, status)) }
+            (sdks(status))
             (timeline::section(&status.history, status.now))
             (outages(status))
         },
@@ -285,28 +297,41 @@ fn clients(status: &Status) -> Markup {
 
 /// What an operator may conclude.
 fn consequence(client: &ClientStatus, status: &Status) -> Markup {
-    let text = match (client.created, client.usable, status.up) {
-        (_, None, None) => "The first poll has not ended yet.",
-        ("before_outage", None, _) => "No document has been seen that such a client could hold.",
-        (_, None, _) => "The exporter has not seen what such a client got.",
-        (_, Some(true), Some(true)) if Verdict::of(status) == Verdict::Expired => {
-            "It can sign, but AWS may refuse the call: its credentials have expired."
-        }
-        (_, Some(true), Some(true)) => "It works.",
-        ("before_outage", Some(true), _) => {
-            if let Some(until) = client.usable_until {
-                return html! {
-                    "It works until " (Time(until)) ", then every call fails while IMDS is unavailable."
-                };
-            }
-            "It works with the credentials that it holds."
-        }
-        (_, Some(true), _) => "It works with the credentials that it holds, until it must refresh them.",
-        ("now", Some(false), _) => "It would be bound to no credentials permanently: do not start workloads now.",
-        ("at_start", Some(false), Some(true)) => "Stuck: every call fails until the client is re-created.",
-        (_, Some(false), _) => "Every call fails.",
-    };
-    html! { (text) }
+    let of_sdk = status.sdks.iter().filter(|sdk| sdk.sdk == client.sdk).flat_map(|sdk| &sdk.clients);
+    let Some(told) = of_sdk.into_iter().find(|told| told.created == client.created) else { return html! {} };
+    if told.outlook == Some(Outlook::Works) && Verdict::of(status) == Verdict::Expired {
+        return html! { "It can sign, but AWS may refuse the call: its credentials have expired." };
+    }
+    html! { (in_words(&told.text)) }
+}
+
+fn in_words(sentence: &Sentence) -> Markup {
+    html! { (sentence.before) @if let Some(time) = sentence.time { (Time(time)) } (sentence.after) }
+}
+
+/// A row for each SDK, exported or not.
+fn sdks(status: &Status) -> Markup {
+    let rows = status.sdks.iter().map(|sdk| {
+        let clients = html! {
+            ul { @for client in &sdk.clients {
+                li { "A client " (meaning(client.created)) ": " (in_words(&client.text)) }
+            } }
+        };
+        [html! { code { (sdk.sdk) } " " small { (rich(sdk.covers)) } }, clients, html! { (rich(sdk.cure)) }]
+            .map(Cell::plain)
+    });
+    html! {
+        @if !status.sdks.is_empty() { section aria-labelledby="sdks" {
+            h2 id="sdks" { "What does this mean for each SDK?" }
+            (table(["SDK", "Now", "To recover"], rows))
+            p { a href="/runbook#sdks" { "What each SDK does" } }
+        } }
+    }
+}
+
+fn meaning(created: &str) -> &'static str {
+    let created = Created::VARIANTS.iter().find(|variant| variant.label() == created);
+    created.map_or("", |created| created.meaning())
 }
 
 fn suspects_section(suspects: &[SuspectProcess], status: &Status) -> Markup {
@@ -352,6 +377,7 @@ fn outages(status: &Status) -> Markup {
     let open = status.outage_since.map(|start| row(start, None));
     let over = status.outages.iter().rev().map(|window| row(window.start, Some(window.end)));
     let rows: Vec<_> = open.into_iter().chain(over).collect();
+    let binding: Vec<_> = SDKS.iter().filter(|sdk| sdk.binds_at_creation).map(|sdk| sdk.label).collect();
     html! {
         section aria-labelledby="outages" {
             h2 id="outages" { "Outages" }
@@ -361,7 +387,8 @@ fn outages(status: &Status) -> Markup {
                 p.note {
                     "From the last success before the outage to the first success after it."
                     @if status.chain_shadowed.is_none() {
-                        " boto3 clients that were created in between may hold no credentials until they are re-created."
+                        " Clients of " (binding.join(" and ")) " that were created in between may hold no credentials until they \
+                         are re-created."
                     }
                 }
                 (table(["Began", "Ended", "Lasted"], rows))
@@ -478,8 +505,8 @@ mod tests {
         polled(&mut state, Ok(3_600), 1);
         polled(&mut state, Err(Kind::Throttled), 2);
         let until = maud::Render::render(&Time(at(3_600 - 900))).into_string();
-        assert!(render(&status(&state, 3)).contains(&format!("It works until {until}")));
-        assert!(!render(&status(&state, 3_000)).contains("It works until"));
+        assert!(render(&status(&state, 3)).contains(&format!("It can sign until {until}")));
+        assert!(!render(&status(&state, 3_000)).contains("It can sign until"));
     }
 
     #[test]
