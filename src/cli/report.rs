@@ -269,7 +269,7 @@ impl Report<'_> {
     fn sdks_text(&self) -> String {
         let mut text = "\nWhat this means for the clients of each SDK:\n".to_owned();
         for SdkJson { sdk, covers, clients, existing_clients, cure } in self.sdks() {
-            let _infallible = writeln!(text, "\n  {sdk}: {covers}");
+            let _infallible = writeln!(text, "\n  {sdk}: {}", covers.replace('`', ""));
             for client in clients {
                 let _infallible = writeln!(text, "    A client {}: {}", client.meaning, client.text);
             }

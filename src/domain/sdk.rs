@@ -195,7 +195,7 @@ pub const SDKS: [Sdk; 6] = [
         version: "minio-go 7.4.1",
         source: "run; pkg/credentials/iam_aws.go, credentials.go",
         symptom: "`AccessDenied` from S3: its chain of providers sends anonymous requests in place of an error",
-        cure: "Nothing to do: it recovers with its next call. Take an `AccessDenied` during an outage for what it is, and change no policy for it.",
+        cure: "Nothing to do: it recovers with its next call. During an outage, `AccessDenied` means that there are no credentials: do not change a policy because of it.",
         binds_at_creation: false,
         raises_at_garbage: false,
         refresh: Refresh::LastPercent(20),

@@ -16,6 +16,8 @@ pub struct SdkText {
     pub creation: &'static str,
     /// When a client asks IMDS again.
     pub refresh: String,
+    /// What it draws at random there, and what the exporter assumes.
+    pub refresh_at_random: Option<String>,
     /// What a refresh that fails does.
     pub failed_refresh: String,
     /// The fallback to IMDSv1.
@@ -31,6 +33,7 @@ impl From<&Sdk> for SdkText {
                 "asks again at its next call"
             },
             refresh: refresh(sdk.refresh),
+            refresh_at_random: refresh_at_random(sdk.refresh),
             failed_refresh: failed_refresh(sdk.failed_refresh),
             v1: v1(sdk),
         }
@@ -44,16 +47,21 @@ fn span(duration: SignedDuration) -> String {
 
 fn refresh(refresh: Refresh) -> String {
     match refresh {
-        Refresh::BeforeEnd(before_end) => format!("{} before the end", span(before_end)),
-        Refresh::BeforeStretchedEnd { before_end, shortest, longest } => format!(
-            "{} before the end; a document that ends earlier is taken for valid for {} to {} from when it was fetched, at random (the exporter assumes the shortest)",
-            span(before_end),
-            span(shortest),
-            span(longest)
-        ),
-        Refresh::LastPercent(percent) => format!("in the last {percent} % of the time from fetching to the end"),
-        Refresh::AtAge(age) => format!("at the age of {}, or at the end if that is sooner", span(age)),
+        Refresh::BeforeEnd(before_end) | Refresh::BeforeStretchedEnd { before_end, .. } => {
+            format!("{} before the end", span(before_end))
+        }
+        Refresh::LastPercent(percent) => format!("when {percent} % of the time from fetching to the end is left"),
+        Refresh::AtAge(age) => format!("{} after fetching, or at the end if that is sooner", span(age)),
     }
+}
+
+fn refresh_at_random(refresh: Refresh) -> Option<String> {
+    let Refresh::BeforeStretchedEnd { shortest, longest, .. } = refresh else { return None };
+    Some(format!(
+        "a document that ends earlier than {} to {} after fetching is taken for valid until then, which is drawn at random (the exporter assumes the shortest)",
+        span(shortest),
+        span(longest)
+    ))
 }
 
 fn failed_refresh(failed_refresh: FailedRefresh) -> String {
@@ -97,10 +105,11 @@ pub(super) fn texts() -> impl Iterator<Item = (&'static str, &'static str)> {
 }
 
 fn paragraph(sdk: &Sdk) -> String {
-    let SdkText { creation, refresh, failed_refresh, v1 } = sdk.into();
+    let SdkText { creation, refresh, refresh_at_random, failed_refresh, v1 } = sdk.into();
+    let at_random = refresh_at_random.map(|text| format!("; {text}")).unwrap_or_default();
     let Sdk { covers, version, symptom, cure, .. } = sdk;
     format!(
-        "For {covers} (measured with {version}). A client that is created without credentials {creation}. It refreshes {refresh}. A refresh that fails {failed_refresh}. It falls back to IMDSv1: {v1}. What you see: {symptom}. What to do: {cure}"
+        "For {covers} (measured with {version}). A client that is created without credentials {creation}. It refreshes what it holds {refresh}{at_random}. A refresh that fails {failed_refresh}. It falls back to IMDSv1: {v1}. What you see: {symptom}. What to do: {cure}"
     )
 }
 

@@ -58,7 +58,8 @@ fn routes() -> String {
 
 fn clients() -> String {
     let rows = SDKS.iter().map(|sdk| {
-        let SdkText { creation, refresh, failed_refresh, v1 } = sdk.into();
+        let SdkText { creation, refresh, refresh_at_random, failed_refresh, v1 } = sdk.into();
+        let refresh = [Some(refresh), refresh_at_random].into_iter().flatten().collect::<Vec<_>>().join("; ");
         [code(sdk.label), creation.to_owned(), refresh, failed_refresh, v1]
     });
     let headings = [

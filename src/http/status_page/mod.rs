@@ -505,8 +505,9 @@ mod tests {
         polled(&mut state, Ok(3_600), 1);
         polled(&mut state, Err(Kind::Throttled), 2);
         let until = maud::Render::render(&Time(at(3_600 - 900))).into_string();
-        assert!(render(&status(&state, 3)).contains(&format!("It can sign until {until}")));
-        assert!(!render(&status(&state, 3_000)).contains("It can sign until"));
+        let until = format!("It can sign until {until}");
+        assert!(render(&status(&state, 3)).contains(&until));
+        assert!(!render(&status(&state, 3_000)).contains(&until));
     }
 
     #[test]
