@@ -7,10 +7,9 @@ mod timeline;
 
 use jiff::{SignedDuration, Timestamp};
 use maud::{Markup, PreEscaped, html};
-use strum::VariantArray;
 
 use super::document::Page;
-use super::status::{ClientOutlook, ClientStatus, FailureStatus, Status};
+use super::status::{ClientOutlook, ClientStatus, FailureStatus, SdkStatus, Status};
 use super::text::{Time, rich};
 use crate::domain::client::{Created, Outlook};
 use crate::domain::outage::Window;
@@ -189,9 +188,9 @@ pub(super) fn render(status: &Status) -> String {
             @if let Some(failure) = &status.failure { (failure_section(failure)) }
             (clients(status))
             @if let Some(suspects) = &status.suspects { (suspects_section(suspects, status)) }
-            (sdks(status))
             (timeline::section(&status.history, status.now))
             (outages(status))
+            (sdks(status))
         },
         footer: html! { p { "Version " (status.version) ", running since " (Time(status.started_at)) } },
         scripts: html! { script { (PreEscaped(SCRIPT)) } },
@@ -311,27 +310,39 @@ fn in_words(sentence: &Sentence) -> Markup {
 
 /// A row for each SDK, exported or not.
 fn sdks(status: &Status) -> Markup {
-    let rows = status.sdks.iter().map(|sdk| {
-        let clients = html! {
-            ul { @for client in &sdk.clients {
-                li { "A client " (meaning(client.created)) ": " (in_words(&client.text)) }
-            } }
-        };
-        [html! { code { (sdk.sdk) } " " small { (rich(sdk.covers)) } }, clients, html! { (rich(sdk.cure)) }]
-            .map(Cell::plain)
-    });
+    let has_workload = status.sdks.iter().any(|sdk| sdk.clients.len() > 2);
     html! {
         @if !status.sdks.is_empty() { section aria-labelledby="sdks" {
             h2 id="sdks" { "What does this mean for each SDK?" }
-            (table(["SDK", "Now", "To recover"], rows))
+            @if has_workload {
+                (table(
+                    ["SDK", "A client created now", "Created before", "Created with the workload", "To recover"],
+                    status.sdks.iter().map(sdk_row),
+                ))
+            } @else {
+                (table(
+                    ["SDK", "A client created now", "Created before", "To recover"],
+                    status.sdks.iter().map(sdk_row),
+                ))
+            }
             p { a href="/runbook#sdks" { "What each SDK does" } }
         } }
     }
 }
 
-fn meaning(created: &str) -> &'static str {
-    let created = Created::VARIANTS.iter().find(|variant| variant.label() == created);
-    created.map_or("", |created| created.meaning())
+/// `N` is a column for the SDK, one for each of its clients, and one for the cure.
+fn sdk_row<const N: usize>(sdk: &SdkStatus) -> [Cell; N] {
+    let name = html! { code { (sdk.sdk) } " " small { (rich(sdk.covers)) } };
+    let clients = sdk.clients.iter().map(|client| {
+        let mark = match client.usable {
+            Some(true) => "✓",
+            Some(false) => "✗",
+            None => "–",
+        };
+        html! { span aria-hidden="true" { (mark) } " " (in_words(&client.text)) }
+    });
+    let mut cells = std::iter::once(name).chain(clients).chain([html! { (rich(sdk.cure)) }]).map(Cell::plain);
+    std::array::from_fn(|_| cells.next().unwrap_or_else(|| Cell::plain(html! {})))
 }
 
 fn suspects_section(suspects: &[SuspectProcess], status: &Status) -> Markup {
