@@ -9,7 +9,7 @@ use strum::{EnumMessage, IntoStaticStr, VariantArray};
 
 use super::kind::Kind;
 use super::resolution::Resolution;
-use super::sdk::{Attempt, FailedRefresh, Sdk, later};
+use super::sdk::{Attempt, FailedRefresh, RaisesAt, Sdk, later};
 
 /// When the client was created: the `created` label.
 #[derive(Clone, Copy, Debug, EnumMessage, Eq, IntoStaticStr, PartialEq, VariantArray)]
@@ -77,8 +77,14 @@ pub struct Pause {
 }
 
 impl HeldDocument {
+    /// Whether it may still wait.
     fn is_paused(&self, at: Timestamp) -> bool {
         self.pause.is_some_and(|pause| at < pause.until)
+    }
+
+    /// Whether it waits for sure.
+    fn surely_pauses(&self, at: Timestamp) -> bool {
+        self.pause.is_some_and(|pause| at < pause.not_before)
     }
 }
 
@@ -88,12 +94,13 @@ impl Sdk {
     pub fn created(&self, poll: &Resolution, v1_disabled: bool, at: Timestamp) -> Holds {
         match self.attempt(poll, v1_disabled) {
             Attempt::Works(ends_at) => Holds::Document(self.fetched(ends_at, at)),
+            Attempt::Useless => Holds::Unknown,
             _ if !self.binds_at_creation => Holds::NotYet,
             Attempt::Unknown => Holds::Unknown,
             Attempt::Raises => Holds::NotYet,
             Attempt::Fails => {
                 let invalid_time = poll.outcome.as_ref().is_err_and(|failure| failure.kind == Kind::InvalidTimestamp);
-                if invalid_time && self.raises_at_garbage { Holds::NotYet } else { Holds::Nothing }
+                if invalid_time && self.raises_at == RaisesAt::TokenOrTime { Holds::NotYet } else { Holds::Nothing }
             }
         }
     }
@@ -120,10 +127,13 @@ impl Sdk {
             (Attempt::Works(ends_at), _) if at >= refreshes && !held.is_paused(at) => {
                 Holds::Document(self.fetched(ends_at, at))
             }
-            (Attempt::Works(_), _) | (_, FailedRefresh::FailsTheCall { .. }) => Holds::Document(held),
-            _ if at < may_refresh => Holds::Document(held),
+            (Attempt::Works(_), _) => Holds::Document(held),
+            _ if at < may_refresh || held.surely_pauses(at) => Holds::Document(held),
+            // It is not known when the useless document ends.
+            (Attempt::Useless, _) => Holds::Unknown,
+            (Attempt::Raises, _) | (_, FailedRefresh::FailsTheCall { .. }) => Holds::Document(held),
             (Attempt::Unknown, FailedRefresh::KeepsTheOld { .. }) => Holds::Unknown,
-            (Attempt::Fails | Attempt::Raises, FailedRefresh::KeepsTheOld { shortest_pause, longest_pause, .. }) => {
+            (Attempt::Fails, FailedRefresh::KeepsTheOld { shortest_pause, longest_pause, .. }) => {
                 let until = later(at, longest_pause);
                 let pause = match held.pause {
                     // It has not tried again yet.
@@ -176,7 +186,7 @@ impl Sdk {
             Holds::Unknown => None,
             Holds::NotYet => match attempt {
                 Attempt::Works(_) => Some(true),
-                Attempt::Fails | Attempt::Raises => Some(false),
+                Attempt::Fails | Attempt::Raises | Attempt::Useless => Some(false),
                 Attempt::Unknown => None,
             },
             Holds::Document(held) => self.can_sign_with(held, attempt, at),
@@ -185,14 +195,17 @@ impl Sdk {
 
     fn can_sign_with(&self, held: HeldDocument, attempt: Attempt, at: Timestamp) -> Option<bool> {
         let ended = held.ends_at <= at;
-        let [may_refresh, _] = self.refreshes_from(held.fetched_at, held.ends_at);
+        let [may_refresh, refreshes] = self.refreshes_from(held.fetched_at, held.ends_at);
         match (attempt, self.failed_refresh) {
-            (Attempt::Works(newest), _) => Some(!ended || !held.is_paused(at) || newest <= held.ends_at),
-            _ if at < may_refresh => Some(!ended),
+            (Attempt::Works(newest), _) => {
+                let asks = at >= refreshes && !held.is_paused(at);
+                Some(!ended || asks || newest <= held.ends_at)
+            }
+            _ if at < may_refresh || held.surely_pauses(at) => Some(!ended),
             (Attempt::Unknown, FailedRefresh::KeepsTheOld { .. }) if !ended => Some(true),
             (Attempt::Unknown, _) => None,
             (Attempt::Raises, _) if at < self.heeds_errors_from(held.fetched_at, held.ends_at) => Some(!ended),
-            (_, FailedRefresh::FailsTheCall { .. }) => Some(false),
+            (Attempt::Raises | Attempt::Useless, _) | (_, FailedRefresh::FailsTheCall { .. }) => Some(false),
             (_, FailedRefresh::KeepsTheOld { .. }) => Some(!ended),
         }
     }
@@ -248,7 +261,7 @@ impl Sdk {
                 Outlook::RecoversBy { until }
             }
             (Some(false), _, held) => match self.failed_refresh {
-                FailedRefresh::KeepsTheOld { longest_pause, .. } if held.is_some() => {
+                FailedRefresh::KeepsTheOld { longest_pause, .. } if held.is_some() && attempt != Attempt::Raises => {
                     Outlook::FailsAndLags { lag_seconds: longest_pause.as_secs() }
                 }
                 FailedRefresh::KeepsTheOld { .. } | FailedRefresh::FailsTheCall { .. } => Outlook::Fails,
@@ -261,6 +274,7 @@ impl Sdk {
         let HeldDocument { fetched_at, ends_at, .. } = held;
         let [may_refresh, _] = self.refreshes_from(fetched_at, ends_at);
         match (self.failed_refresh, attempt) {
+            (FailedRefresh::KeepsTheOld { .. }, Attempt::Raises) => ends_at.min(may_refresh),
             (FailedRefresh::KeepsTheOld { .. }, _) => ends_at,
             (FailedRefresh::FailsTheCall { .. }, Attempt::Raises) => {
                 ends_at.min(self.heeds_errors_from(fetched_at, ends_at))
@@ -337,6 +351,64 @@ mod tests {
     }
 
     #[test]
+    fn ruby_raises_at_a_document_that_it_cannot_read_and_does_not_pause() {
+        let ruby = sdk("ruby");
+        for kind in [Kind::MalformedDocument, Kind::InvalidTimestamp] {
+            let unreadable = || poll(Err((kind, Step::Credentials)), Some(200), None);
+            assert_eq!(ruby.created(&unreadable(), false, at(0)), Holds::NotYet, "{kind}");
+            let early = [(0, up(HOUR)), (54 * MINUTE, unreadable())];
+            assert_eq!(signs(ruby, &early, 54 * MINUTE), Some(true), "{kind}");
+            let late = [(0, up(HOUR)), (56 * MINUTE, unreadable())];
+            assert_eq!(signs(ruby, &late, 56 * MINUTE), Some(false), "{kind}");
+            let recovered = [(0, up(HOUR)), (56 * MINUTE, unreadable()), (61 * MINUTE, up(7 * HOUR))];
+            assert_eq!(signs(ruby, &recovered, 61 * MINUTE), Some(true), "{kind}");
+            // While it pauses after another failure, it does not ask.
+            let paused = [(0, up(HOUR)), (56 * MINUTE, down()), (57 * MINUTE, unreadable())];
+            assert_eq!(signs(ruby, &paused, 57 * MINUTE), Some(true), "{kind}");
+        }
+    }
+
+    #[test]
+    fn ruby_does_not_go_on_without_a_token_after_the_end_of_a_connection() {
+        for (kind, works) in [
+            (Kind::ImdsDisabled, true),
+            (Kind::HopLimit, true),
+            (Kind::ConnectionClosed, false),
+            (Kind::InvalidResponse, false),
+        ] {
+            let by_v1 = poll(Ok(HOUR), None, Some(kind));
+            assert_eq!(signs(sdk("ruby"), &[(0, by_v1.clone())], 0), Some(works), "{kind}");
+            assert_eq!(signs(sdk("go-v2"), &[(0, by_v1)], 0), Some(true), "{kind}");
+        }
+    }
+
+    #[test]
+    fn an_incomplete_document_is_no_document_fails_a_call_or_is_kept() {
+        let incomplete = || poll(Err((Kind::IncompleteDocument, Step::Credentials)), Some(200), None);
+        let born = |label: &str| sdk(label).created(&incomplete(), false, at(0));
+        assert_eq!(["ruby", "go-v2", "minio-go"].map(born), [Holds::Nothing, Holds::NotYet, Holds::Unknown]);
+        let live = |label: &str, second: i64| {
+            let polls = [(0, up(2 * HOUR)), (second, incomplete())];
+            let (holds, _) = replay(sdk(label), &polls);
+            (signs(sdk(label), &polls, second), holds)
+        };
+        assert_eq!(live("ruby", 2 * HOUR - MINUTE).0, Some(true));
+        assert_eq!(live("go-v2", HOUR + MINUTE).0, Some(false));
+        assert_eq!(live("minio-go", HOUR).0, Some(true));
+        assert_eq!(live("minio-go", 2 * HOUR - MINUTE).1, Holds::Unknown);
+        assert_eq!(sdk("minio-go").can_sign(Holds::NotYet, Attempt::Useless, at(0)), Some(false));
+    }
+
+    #[test]
+    fn boto3_keeps_a_document_that_had_ended_when_it_was_fetched() {
+        let polls = [(HOUR, up(HOUR - MINUTE)), (HOUR + MINUTE, up(7 * HOUR))];
+        assert_eq!(signs(sdk("boto3"), &polls[..1], HOUR), Some(true), "IMDS has nothing newer");
+        assert_eq!(signs(sdk("boto3"), &polls, HOUR + MINUTE), Some(false));
+        let later = [polls[0].clone(), (HOUR + 11 * MINUTE, up(7 * HOUR))];
+        assert_eq!(signs(sdk("boto3"), &later, HOUR + 11 * MINUTE), Some(true));
+    }
+
+    #[test]
     fn what_a_creation_without_credentials_leaves() {
         for (label, binds) in [
             ("boto3", true),
@@ -393,9 +465,9 @@ mod tests {
         for v1_disabled in [false, true] {
             let page = token_failure(Kind::InvalidResponse, Some(200));
             let no_time = poll(Err((Kind::InvalidTimestamp, Step::Credentials)), Some(200), None);
-            for poll in [page, no_time] {
+            for (poll, ruby) in [(page, Holds::Nothing), (no_time, Holds::NotYet)] {
                 assert_eq!(sdk("boto3").created(&poll, v1_disabled, at(0)), Holds::NotYet);
-                assert_eq!(sdk("ruby").created(&poll, v1_disabled, at(0)), Holds::Nothing);
+                assert_eq!(sdk("ruby").created(&poll, v1_disabled, at(0)), ruby);
             }
         }
     }

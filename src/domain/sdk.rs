@@ -28,8 +28,10 @@ pub struct Sdk {
     /// A client that is created while credentials cannot be resolved is bound to none permanently. Otherwise it asks again at
     /// its next call.
     pub binds_at_creation: bool,
-    /// Creating a client raises an error if IMDS answers with a token or a time that is none.
-    pub raises_at_garbage: bool,
+    /// At which answers of IMDS an attempt raises an error, so that a client cannot be created.
+    pub raises_at: RaisesAt,
+    /// What it does with a document that lacks a key.
+    pub incomplete_document: IncompleteDocument,
     /// When a client asks IMDS again for what it holds.
     pub refresh: Refresh,
     /// What a refresh that fails does to the call.
@@ -40,6 +42,28 @@ pub struct Sdk {
     pub v1_disabled: V1Disabled,
     /// With `AWS_EC2_METADATA_DISABLED=true` it does not ask IMDS.
     pub obeys_metadata_disabled: bool,
+}
+
+/// Which answers of IMDS raise an error, in place of an attempt that brings no credentials.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RaisesAt {
+    /// None.
+    Nothing,
+    /// A session token that is no legal header value; at creation, an `Expiration` that is no time.
+    TokenOrTime,
+    /// A document that is not JSON, or its `Expiration` no time.
+    Document,
+}
+
+/// What an SDK does with a document that lacks a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum IncompleteDocument {
+    /// To it, this is an attempt that brings no credentials, as any other.
+    IsNone,
+    /// It cannot sign the call that asked for it, and asks again at the next one.
+    FailsTheCall,
+    /// It takes the document for whole, and keeps it: it signs no call until it refreshes that.
+    IsKept,
 }
 
 /// When a client asks IMDS again for what it holds.
@@ -87,6 +111,8 @@ pub enum FailedRefresh {
 pub enum V1Fallback {
     /// Any but a 400.
     Any,
+    /// An answer other than a 400, and a time-out; not the end of the connection, or what is not HTTP.
+    AnswerOrTimeout,
     /// A time-out only.
     Timeout,
     /// None: it knows IMDSv2 only.
@@ -113,6 +139,8 @@ pub enum Attempt {
     Fails,
     /// With an error.
     Raises,
+    /// With a document without a key, which the client keeps.
+    Useless,
     /// The exporter cannot know: the SDK sends what the exporter does not.
     Unknown,
 }
@@ -132,7 +160,8 @@ pub const SDKS: [Sdk; 6] = [
         symptom: "`NoCredentialsError` if the client was created without credentials, `CredentialRetrievalError` if it cannot refresh",
         cure: "Create a new client; the same `Session` is enough. For s3fs, which hands out the same stuck object again, use `S3FileSystem(..., skip_instance_cache=True)`, or `connect(refresh=True)`, or `S3FileSystem.clear_instance_cache()` before the new object. With `AWS_EC2_METADATA_V1_DISABLED=true`, `client()` raises an error if the token request fails, so that the program ends instead.",
         binds_at_creation: true,
-        raises_at_garbage: true,
+        raises_at: RaisesAt::TokenOrTime,
+        incomplete_document: IncompleteDocument::IsNone,
         refresh: Refresh::BeforeStretchedEnd {
             before_end: SignedDuration::from_mins(15),
             shortest: SignedDuration::from_mins(17),
@@ -143,7 +172,9 @@ pub const SDKS: [Sdk; 6] = [
         v1_disabled: V1Disabled::Raises,
         obeys_metadata_disabled: true,
     },
-    // `CredentialProviderChain.resolve` runs once, when the client is created, and returns nothing if no provider has
+    // `InstanceProfileCredentials` rescues a failed request, but not what `Aws::Json.load` and `Time.iso8601` raise, and its
+    // list of errors after which it goes on without a token lacks `EOFError`, `Errno::ECONNRESET` and
+    // `Net::HTTPBadResponse`. `CredentialProviderChain.resolve` runs once, when the client is created, and returns nothing if no provider has
     // credentials. `RefreshingCredentials` refreshes synchronously from 5 minutes before the expiration, and
     // `InstanceProfileCredentials.refresh` keeps what it has if that brings none, or one that has ended, and sets
     // `@no_refresh_until` to 300 to 360 seconds later.
@@ -155,18 +186,20 @@ pub const SDKS: [Sdk; 6] = [
         symptom: "`Aws::Errors::MissingCredentialsError` if the client was created without credentials, `ExpiredToken` from AWS if it uses credentials that have ended",
         cure: "Create a new client. A client that gets `credentials: Aws::InstanceProfileCredentials.new` explicitly is never bound to nothing: it asks again. `AWS_EC2_METADATA_V1_DISABLED` changes nothing.",
         binds_at_creation: true,
-        raises_at_garbage: false,
+        raises_at: RaisesAt::Document,
+        incomplete_document: IncompleteDocument::IsNone,
         refresh: Refresh::BeforeEnd(SignedDuration::from_mins(5)),
         failed_refresh: FailedRefresh::KeepsTheOld {
             shortest_pause: SignedDuration::from_secs(300),
             longest_pause: SignedDuration::from_secs(360),
             pauses_after_ended: true,
         },
-        v1_fallback: V1Fallback::Any,
+        v1_fallback: V1Fallback::AnswerOrTimeout,
         v1_disabled: V1Disabled::Ignored,
         obeys_metadata_disabled: true,
     },
-    // `ec2rolecreds.Provider.Retrieve` takes a document for valid for an hour at most, and `HandleFailToRefresh` puts the
+    // `ec2rolecreds.Provider.Retrieve` takes a document for valid for an hour at most, `CredentialsCache` does not keep one
+    // without keys, and `HandleFailToRefresh` puts the
     // next attempt off by 5 to 15 minutes.
     Sdk {
         label: "go-v2",
@@ -176,7 +209,8 @@ pub const SDKS: [Sdk; 6] = [
         symptom: "`no EC2 IMDS role found` if it never had credentials, `ExpiredToken` from AWS if it uses credentials that have ended",
         cure: "Nothing to do: it recovers by itself, but a client whose credentials ended in the outage needs up to 15 minutes after it. A new `aws.Config` recovers at once.",
         binds_at_creation: false,
-        raises_at_garbage: false,
+        raises_at: RaisesAt::Nothing,
+        incomplete_document: IncompleteDocument::FailsTheCall,
         refresh: Refresh::AtAge(SignedDuration::from_mins(60)),
         failed_refresh: FailedRefresh::KeepsTheOld {
             shortest_pause: SignedDuration::from_mins(5),
@@ -187,7 +221,7 @@ pub const SDKS: [Sdk; 6] = [
         v1_disabled: V1Disabled::Fails,
         obeys_metadata_disabled: true,
     },
-    // `Expiry.SetExpiration` cuts a fifth off the time that is left when a document is fetched. `getCredentials` goes on
+    // `Chain.Retrieve` takes whatever came without an error and with a key id or a key. `Expiry.SetExpiration` cuts a fifth off the time that is left when a document is fetched. `getCredentials` goes on
     // without a token only after its context's deadline of a second. No variable switches IMDS off.
     Sdk {
         label: "minio-go",
@@ -197,7 +231,8 @@ pub const SDKS: [Sdk; 6] = [
         symptom: "`AccessDenied` from S3: its chain of providers sends anonymous requests in place of an error",
         cure: "Nothing to do: it recovers with its next call. During an outage, `AccessDenied` means that there are no credentials: do not change a policy because of it.",
         binds_at_creation: false,
-        raises_at_garbage: false,
+        raises_at: RaisesAt::Nothing,
+        incomplete_document: IncompleteDocument::IsKept,
         refresh: Refresh::LastPercent(20),
         failed_refresh: FailedRefresh::FailsTheCall { ignores_errors_until: None },
         v1_fallback: V1Fallback::Timeout,
@@ -212,7 +247,8 @@ pub const SDKS: [Sdk; 6] = [
         symptom: "`AWS_AUTH_CREDENTIALS_PROVIDER_IMDS_SOURCE_FAILURE`, or that no provider of the chain has credentials",
         cure: "Nothing to do: it recovers with its next call.",
         binds_at_creation: false,
-        raises_at_garbage: false,
+        raises_at: RaisesAt::Nothing,
+        incomplete_document: IncompleteDocument::IsNone,
         refresh: Refresh::BeforeEnd(SignedDuration::from_mins(5)),
         failed_refresh: FailedRefresh::FailsTheCall { ignores_errors_until: None },
         v1_fallback: V1Fallback::Any,
@@ -229,7 +265,8 @@ pub const SDKS: [Sdk; 6] = [
         symptom: "an error that names the request to the instance metadata service",
         cure: "Nothing to do: it recovers with its next call. Where credentials resolve by IMDSv1 only, it has none: fix the token request, or set `aws_imdsv1_fallback`.",
         binds_at_creation: false,
-        raises_at_garbage: false,
+        raises_at: RaisesAt::Nothing,
+        incomplete_document: IncompleteDocument::IsNone,
         refresh: Refresh::BeforeEnd(SignedDuration::from_mins(5)),
         failed_refresh: FailedRefresh::FailsTheCall { ignores_errors_until: None },
         v1_fallback: V1Fallback::Never,
@@ -318,12 +355,21 @@ impl Sdk {
             (Err(failure), _) => *failure,
         };
         match (step, kind) {
+            (_, Kind::MalformedDocument | Kind::InvalidTimestamp) if self.raises_at == RaisesAt::Document => {
+                Attempt::Raises
+            }
+            (_, Kind::IncompleteDocument) => match self.incomplete_document {
+                IncompleteDocument::IsNone => Attempt::Fails,
+                IncompleteDocument::FailsTheCall => Attempt::Raises,
+                IncompleteDocument::IsKept => Attempt::Useless,
+            },
             (Step::Role | Step::Credentials, _) | (_, Kind::TokenRejected) => Attempt::Fails,
             (_, Kind::DisabledByEnvironment) if self.obeys_metadata_disabled => Attempt::Fails,
             (_, Kind::DisabledByEnvironment) => Attempt::Unknown,
             // It takes for a token whatever comes with a 200, and sends that, if it can be sent.
             (Step::Token, _) if poll.token_status() == Some(200) => {
-                if self.raises_at_garbage && kind == Kind::InvalidResponse { Attempt::Raises } else { Attempt::Fails }
+                let raises = self.raises_at == RaisesAt::TokenOrTime && kind == Kind::InvalidResponse;
+                if raises { Attempt::Raises } else { Attempt::Fails }
             }
             (Step::Token, _) if v1_disabled => match self.v1_disabled {
                 V1Disabled::Raises => Attempt::Raises,
@@ -339,6 +385,9 @@ impl Sdk {
     fn falls_back_after(&self, token_failure: Kind) -> bool {
         match self.v1_fallback {
             V1Fallback::Any => token_failure != Kind::TokenRejected,
+            V1Fallback::AnswerOrTimeout => {
+                !matches!(token_failure, Kind::TokenRejected | Kind::ConnectionClosed | Kind::InvalidResponse)
+            }
             V1Fallback::Timeout => {
                 matches!(token_failure, Kind::HopLimit | Kind::ReadTimeout | Kind::ConnectTimeout)
             }

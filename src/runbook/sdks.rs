@@ -84,6 +84,9 @@ fn failed_refresh(failed_refresh: FailedRefresh) -> String {
 fn v1(sdk: &Sdk) -> String {
     let after = match sdk.v1_fallback {
         V1Fallback::Any => "after any failure of the token request but a 400",
+        V1Fallback::AnswerOrTimeout => {
+            "after any answer to the token request but a token or a 400, and after a time-out"
+        }
         V1Fallback::Timeout => "after a token request that timed out, only",
         V1Fallback::Never => return "never".to_owned(),
     };
