@@ -129,7 +129,7 @@ impl Sdk {
             }
             (Attempt::Works(_), _) => Holds::Document(held),
             _ if at < may_refresh || held.surely_pauses(at) => Holds::Document(held),
-            // It is not known when a useless document ends, or what it got.
+            // It is not known when the useless document ends.
             (Attempt::Useless, _) | (Attempt::Unknown, FailedRefresh::KeepsTheOld { .. }) => Holds::Unknown,
             (Attempt::Raises, _) | (_, FailedRefresh::FailsTheCall { .. }) => Holds::Document(held),
             (Attempt::Fails, FailedRefresh::KeepsTheOld { shortest_pause, longest_pause, .. }) => {
