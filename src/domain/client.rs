@@ -130,9 +130,8 @@ impl Sdk {
             (Attempt::Works(_), _) => Holds::Document(held),
             _ if at < may_refresh || held.surely_pauses(at) => Holds::Document(held),
             // It is not known when the useless document ends.
-            (Attempt::Useless, _) => Holds::Unknown,
+            (Attempt::Useless, _) | (Attempt::Unknown, FailedRefresh::KeepsTheOld { .. }) => Holds::Unknown,
             (Attempt::Raises, _) | (_, FailedRefresh::FailsTheCall { .. }) => Holds::Document(held),
-            (Attempt::Unknown, FailedRefresh::KeepsTheOld { .. }) => Holds::Unknown,
             (Attempt::Fails, FailedRefresh::KeepsTheOld { shortest_pause, longest_pause, .. }) => {
                 let until = later(at, longest_pause);
                 let pause = match held.pause {
