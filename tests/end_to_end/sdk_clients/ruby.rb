@@ -1,6 +1,7 @@
 # Clients of the AWS SDK for Ruby that a test controls.
 #
-# Reads one JSON command per line and answers each with one line; sdk_clients/go/main.go lists the commands.
+# Reads one JSON command per line and answers each with one line; sdk_clients/go/main.go lists the commands. One more,
+# "create_with_provider", creates a client with an explicit provider of credentials in place of the default chain.
 
 require "json"
 require "aws-sdk-core"
@@ -31,9 +32,9 @@ end
 
 clients = {}
 
-def create
+def create(**options)
   # It waits a second for an answer of IMDS by default, and asks several times.
-  client = Aws::STS::Client.new(region: "eu-west-1", retry_limit: 0, instance_profile_credentials_timeout: 0.5)
+  client = Aws::STS::Client.new(region: "eu-west-1", retry_limit: 0, instance_profile_credentials_timeout: 0.5, **options)
   client.handlers.add(Keep, step: :send)
   client
 end
@@ -62,6 +63,11 @@ STDIN.each_line do |line|
     when "create"
       unless_raised(:raised) do
         clients[name] = create
+        { created: true }
+      end
+    when "create_with_provider"
+      unless_raised(:raised) do
+        clients[name] = create(credentials: Aws::InstanceProfileCredentials.new)
         { created: true }
       end
     when "sign" then unless_raised(:error) { sign(clients.fetch(name)) }

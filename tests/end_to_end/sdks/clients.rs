@@ -64,7 +64,16 @@ impl SdkClients {
 
     /// Creates a client in the way its users do; the error is the one that the creation raised.
     pub(crate) async fn create(&mut self, client: &str) -> Result<(), String> {
-        let answer = self.ask(json!({"do": "create", "client": client, "session": client})).await;
+        self.create_by("create", client).await
+    }
+
+    /// Creates a client with an explicit provider of credentials, which only the program for Ruby knows.
+    pub(crate) async fn create_with_provider(&mut self, client: &str) -> Result<(), String> {
+        self.create_by("create_with_provider", client).await
+    }
+
+    async fn create_by(&mut self, command: &str, client: &str) -> Result<(), String> {
+        let answer = self.ask(json!({"do": command, "client": client, "session": client})).await;
         answer["raised"].as_str().map_or(Ok(()), |raised| Err(raised.to_owned()))
     }
 

@@ -97,8 +97,8 @@ pub(crate) struct Comparison {
     sdk: usize,
     environment: Environment,
     clock: Arc<TestClock>,
-    simulator: Simulator,
-    clients: SdkClients,
+    pub(crate) simulator: Simulator,
+    pub(crate) clients: SdkClients,
     /// Clients created so far.
     created: u32,
     /// When the documents end, in the order of their serial numbers, which begin with 1.

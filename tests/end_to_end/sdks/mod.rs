@@ -13,7 +13,7 @@ use imds_exporter::domain::sdk::{FailedRefresh, SDKS};
 use tokio::task::JoinSet;
 
 use crate::network_namespace::{ip, is_inside, run_inside};
-use crate::support::simulator::HEALTHY;
+use crate::support::simulator::{CONNECT_REFUSED, HEALTHY};
 use changed_rows::{changed, decides_nothing};
 use comparison::{Compared, Comparison, Environment, Timeline};
 use drawn::Drawn;
@@ -121,5 +121,31 @@ async fn each_row_is_what_real_clients_do_and_another_row_is_not() {
         ROWS.iter().map(|(test, _)| async move { run_inside(&format!("sdks::{test}")).await }).collect();
     while let Some(ended) = running.join_next().await {
         ended.unwrap_or_else(|failed| std::panic::resume_unwind(failed.into_panic()));
+    }
+}
+
+/// The cure that the row of ruby names.
+#[tokio::test]
+#[ignore = "needs the SDKs: tests/run fetches them"]
+async fn a_ruby_client_with_an_explicit_provider_is_never_bound_to_nothing() {
+    if !is_inside() {
+        return run_inside("sdks::a_ruby_client_with_an_explicit_provider_is_never_bound_to_nothing").await;
+    }
+    own_the_address_of_imds();
+    let mut ruby = Comparison::start("ruby", Environment::default()).await;
+    for outage in [CONNECT_REFUSED, "fault = \"no_role\""] {
+        ruby.simulate(outage).await;
+        let bound = ruby.create().await.expect("it does not raise");
+        ruby.clients.create_with_provider("explicit").await.expect("it does not raise");
+        for client in [&bound, "explicit"] {
+            assert!(ruby.sign(client).await.is_err(), "{client}, {outage}");
+        }
+        ruby.simulate(HEALTHY).await;
+        assert!(ruby.sign("explicit").await.is_ok(), "{outage}");
+        let before = ruby.simulator.counts();
+        assert_eq!(ruby.sign(&bound).await, Err("Aws::Errors::MissingCredentialsError".to_owned()));
+        assert_eq!(ruby.simulator.counts(), before, "it sends nothing");
+        let new = ruby.create().await.expect("it does not raise");
+        assert!(ruby.sign(&new).await.is_ok(), "{outage}");
     }
 }
