@@ -4,13 +4,15 @@ Reads one JSON command per line and answers each with one line. botocore's clock
 credentials only, can be advanced.
 
     {"do": "create", "client": NAME, "session": NAME}   creates a client, and its session if it does not exist
-    {"do": "sign", "client": NAME}                      makes an API call and says whether it could be signed
+    {"do": "sign", "client": NAME}                      makes an API call and says whether and with which key it was signed
     {"do": "find", "session": NAME}                     where the session gets its credentials from
     {"do": "advance", "seconds": N}
+    {"do": "version"}
 """
 
 import datetime
 import json
+import re
 import sys
 
 import boto3
@@ -63,14 +65,22 @@ def create(client, session):
         )
     except Exception as error:
         return {"raised": type(error).__name__}
+    clients[client].meta.events.register("before-send.sts", keep_signature)
     return {"bound": clients[client]._request_signer._credentials is not None}
 
 
+def keep_signature(request, **_):
+    global signature
+    signature = request.headers.get("Authorization", b"").decode()
+
+
 def sign(client):
+    global signature
+    signature = ""
     try:
         clients[client].get_caller_identity()
     except botocore.exceptions.EndpointConnectionError:
-        return {"signed": True}
+        return {"signed": True, "key": re.search("Credential=([^/]+)/.*Signature=[0-9a-f]+", signature)[1]}
     except Exception as error:
         return {"signed": False, "error": type(error).__name__}
     raise AssertionError("something answered at an address where nothing listens")
@@ -91,7 +101,11 @@ def advance(seconds):
     return {}
 
 
+def version():
+    return {"version": botocore.__version__}
+
+
 for line in sys.stdin:
     command = json.loads(line)
-    action = {"create": create, "sign": sign, "find": find, "advance": advance}[command.pop("do")]
+    action = {"create": create, "sign": sign, "find": find, "advance": advance, "version": version}[command.pop("do")]
     print(json.dumps(action(**command)), flush=True)

@@ -14,6 +14,7 @@ mod moto;
 mod network_namespace;
 mod prometheus;
 mod random_timelines;
+mod sdks;
 mod steady_state;
 mod stuck_clients;
 #[path = "../support/mod.rs"]
