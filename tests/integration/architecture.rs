@@ -25,6 +25,7 @@ const PLACES: &[(&str, &str)] = &[
     ("procfs", "workload"),
     ("prometheus", "metrics"),
     ("reqwest", "imds"),
+    ("rustix", "platform::process_memory"),
     ("sd_notify", "platform::systemd"),
     ("serde_yaml_ng", "http::auth"),
     ("socket2", "platform::listener"),
@@ -35,6 +36,7 @@ const PLACES: &[(&str, &str)] = &[
     ("toml", "simulator"),
     ("tower_service", "http"),
     ("tracing_subscriber", "platform::logging"),
+    ("zeroizing_alloc", ""),
 ];
 
 /// `hyper` is the server's in `http`, and in `imds` the error below reqwest's.
