@@ -17,14 +17,17 @@ const PLACES: &[(&str, &str)] = &[
     ("base64", "http::auth"),
     ("bcrypt", "http::auth"),
     ("clap", "cli"),
+    ("crc32fast", "metrics::gzip"),
     ("dlmalloc", ""),
     ("envy", "config"),
+    ("flate2", "metrics::gzip"),
     ("httparse", "simulator"),
     ("hyper_util", "http"),
     ("maud", "http"),
     ("procfs", "workload"),
     ("prometheus", "metrics"),
     ("reqwest", "imds"),
+    ("rustix", "platform::process_memory"),
     ("sd_notify", "platform::systemd"),
     ("serde_yaml_ng", "http::auth"),
     ("socket2", "platform::listener"),
@@ -35,6 +38,7 @@ const PLACES: &[(&str, &str)] = &[
     ("toml", "simulator"),
     ("tower_service", "http"),
     ("tracing_subscriber", "platform::logging"),
+    ("zeroizing_alloc", ""),
 ];
 
 /// `hyper` is the server's in `http`, and in `imds` the error below reqwest's.
