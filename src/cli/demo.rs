@@ -159,7 +159,7 @@ async fn play(
             () = story => {}
         }
     };
-    exporter::run_with(config, watched, listener, Arc::clone(&clock), on_poll, ended).await;
+    exporter::run_with(config, watched, listener, Arc::clone(&clock), on_poll, ended).await?;
     simulator.shutdown().await;
     print("The demo has ended.");
     Ok(())

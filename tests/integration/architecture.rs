@@ -13,6 +13,10 @@ const ANYWHERE: &[&str] =
 
 /// The modules in which each of the other dependencies is used.
 const PLACES: &[(&str, &str)] = &[
+    ("aws_credential_types", "simulator"),
+    ("aws_credential_types", "sts"),
+    ("aws_sigv4", "simulator"),
+    ("aws_sigv4", "sts"),
     ("axum", "http"),
     ("base64", "http::auth"),
     ("bcrypt", "http::auth"),
@@ -25,6 +29,8 @@ const PLACES: &[(&str, &str)] = &[
     ("procfs", "workload"),
     ("prometheus", "metrics"),
     ("reqwest", "imds"),
+    ("reqwest", "sts"),
+    ("roxmltree", "sts"),
     ("sd_notify", "platform::systemd"),
     ("serde_yaml_ng", "http::auth"),
     ("socket2", "platform::listener"),
@@ -32,9 +38,13 @@ const PLACES: &[(&str, &str)] = &[
     ("strsim", "config"),
     ("tempfile", "platform::state_file"),
     ("tokio_rustls", "http::auth"),
+    ("tokio_rustls", "sts"),
     ("toml", "simulator"),
     ("tower_service", "http"),
     ("tracing_subscriber", "platform::logging"),
+    ("webpki_roots", "sts"),
+    ("zeroize", "domain::signing"),
+    ("zeroize", "imds"),
 ];
 
 /// `hyper` is the server's in `http`, and in `imds` the error below reqwest's.

@@ -9,7 +9,7 @@ use jiff::{SignedDuration, Timestamp};
 use maud::{Markup, PreEscaped, html};
 
 use super::document::Page;
-use super::status::{ClientStatus, FailureStatus, Status};
+use super::status::{CallFailureStatus, ClientStatus, FailureStatus, SignedCallStatus, Status};
 use super::text::{Time, rich};
 use crate::domain::outage::Window;
 use crate::domain::sdk::SDKS;
@@ -32,6 +32,8 @@ enum Verdict {
     Failing,
     Stuck,
     Expired,
+    /// IMDS returns credentials, but AWS refuses them.
+    Rejected,
     /// The SDKs do not ask IMDS at all.
     Shadowed,
 }
@@ -42,6 +44,7 @@ impl Verdict {
             _ if status.chain_shadowed.is_some() => Self::Shadowed,
             None => Self::Starting,
             Some(false) => Self::Failing,
+            Some(true) if rejection(status).is_some() => Self::Rejected,
             Some(true) if status.clients_stuck => Self::Stuck,
             Some(true) if status.remaining_seconds.is_some_and(|left| left <= 0) => Self::Expired,
             Some(true) => Self::Fine,
@@ -53,7 +56,7 @@ impl Verdict {
         match self {
             Self::Starting | Self::Shadowed => "unknown",
             Self::Fine => "good",
-            Self::Failing | Self::Stuck | Self::Expired => "bad",
+            Self::Failing | Self::Stuck | Self::Expired | Self::Rejected => "bad",
         }
     }
 
@@ -64,7 +67,7 @@ impl Verdict {
                 "<circle cx='8' cy='8' r='6' fill='none' stroke='%23667' stroke-width='3'/>"
             }
             Self::Fine => "<circle cx='8' cy='8' r='8' fill='%230072b2'/>",
-            Self::Failing | Self::Stuck | Self::Expired => "<path d='M8 0l8 15H0z' fill='%23d55e00'/>",
+            Self::Failing | Self::Stuck | Self::Expired | Self::Rejected => "<path d='M8 0l8 15H0z' fill='%23d55e00'/>",
         }
     }
 
@@ -74,6 +77,7 @@ impl Verdict {
             Self::Fine => "Fine".to_owned(),
             Self::Stuck => "Clients are stuck".to_owned(),
             Self::Expired => "Expired".to_owned(),
+            Self::Rejected => "AWS refuses the credentials".to_owned(),
             Self::Shadowed => "IMDS is not used here".to_owned(),
             Self::Failing => {
                 let since = status.outage_since.unwrap_or(status.started_at);
@@ -86,9 +90,9 @@ impl Verdict {
         match self {
             Self::Starting => html! { "The first poll has not ended yet." },
             Self::Fine => match status.v1_fallback {
-                None => html! { "IMDS returns credentials." },
+                None => html! { "IMDS returns credentials" (acceptance(status)) "." },
                 Some(kind) => html! {
-                    "IMDS returns credentials, but by IMDSv1 only: the token request fails with " code { (kind) }
+                    "IMDS returns credentials" (acceptance(status)) ", but by IMDSv1 only: the token request fails with " code { (kind) }
                     ". New boto3 clients take up to a second longer, SDKs that know IMDSv2 only fail, and "
                     code { "AWS_EC2_METADATA_V1_DISABLED=true" } " would break the workload. "
                     a href={ "/runbook#" (kind) } { "What to do about " code { (kind) } }
@@ -100,7 +104,12 @@ impl Verdict {
                 " Nothing is said of clients. What follows is about IMDS alone."
             },
             Self::Expired => html! {
-                "IMDS answers, but the credentials that it returns have expired. AWS may refuse calls until IMDS renews them."
+                "IMDS answers, but the credentials that it returns have expired" (acceptance(status)) ". AWS may refuse calls until \
+                 IMDS renews them."
+            },
+            Self::Rejected => html! {
+                "IMDS returns credentials, but AWS refuses them: every call that is signed with them fails. "
+                (rich(rejection(status).map_or("", |failure| failure.when)))
             },
             Self::Failing => {
                 let seen = status.failure.as_ref().map_or("", |failure| failure.when);
@@ -121,6 +130,31 @@ impl Verdict {
             }
         }
     }
+}
+
+/// Why AWS refuses the credentials, if it does.
+fn rejection(status: &Status) -> Option<&CallFailureStatus> {
+    status.signed_call.as_ref()?.failure.as_ref().filter(|failure| failure.refused)
+}
+
+/// What AWS says of the credentials, as the end of a sentence about them.
+fn acceptance(status: &Status) -> Markup {
+    html! {
+        @if let Some(call) = &status.signed_call {
+            @match &call.failure {
+                None => { "; AWS accepts them (" (accepted(call)) ")" }
+                Some(failure) => {
+                    "; whether AWS accepts them is unknown (" a href={ "/runbook#" (failure.reason.anchor()) } { code { (failure.reason) } } ")"
+                }
+            }
+        }
+    }
+}
+
+/// How long an accepted call took, and of whom the credentials are.
+fn accepted(call: &SignedCallStatus) -> String {
+    let account = call.account.as_deref().map(|account| format!(", account {account}")).unwrap_or_default();
+    format!("{:.0} ms{account}", call.duration_seconds * 1e3)
 }
 
 /// What clients can do with the credentials that they hold.
@@ -177,6 +211,9 @@ pub(super) fn render(status: &Status) -> String {
         main: html! {
             (banner(verdict, &headline, status))
             @if let Some(failure) = &status.failure { (failure_section(failure)) }
+            @if let Some(failure) = status.signed_call.as_ref().and_then(|call| call.failure.as_ref()) {
+                (call_failure_section(failure))
+            }
             (clients(status))
             @if let Some(suspects) = &status.suspects { (suspects_section(suspects, status)) }
             (timeline::section(&status.history, status.now))
@@ -225,6 +262,21 @@ fn figures(status: &Status) -> Vec<(&'static str, Markup)> {
     });
     figures.push(("Last success", status.last_success_at.map_or_else(|| html! { b { "never" } }, ago)));
     figures.extend(status.last_attempt_at.map(|at| ("Last poll", ago(at))));
+    figures.extend(status.signed_call.as_ref().map(|call| {
+        let word = match &call.failure {
+            None => "accepted",
+            Some(failure) if failure.refused => "refused",
+            Some(_) => "failed",
+        };
+        let detail = html! {
+            @match &call.failure {
+                None => { (accepted(call)) @if let Some(role) = &call.role { ", role " (role) } }
+                Some(failure) => { code { (failure.reason) } }
+            }
+            ", " (Span(call.at.duration_until(status.now))) " ago"
+        };
+        ("Signed call", html! { b { (word) } " " small { (detail) } })
+    }));
     figures.extend(status.clock_skew_seconds.map(|skew| {
         ("Clock skew", html! { b { (format_args!("{skew:+.1} s")) } " " small { "IMDS minus this machine" } })
     }));
@@ -259,6 +311,29 @@ fn failure_section(failure: &FailureStatus) -> Markup {
                 div { dt { "To confirm" } dd { code { (confirm) } } }
             }
             p { a href={ "/runbook#" (kind) } { "Runbook section for " code { (kind) } } }
+        }
+    }
+}
+
+fn call_failure_section(failure: &CallFailureStatus) -> Markup {
+    let CallFailureStatus { reason, refused, status, code, since, cause, action, confirm, .. } = failure;
+    let anchor = reason.anchor();
+    html! {
+        section aria-labelledby="signed-call" {
+            h2 id="signed-call" {
+                @if *refused { "AWS refuses the credentials: " } @else { "STS cannot be asked: " } code { (reason) }
+            }
+            p {
+                "Seen in a signed call" @if let Some(status) = status { ", in an answer with status " (status) }
+                @if let Some(code) = code { " and the code " code { (code) } }
+                @if let Some(since) = since { "; failing since " (Time(*since)) } "."
+            }
+            dl.advice {
+                div { dt { "Likely cause" } dd { (rich(cause)) } }
+                div.action { dt { "What to do" } dd { (rich(action)) } }
+                div { dt { "To confirm" } dd { code { (confirm) } } }
+            }
+            p { a href={ "/runbook#" (anchor) } { "Runbook section for " code { (anchor) } } }
         }
     }
 }
