@@ -19,7 +19,7 @@ use std::time::Duration;
 use clap::{Parser, Subcommand};
 
 use crate::config::{Config, VARIABLES, environment};
-use crate::platform::logging;
+use crate::platform::{logging, process_memory};
 
 /// Watches EC2 role credentials and tells Prometheus when they expire, why they cannot be fetched, and which clients are
 /// stuck.
@@ -78,6 +78,9 @@ enum Command {
 #[must_use]
 pub fn run() -> ExitCode {
     logging::exit_on_panic();
+    if let Err(error) = process_memory::make_private() {
+        eprintln!("imds-exporter: a debugger or a core dump can read the memory of this process: {error}");
+    }
     let command = match Cli::try_parse() {
         Ok(cli) => cli.command.unwrap_or(Command::Serve),
         Err(error) => {

@@ -85,15 +85,8 @@ fn reload_on_hangup(auth: Auth) -> io::Result<impl Future<Output = ()>> {
     })
 }
 
-#[cfg(feature = "web-config")]
 fn auth(config: &Config) -> Result<Auth, String> {
     config.web_config_file.as_deref().map_or_else(|| Ok(Auth::default()), Auth::from_file)
-}
-
-#[cfg(not(feature = "web-config"))]
-#[expect(clippy::unnecessary_wraps, reason = "the other form can fail")]
-fn auth(_: &Config) -> Result<Auth, String> {
-    Ok(Auth::default())
 }
 
 async fn bind(address: ListenAddress, variable: &str) -> Option<TcpListener> {

@@ -162,10 +162,6 @@ impl Config {
             raw.imds_exporter_probe_listen_address,
             listen_address,
         );
-        if raw.imds_exporter_web_config_file.is_some() && !cfg!(feature = "web-config") {
-            // Starting anyway would serve without protection what the user meant to protect.
-            read.error("IMDS_EXPORTER_WEB_CONFIG_FILE", "this build has no feature web-config");
-        }
         let expected_role = read.or_default("IMDS_EXPORTER_EXPECTED_ROLE", raw.imds_exporter_expected_role, |text| {
             RoleName::try_from(text.to_owned()).map_err(|error| error.to_string())
         });

@@ -35,7 +35,7 @@ variables! {
     imds_exporter_probe_listen_address = "IMDS_EXPORTER_PROBE_LISTEN_ADDRESS", default "none",
         "Address and port that serve only /-/healthy, /-/ready, /-/startup and /-/clients, without TLS or a password: for the kubelet's probes when a web configuration is in use.";
     imds_exporter_web_config_file = "IMDS_EXPORTER_WEB_CONFIG_FILE", default "none",
-        "File that configures TLS and basic authentication: the web-config.yml format of Prometheus exporters; only in builds with the feature web-config.";
+        "File that configures TLS and basic authentication: the web-config.yml format of Prometheus exporters.";
     imds_exporter_poll_interval = "IMDS_EXPORTER_POLL_INTERVAL", default "15s",
         "Time between polls, from 1s to 1h; the exporter polls every 5s while polls fail.";
     imds_exporter_timeout = "IMDS_EXPORTER_TIMEOUT", default "1s",

@@ -8,12 +8,8 @@ use std::pin::pin;
 use std::time::Duration;
 
 use axum::Router;
-#[cfg(feature = "web-config")]
-use axum::http::HeaderValue;
-#[cfg(feature = "web-config")]
-use axum::http::header::AUTHORIZATION;
-use axum::http::header::WWW_AUTHENTICATE;
-use axum::http::{Request, StatusCode};
+use axum::http::header::{AUTHORIZATION, WWW_AUTHENTICATE};
+use axum::http::{HeaderValue, Request, StatusCode};
 use axum::response::{IntoResponse, Response};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -118,7 +114,6 @@ async fn connection(
         let _sender_gone = stopped.wait_for(|stopped| *stopped).await;
     };
     let served = async {
-        #[cfg(feature = "web-config")]
         if let Some(tls) = auth.tls() {
             if let Ok(Ok(stream)) = timeout(limits.handshake_timeout, tls.accept(stream)).await {
                 serve_connection(stream, router, limits, &auth, stop, touch).await;
@@ -163,15 +158,8 @@ pub async fn serve_connection(
     let _ = connection.await;
 }
 
-#[cfg(feature = "web-config")]
 async fn allowed(auth: &Auth, request: &Request<Incoming>) -> bool {
     auth.allows(request.headers().get(AUTHORIZATION).map(HeaderValue::as_bytes)).await
-}
-
-#[cfg(not(feature = "web-config"))]
-#[expect(clippy::unused_async, reason = "the other form waits")]
-async fn allowed(_: &Auth, _: &Request<Incoming>) -> bool {
-    true
 }
 
 fn unauthorized() -> Response {

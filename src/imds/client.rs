@@ -329,6 +329,7 @@ impl Source for Imds {
             Ok(credential) => (Ok(credential), None),
             Err(error) => (Err(error.failure), error.cause),
         };
+        self.transport.close_connections();
         let v1_fallback = trace.v1_fallback.filter(|_| outcome.is_ok());
         Resolution { outcome, requests: trace.requests, clock_skew: trace.clock_skew, v1_fallback, cause }
     }

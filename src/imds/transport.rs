@@ -33,10 +33,6 @@ const TURNS_AFTER_TIMEOUT: u32 = 8;
 /// The longest body that is read, in bytes.
 const LONGEST_BODY: usize = 64 * 1024;
 
-/// A connection is used again within a poll, not across polls: otherwise a firewall that lets only established
-/// connections through would go unnoticed.
-const CONNECTION_KEPT: Duration = Duration::from_secs(3);
-
 /// The longest text of a cause, in characters.
 const LONGEST_CAUSE: usize = 200;
 
@@ -89,19 +85,15 @@ pub(super) struct Transport {
 
 impl Transport {
     pub(super) fn new(endpoint: Endpoint, timeout: Duration, clock: Arc<dyn Clock>) -> Result<Self, reqwest::Error> {
-        let client = Client::builder()
-            .no_proxy()
-            .user_agent(concat!("imds-exporter/", env!("CARGO_PKG_VERSION")))
-            .redirect(redirect::Policy::none())
-            .retry(reqwest::retry::never())
-            .referer(false)
-            // A little less than the whole, so that the two time-outs can be told apart. Linux repeats a lost SYN only
-            // after a second, so that the rest of the time makes no difference.
-            .connect_timeout(timeout.mul_f64(0.9))
-            .pool_max_idle_per_host(1)
-            .pool_idle_timeout(CONNECTION_KEPT)
-            .build()?;
-        Ok(Self { client, endpoint, timeout, clock })
+        Ok(Self { client: client(timeout)?, endpoint, timeout, clock })
+    }
+
+    /// Closes all connections: until then their buffers hold the session token and the document.
+    ///
+    /// A connection is used again within a poll, not across polls, also because a firewall that lets only established
+    /// connections through would go unnoticed otherwise.
+    pub(super) fn close_connections(&mut self) {
+        self.client = client(self.timeout).expect("the same options gave a client before");
     }
 
     /// The time-out of one request.
@@ -155,6 +147,21 @@ impl Transport {
         }
         Ok(response)
     }
+}
+
+fn client(timeout: Duration) -> Result<Client, reqwest::Error> {
+    Client::builder()
+        .no_proxy()
+        .user_agent(concat!("imds-exporter/", env!("CARGO_PKG_VERSION")))
+        .redirect(redirect::Policy::none())
+        .retry(reqwest::retry::never())
+        .referer(false)
+        // A little less than the whole, so that the two time-outs can be told apart. Linux repeats a lost SYN only
+        // after a second, so that the rest of the time makes no difference.
+        .connect_timeout(timeout.mul_f64(0.9))
+        .pool_max_idle_per_host(1)
+        .pool_idle_timeout(None)
+        .build()
 }
 
 /// The output of the future, if it comes within the time limit.

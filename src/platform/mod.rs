@@ -1,4 +1,5 @@
-//! What the exporter needs from the operating system: clock, liveness, state file, systemd and logging.
+//! What the exporter needs from the operating system: clock, liveness, private memory, state file, systemd
+//! and logging.
 //!
 //! Must not know IMDS, metrics or HTTP.
 
@@ -6,5 +7,6 @@ pub mod clock;
 pub mod heartbeat;
 pub mod listener;
 pub mod logging;
+pub mod process_memory;
 pub mod state_file;
 pub mod systemd;

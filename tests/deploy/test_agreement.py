@@ -124,7 +124,7 @@ def test_every_variable_in_a_form_is_one_that_the_exporter_reads(forms):
 def test_the_chart_can_set_every_variable_of_the_exporter(forms):
     (everything,) = [e for name, e in environments(forms) if name.startswith("chart with everything") and "check" not in name]
     settable = {name for name in reference.variables() if name.startswith("IMDS_EXPORTER_")}
-    # The image is built without the feature web-config; the listener for probes goes with it.
+    # TLS needs a file from a secret; the listener for probes goes with it.
     settable -= {"IMDS_EXPORTER_WEB_CONFIG_FILE", "IMDS_EXPORTER_PROBE_LISTEN_ADDRESS"}
     assert settable <= set(everything)
 

@@ -59,8 +59,8 @@ def test_license_expressions_are_evaluated():
 
 
 def test_every_license_is_allowed_and_every_allowed_license_is_used():
-    # All optional features, also those that the shipped program lacks.
-    components = sbom.bill("simulator,web-config")["components"]
+    # With the simulator, which the shipped program lacks.
+    components = sbom.bill("simulator")["components"]
     allowed = set(DENY["licenses"]["allow"])
     wrong = [
         (each["name"], each["licenses"]) for each in components if not is_allowed(each["licenses"][0]["expression"], allowed)
@@ -77,15 +77,16 @@ def test_every_crate_comes_from_the_public_registry_with_a_checksum():
 
 
 def test_no_banned_crate_is_a_dependency():
-    names = {each["name"] for each in sbom.bill("simulator,web-config")["components"]}
+    names = {each["name"] for each in sbom.bill("simulator")["components"]}
     assert names.isdisjoint(each["name"] for each in DENY["bans"]["deny"])
 
 
-def test_the_small_build_has_no_tls_and_no_simulator():
+def test_the_shipped_build_has_everything_but_the_simulator():
     names = {each["name"] for each in sbom.bill()["components"]}
-    assert names.isdisjoint({"rustls", "ring", "bcrypt", "toml"})
-    assert {"tokio", "hyper", "prometheus"} <= names
-    assert "rustls" in {each["name"] for each in sbom.bill("web-config")["components"]}
+    assert "toml" not in names
+    assert {"tokio", "hyper", "prometheus", "rustls", "ring", "bcrypt"} <= names
+    features = tomllib.loads((ROOT / "Cargo.toml").read_text())["features"]
+    assert set(features) == {"default", "simulator"}
 
 
 def test_the_bill_of_materials_is_complete():

@@ -19,5 +19,4 @@ mod stuck_clients;
 #[path = "../support/mod.rs"]
 #[allow(dead_code, reason = "the other test binary uses the rest")]
 mod support;
-#[cfg(feature = "web-config")]
 mod web_config;

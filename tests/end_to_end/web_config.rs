@@ -178,7 +178,6 @@ async fn last_scrape(prometheus: SocketAddr) -> Option<String> {
 }
 
 #[tokio::test]
-#[ignore = "needs the feature web-config, which tests/run builds separately"]
 async fn an_invalid_web_config_exits_with_64_before_a_port_is_bound() {
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("web.yml");

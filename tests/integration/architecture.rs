@@ -31,6 +31,7 @@ const PLACES: &[(&str, &str)] = &[
     ("reqwest", "imds"),
     ("reqwest", "sts"),
     ("roxmltree", "sts"),
+    ("rustix", "platform::process_memory"),
     ("sd_notify", "platform::systemd"),
     ("serde_yaml_ng", "http::auth"),
     ("socket2", "platform::listener"),
@@ -45,6 +46,7 @@ const PLACES: &[(&str, &str)] = &[
     ("webpki_roots", "sts"),
     ("zeroize", "domain::signing"),
     ("zeroize", "imds"),
+    ("zeroizing_alloc", ""),
 ];
 
 /// `hyper` is the server's in `http`, and in `imds` the error below reqwest's.

@@ -12,6 +12,7 @@ mod gets_change_nothing;
 mod hostile_clients;
 mod http;
 mod imds_v1;
+mod memory;
 mod network;
 mod panics;
 mod reference;

@@ -3,6 +3,7 @@
 pub(crate) mod cgroup;
 pub(crate) mod clock;
 pub(crate) mod exporter;
+pub(crate) mod memory;
 pub(crate) mod program;
 pub(crate) mod repository;
 pub(crate) mod request;

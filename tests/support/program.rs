@@ -13,6 +13,9 @@ use tokio::time::timeout;
 
 use super::wait::{DEADLINE, answer_within};
 
+/// Names another build of the program, to be tested in place of the one that Cargo has built with the tests.
+const TESTED_PROGRAM: &str = "TESTED_PROGRAM";
+
 /// A command that is killed when the test ends.
 pub(crate) fn command(program: impl Into<PathBuf>) -> Command {
     let mut command = Command::new(program.into());
@@ -22,7 +25,8 @@ pub(crate) fn command(program: impl Into<PathBuf>) -> Command {
 
 /// The program with nothing in its environment but an endpoint on loopback at which nothing answers.
 pub(crate) fn program(arguments: &[&str]) -> Command {
-    let mut command = command(env!("CARGO_BIN_EXE_imds-exporter"));
+    let tested = std::env::var_os(TESTED_PROGRAM).unwrap_or_else(|| env!("CARGO_BIN_EXE_imds-exporter").into());
+    let mut command = command(tested);
     command.args(arguments).env_clear().env("AWS_EC2_METADATA_SERVICE_ENDPOINT", "http://127.255.255.255:9");
     command
 }

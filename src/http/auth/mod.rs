@@ -1,26 +1,21 @@
 //! Who may read the pages: TLS and basic authentication by the `web-config.yml` that Prometheus exporters share.
 //!
-//! Without the feature `web-config`, or without a configured file, everybody may. Must not know what is served.
+//! Without a configured file, everybody may. Must not know what is served.
 
-#[cfg(feature = "web-config")]
 mod reloading;
-#[cfg(feature = "web-config")]
 mod web_config;
 
-#[cfg(feature = "web-config")]
-use std::{path::Path, sync::Arc};
+use std::path::Path;
+use std::sync::Arc;
 
-#[cfg(feature = "web-config")]
 pub use tokio_rustls::TlsAcceptor;
 
 /// The access control of a listener.
 #[derive(Clone, Default)]
 pub struct Auth {
-    #[cfg(feature = "web-config")]
     reloading: Option<Arc<reloading::ReloadingAuth>>,
 }
 
-#[cfg(feature = "web-config")]
 impl Auth {
     /// Access control as configured in the file; a file that changes later is read again.
     ///
@@ -43,12 +38,9 @@ impl Auth {
             None => true,
         }
     }
-}
 
-impl Auth {
     /// Reads the configuration again, whether its files changed or not.
     pub fn reload(&self) {
-        #[cfg(feature = "web-config")]
         if let Some(reloading) = &self.reloading {
             reloading.reload();
         }
