@@ -153,14 +153,14 @@ impl Sts {
 /// | no connection, for whatever reason | `connect` |
 /// | time ran out later | `timeout` |
 /// | anything else | `unexpected` |
-fn reason_of(error: &reqwest::Error) -> Reason {
-    let chain = std::iter::successors(Some(error as &(dyn Error + 'static)), |&error| error.source());
-    let of_tls = |cause: &(dyn Error + 'static)| {
-        // The source of an I/O error is that of the error within it, which is passed over.
-        let within = cause.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
-        cause.is::<rustls::Error>() || within.is_some_and(|within| within.is::<rustls::Error>())
+fn reason_of<'a>(error: &'a reqwest::Error) -> Reason {
+    // The source of an I/O error is that of the error within it, which would be passed over.
+    let next = |error: &'a (dyn Error + 'static)| match error.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
+        Some(within) => Some(within as &(dyn Error + 'static)),
+        None => error.source(),
     };
-    if chain.into_iter().any(of_tls) {
+    let mut chain = std::iter::successors(Some(error as &(dyn Error + 'static)), |error| next(*error));
+    if chain.any(|error| error.is::<rustls::Error>()) {
         Reason::Tls
     } else if error.is_connect() {
         Reason::Connect

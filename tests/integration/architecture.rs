@@ -39,6 +39,7 @@ const PLACES: &[(&str, &str)] = &[
     ("strsim", "config"),
     ("tempfile", "platform::state_file"),
     ("tokio_rustls", "http::auth"),
+    ("tokio_rustls", "imds::transport"),
     ("tokio_rustls", "sts"),
     ("toml", "simulator"),
     ("tower_service", "http"),

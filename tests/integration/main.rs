@@ -20,6 +20,7 @@ mod resolution;
 mod schedule_and_health;
 mod scrape;
 mod secrets;
+mod signed_call;
 mod slow_imds;
 mod soak;
 mod starvation;
