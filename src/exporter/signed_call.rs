@@ -1,4 +1,4 @@
-//! The signed calls: each is a task of its own, so that STS delays neither a poll nor a scrape.
+//! The signed calls: each is a task and a thread of its own, so that STS delays neither a poll nor a scrape.
 
 use std::sync::{Arc, OnceLock};
 
@@ -58,6 +58,6 @@ impl SignedCalls {
                 self.region.get_or_init(|| region).clone()
             }
         };
-        self.sts.call(&region, secrets).await.map(|identity| identity.caller)
+        self.sts.call_apart(region, secrets).await
     }
 }

@@ -5,6 +5,7 @@
 //! call is due.
 
 mod answer;
+mod apart;
 mod client;
 mod endpoint;
 mod signature;

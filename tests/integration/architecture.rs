@@ -47,6 +47,7 @@ const PLACES: &[(&str, &str)] = &[
     ("webpki_roots", "sts"),
     ("zeroize", "domain::signing"),
     ("zeroize", "imds"),
+    ("zeroize", "sts"),
     ("zeroizing_alloc", ""),
 ];
 
