@@ -14,6 +14,7 @@ mod moto;
 mod network_namespace;
 mod prometheus;
 mod random_timelines;
+mod signed_call;
 mod steady_state;
 mod stuck_clients;
 #[path = "../support/mod.rs"]
