@@ -7,11 +7,15 @@ use std::time::Duration;
 
 use imds_exporter::domain::signed_call::{CallFailure, Reason};
 use imds_exporter::domain::{Region, SigningCredentials};
+use imds_exporter::http::Route;
 use imds_exporter::platform::clock::SystemClock;
-use imds_exporter::simulator::{CREDENTIAL_TOKEN_PREFIX, Counts, KEY_ID_PREFIX, SECRET_KEY_PREFIX, Simulator};
+use imds_exporter::simulator::{
+    self, CREDENTIAL_TOKEN_PREFIX, Change, Counts, KEY_ID_PREFIX, SECRET_KEY_PREFIX, SESSION_TOKEN_PREFIX, Simulator,
+};
 use imds_exporter::sts::{CaBundle, CallerIdentity, Endpoint, Options, Sts};
 use jiff::SignedDuration;
 use serde_json::Value;
+use strum::VariantArray;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional};
 use tokio::net::TcpStream;
 use zeroize::Zeroizing;
@@ -442,4 +446,80 @@ async fn the_log_tells_changes_and_neither_arn_nor_user_id() {
     let line = exporter.logged(|line| line["reason"] == "invalid_token").expect("it is there");
     assert_eq!((&line["level"], &line["status"]), (&"WARN".into(), &403.into()));
     exporter.stop().await;
+}
+
+/// The simulated STS, for the demo and for game days.
+#[tokio::test]
+async fn the_simulated_sts_checks_signatures_and_has_every_reason_that_a_server_can_have() {
+    let options = simulator::Options { sts: Some(([127, 0, 0, 1], 0).into()), ..simulator::Options::default() };
+    let simulator = Simulator::start(options, Arc::new(SystemClock)).await.expect("loopback has free ports");
+    let client = client(&format!("http://{}", simulator.sts_address().expect("it has an STS")), None);
+    let identity = call(&client).await.expect("the signature is right");
+    assert_eq!(identity.caller.role.expect("a role").as_str(), "simulated-role");
+
+    let wrong = SigningCredentials { secret_access_key: Zeroizing::new("another".to_owned()), ..credentials() };
+    assert_eq!(client.call(&region(), wrong).await.expect_err("a wrong key").reason, Reason::Signature);
+    let wrong = SigningCredentials { session_token: None, ..credentials() };
+    assert_eq!(client.call(&region(), wrong).await.expect_err("no token").reason, Reason::InvalidToken);
+    apply_toml(&simulator, "rotate = true").await;
+    assert_eq!(reason(&client).await, Reason::InvalidToken, "other credentials are in force");
+
+    for expected in Reason::VARIANTS {
+        let change = Change::parse(&format!("sts = \"{expected}\""));
+        if matches!(expected, Reason::Connect | Reason::Tls) {
+            assert!(change.is_err(), "{expected}");
+            continue;
+        }
+        simulator.apply(&change.expect("a change")).await.expect("it can be applied");
+        assert_eq!(reason(&client).await, *expected);
+    }
+    assert!(Change::parse("sts = \"nonsense\"").is_err());
+}
+
+/// No field of a document, no session token, and nothing of an answer of STS but the account and the role, in the log at
+/// TRACE, on a page, in a metric or in the state file.
+#[tokio::test]
+async fn nothing_secret_of_a_call_or_its_answer_is_shown() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (authority, bundle) = (Authority::new(), folder.path().join("ca.pem"));
+    authority.write(&bundle);
+    let clean = |text: &str, what: &str| {
+        let secrets = [KEY_ID_PREFIX, SECRET_KEY_PREFIX, CREDENTIAL_TOKEN_PREFIX, SESSION_TOKEN_PREFIX, USER_ID, ARN];
+        for secret in secrets.into_iter().chain(["CANARY", "i-0canary", "canary-message", "assumed-role"]) {
+            assert!(!text.contains(secret), "{what} shows {secret}: {text}");
+        }
+    };
+    let canary = "canary-message";
+    for (name, behavior, ended) in [
+        ("accepted", Behavior::Check, "imds_signed_call_up 1"),
+        ("denied", Behavior::Answer(403, error_body("AccessDenied", canary)), "{reason=\"access_denied\"} 1"),
+        ("other", Behavior::Answer(400, error_body("canary-message", canary)), "{reason=\"unexpected\"} 1"),
+        ("garbage", Behavior::Answer(200, canary.to_owned()), "{reason=\"unexpected\"} 1"),
+    ] {
+        let simulator = start_simulator().await;
+        let sts = TestSts::start_tls(REGION, &authority, "127.0.0.1").await;
+        sts.set(behavior);
+        let state = folder.path().join(name);
+        let mut command = program_with_imds(simulator.address(), &[]);
+        command.env("AWS_ENDPOINT_URL_STS", sts.url()).env("AWS_CA_BUNDLE", &bundle);
+        command.env("IMDS_EXPORTER_SIGNED_CALL_INTERVAL", "1m").env("IMDS_EXPORTER_LOG", "trace");
+        command.env("IMDS_EXPORTER_STATE_FILE", &state);
+        let exporter = ExporterProcess::start_with(command).await;
+        metrics_with(exporter.address, ended).await;
+        for route in Route::VARIANTS {
+            let text = get(exporter.address, route.path()).await.text;
+            clean(&text, route.path());
+            assert!(!text.contains(ACCOUNT) || matches!(route, Route::StatusPage | Route::StatusJson), "{text}");
+        }
+        let traced = exporter.logged(|line| line["level"] == "TRACE" || line["level"] == "DEBUG");
+        assert!(traced.is_some(), "the log is that of TRACE");
+        exporter.logged(|line| {
+            clean(&line.to_string(), name);
+            false
+        });
+        exporter.stop().await;
+        let saved = std::fs::read_to_string(&state).expect("it was saved");
+        clean(&saved, "the state file");
+        assert!(!saved.contains(ACCOUNT) && !saved.contains("canary-role"), "{saved}");
+    }
 }
