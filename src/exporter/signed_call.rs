@@ -44,19 +44,20 @@ impl SignedCalls {
         let outcome = self.outcome(secrets, region).await;
         let call = SignedCall { at: self.clock.now(), duration: monotonic() - began, outcome };
         self.metrics.record_signed_call(&call);
-        let before = self.state.lock().signed_calls().and_then(|calls| calls.failing_since());
-        let changed = self.state.lock().signed_calls_mut().is_some_and(|calls| calls.finish(call.clone()));
-        event_log::signed_call(&call, changed, before);
+        if let Some(calls) = self.state.lock().signed_calls_mut() {
+            let failing_since = calls.failing_since();
+            let changed = calls.finish(call.clone());
+            event_log::signed_call(&call, changed, failing_since);
+        }
         with_facts(&self.state, self.latest_look.as_ref(), |state, watched| self.metrics.prepare(state, watched));
     }
 
     async fn outcome(&self, secrets: SigningCredentials, request: RegionRequest) -> Result<Caller, CallFailure> {
-        let region = match self.sts.region().or(self.region.get()) {
-            Some(region) => region.clone(),
-            None => {
-                let region = request.await.ok_or(Reason::Unexpected)?;
-                self.region.get_or_init(|| region).clone()
-            }
+        let region = if let Some(known) = self.sts.region().or(self.region.get()) {
+            known.clone()
+        } else {
+            let region = request.await.ok_or(Reason::Unexpected)?;
+            self.region.get_or_init(|| region).clone()
         };
         self.sts.call_apart(region, secrets).await
     }

@@ -160,7 +160,7 @@ fn reason_of<'a>(error: &'a reqwest::Error) -> Reason {
         None => error.source(),
     };
     let mut chain = std::iter::successors(Some(error as &(dyn Error + 'static)), |error| next(*error));
-    if chain.any(|error| error.is::<rustls::Error>()) {
+    if chain.any(<dyn Error>::is::<rustls::Error>) {
         Reason::Tls
     } else if error.is_connect() {
         Reason::Connect
