@@ -492,6 +492,7 @@ mod tests {
     use strum::VariantArray;
 
     use super::*;
+    use crate::domain::signed_call::{AccountId, CallFailure, Caller, Reason, SignedCall};
     use crate::domain::state::{Declared, State};
     use crate::domain::workload::Workload;
     use crate::domain::{Credential, Failure, Kind, Resolution, RoleName, Step};
@@ -530,6 +531,35 @@ mod tests {
 
     fn verdict(state: &State, now: i64) -> Verdict {
         Verdict::of(&status(state, now))
+    }
+
+    fn called(state: &mut State, outcome: Result<(), Reason>, second: i64) {
+        let account = AccountId::parse("123456789012").expect("an account");
+        let outcome = outcome.map(|()| Caller { account, role: None }).map_err(CallFailure::from);
+        let call = SignedCall { at: at(second), duration: Duration::from_millis(82), outcome };
+        state.signed_calls_mut().expect("signed calls are made").finish(call);
+    }
+
+    #[test]
+    fn what_aws_says_of_the_credentials_is_shown() {
+        let mut state = new_state().with_signed_calls(Duration::from_mins(15));
+        polled(&mut state, Ok(3_600), 2);
+        assert!(!render(&status(&state, 3)).contains("AWS accepts"), "no call has ended");
+        called(&mut state, Ok(()), 3);
+        assert_eq!(verdict(&state, 4), Verdict::Fine);
+        assert!(render(&status(&state, 4)).contains("AWS accepts them (82 ms, account 123456789012)"));
+        for reason in Reason::VARIANTS {
+            called(&mut state, Err(*reason), 5);
+            let expected = if reason.is_refusal() { Verdict::Rejected } else { Verdict::Fine };
+            assert_eq!(verdict(&state, 6), expected, "{reason}");
+            let page = render(&status(&state, 6));
+            assert!(page.contains(&format!("href=\"/runbook#{}\"", reason.anchor())), "{reason}");
+            assert!(!page.contains("AWS accepts them (") && page.len() < LIMIT, "{reason}");
+        }
+        // What cannot be fetched cannot be refused: an outage is shown first.
+        called(&mut state, Err(Reason::ExpiredToken), 7);
+        polled(&mut state, Err(Kind::Throttled), 8);
+        assert_eq!(verdict(&state, 9), Verdict::Failing);
     }
 
     #[test]
