@@ -19,7 +19,7 @@
 //! | commands | [`cli`] | one module for each command: `serve`, `check`, `wait`, `healthcheck`, `demo`, `simulate` |
 //! | composition | [`exporter`] | the poll loop, and what a poll becomes in the log |
 //! | surface | [`config`], [`http`] | the variables; the pages, the server, access control |
-//! | adapters | [`imds`], [`metrics`], [`simulator`] | the IMDS client; the exposition; IMDS simulated |
+//! | adapters | [`imds`], [`sts`], [`metrics`], [`simulator`] | the IMDS client; the signed call; the exposition; IMDS simulated |
 //! | support | [`platform`], [`workload`], [`runbook`] | clock, state file, systemd, logging; processes; texts for people |
 //! | vocabulary | [`domain`] | credentials, failure kinds, outages, SDKs, state: pure |
 
@@ -34,6 +34,7 @@ pub mod platform;
 pub mod runbook;
 #[cfg(feature = "simulator")]
 pub mod simulator;
+pub mod sts;
 pub mod workload;
 
 /// The allocator of static builds: with musl's own, a poll takes 1.5 times as long.

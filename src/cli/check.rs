@@ -1,36 +1,56 @@
-//! `check`: one resolution, step by step.
+//! `check`: one resolution, step by step, and with `--signed` one call to STS.
 
 use std::process::ExitCode;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use serde::Deserialize;
 
 use super::loopback_client::get;
-use super::output::print;
-use super::report::{KnownSdk, Report};
+use super::output::{print, usage_error};
+use super::report::{KnownSdk, Report, SignedCheck};
 use super::runtime::block_on;
 use crate::config::Config;
-use crate::domain::Source;
 use crate::domain::outage::Window;
+use crate::domain::signed_call::Reason;
+use crate::domain::{Credential, RegionRequest, SignedCaller, SigningCredentials, Source};
 use crate::http::Route;
 use crate::imds::Imds;
-use crate::platform::clock::{Clock, SystemClock};
+use crate::platform::clock::{Clock, SystemClock, monotonic};
+use crate::sts::Sts;
 
-pub(super) fn run(config: &Config, json: bool) -> ExitCode {
+pub(super) fn run(config: &Config, json: bool, signed: bool) -> ExitCode {
+    let sts = signed.then(|| {
+        let options = config.sts.as_ref().map_err(ToString::to_string)?;
+        Sts::new(options, Arc::new(SystemClock))
+    });
+    let sts = match sts.transpose() {
+        Ok(sts) => sts,
+        Err(errors) => return usage_error(format_args!("imds-exporter: the configuration is invalid:\n{errors}")),
+    };
     block_on(async {
         let mut imds = Imds::new(config.imds.clone(), Arc::new(SystemClock)).map_err(std::io::Error::other)?;
+        let kept = Arc::new(Kept::default());
+        if sts.is_some() {
+            imds.set_signed_caller(Box::new(Arc::clone(&kept)));
+        }
         let resolution = imds.resolve().await;
         let known = known_here(config);
+        let at = SystemClock.now();
+        let signed = match (&sts, kept.handed_over()) {
+            (Some(sts), Some((secrets, region))) => Some(call(sts, secrets, region).await),
+            _ => None,
+        };
         let report = Report {
             endpoint: config.imds.endpoint.as_str(),
             resolution: &resolution,
-            at: SystemClock.now(),
+            at,
             expected_role: config.expected_role.as_ref(),
             shadowed: config.declared.shadowed,
             v1_disabled: config.declared.v1_disabled,
             imds_through_proxy: config.imds_through_proxy,
             last_outage: known.outages.last().copied(),
             known_sdks: known.sdks,
+            signed: signed.as_ref(),
         };
         print(if json { report.json() } else { report.text() });
         Ok(report.verdict().exit_code().into())
@@ -49,4 +69,38 @@ struct Known {
 fn known_here(config: &Config) -> Known {
     let status = get(config.listen, Route::StatusJson.path()).ok();
     status.and_then(|(_, body)| serde_json::from_str(&body).ok()).unwrap_or_default()
+}
+
+/// What the resolution hands over, until it has ended.
+#[derive(Default)]
+struct Kept(Mutex<Option<(SigningCredentials, RegionRequest)>>);
+
+impl Kept {
+    fn handed_over(&self) -> Option<(SigningCredentials, RegionRequest)> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}
+
+impl SignedCaller for Arc<Kept> {
+    fn wants(&self, _: &Credential) -> bool {
+        true
+    }
+
+    fn take(&self, _: &Credential, secrets: SigningCredentials, region: RegionRequest) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some((secrets, region));
+    }
+}
+
+async fn call(sts: &Sts, secrets: SigningCredentials, region: RegionRequest) -> SignedCheck {
+    let region = match sts.region() {
+        Some(region) => Some(region.clone()),
+        None => region.await,
+    };
+    let began = monotonic();
+    let outcome = match &region {
+        Some(region) => sts.call(region, secrets).await,
+        None => Err(Reason::Unexpected.into()),
+    };
+    let endpoint = region.map(|region| sts.endpoint(&region).as_str().to_owned());
+    SignedCheck { endpoint, duration: monotonic() - began, outcome }
 }

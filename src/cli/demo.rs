@@ -5,15 +5,17 @@
 use std::cell::RefCell;
 use std::future::Future;
 use std::io;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use serde_json::Value;
 use tokio::net::TcpListener;
 use tokio::time::sleep_until;
 
+use super::loopback_client::get_from;
 use super::output::print;
 use super::runtime::{block_on, stop_signal};
 use crate::config::{Config, DEFAULT_PORT};
@@ -22,6 +24,7 @@ use crate::domain::client::Holds;
 use crate::domain::sdk::{Attempt, SDKS};
 use crate::domain::state::Report;
 use crate::exporter;
+use crate::http::Route;
 use crate::imds::Imds;
 use crate::platform::clock::{Clock, SystemClock, monotonic};
 use crate::simulator::{Change, Options, Simulator};
@@ -31,6 +34,9 @@ const ADDRESS: (Ipv4Addr, u16) = (Ipv4Addr::LOCALHOST, DEFAULT_PORT);
 
 const INTERVAL: &str = "1s";
 
+/// Between signed calls: shorter than can be configured, since this is told in fast motion.
+const SIGNED_CALL_INTERVAL: Duration = Duration::from_secs(1);
+
 enum Event {
     /// Change the simulated IMDS.
     Imds(&'static str),
@@ -38,6 +44,8 @@ enum Event {
     Create(usize),
     /// Show which worker can sign.
     Table,
+    /// Show what the exporter says of the last signed call.
+    SignedCall,
     /// Nothing but the text.
     Narration,
 }
@@ -56,8 +64,13 @@ const WORKERS: [&str; 2] = ["worker-1", "worker-2"];
 
 const STORY: &[Scene] = &[
     scene(0, Event::Narration, "IMDS answers. The exporter polls it, every second here, every 15 seconds by default."),
-    scene(1, Event::Create(0), "worker-1 starts and creates its boto3 client."),
-    scene(2, Event::Table, ""),
+    scene(
+        2,
+        Event::SignedCall,
+        "With a signed call (sts:GetCallerIdentity) the exporter proves that AWS accepts the credentials.",
+    ),
+    scene(3, Event::Create(0), "worker-1 starts and creates its boto3 client."),
+    scene(4, Event::Table, ""),
     scene(6, Event::Imds("fault = \"connect_refused\""), "An outage of IMDS begins: connections are refused."),
     scene(9, Event::Table, ""),
     scene(
@@ -82,7 +95,15 @@ const STORY: &[Scene] = &[
         "Another fault: answers to the token request are lost on the way (hop limit 1 and a container network).",
     ),
     scene(46, Event::Imds("fault = \"none\""), "It is fixed."),
-    scene(49, Event::Narration, "That is the end of the story."),
+    scene(
+        48,
+        Event::Imds("sts = \"invalid_token\""),
+        "The role is deleted. IMDS still hands out its credentials, and every check of IMDS is green.",
+    ),
+    scene(51, Event::SignedCall, "Only a signed call tells:"),
+    scene(53, Event::Imds("sts = \"checks\""), "The role is restored."),
+    scene(56, Event::SignedCall, ""),
+    scene(57, Event::Narration, "That is the end of the story."),
 ];
 
 /// A worker and its boto3 client.
@@ -99,6 +120,8 @@ struct Stage<'a> {
     workers: [Option<Worker>; WORKERS.len()],
     print: &'a dyn Fn(&str),
     last: &'a RefCell<Option<Attempt>>,
+    /// The exporter.
+    address: SocketAddr,
 }
 
 pub(super) fn run(once: bool) -> ExitCode {
@@ -121,19 +144,26 @@ async fn play(
     stop: impl Future<Output = ()>,
     print: impl Fn(&str),
 ) -> io::Result<()> {
-    let simulator = Simulator::start(Options::default(), Arc::clone(&clock)).await?;
+    let options = Options { sts: Some((Ipv4Addr::LOCALHOST, 0).into()), ..Options::default() };
+    let simulator = Simulator::start(options, Arc::clone(&clock)).await?;
     let address = listener.local_addr()?;
     let endpoint = format!("http://{}", simulator.address());
-    let variables =
-        [("AWS_EC2_METADATA_SERVICE_ENDPOINT", endpoint.as_str()), ("IMDS_EXPORTER_POLL_INTERVAL", INTERVAL)];
+    let sts = simulator.sts_address().map(|address| format!("http://{address}")).unwrap_or_default();
+    let variables = [
+        ("AWS_EC2_METADATA_SERVICE_ENDPOINT", endpoint.as_str()),
+        ("AWS_ENDPOINT_URL_STS", &sts),
+        ("IMDS_EXPORTER_POLL_INTERVAL", INTERVAL),
+    ];
     let variables = variables.into_iter().map(|(name, value)| (name.into(), value.into()));
-    let config = Config::from_environment(variables).map_err(io::Error::other)?;
+    let mut config = Config::from_environment(variables).map_err(io::Error::other)?;
+    config.signed_call_interval = Some(SIGNED_CALL_INTERVAL);
 
     print("THIS IS A SIMULATION: no AWS, no real credentials. Everything happens on this machine, on loopback.\n");
     for (what, path) in [("status page", "/"), ("metrics", "/metrics"), ("status as JSON", "/api/v1/status")] {
         print(&format!("  {what:<15} http://{address}{path}"));
     }
-    print(&format!("  {:<15} {endpoint}\n\nCtrl-C stops it.\n", "simulated IMDS"));
+    print(&format!("  {:<15} {endpoint}", "simulated IMDS"));
+    print(&format!("  {:<15} {sts}\n\nCtrl-C stops it.\n", "simulated STS"));
 
     let last = RefCell::new(None);
     let imds = || Imds::new(config.imds.clone(), Arc::clone(&clock)).map_err(io::Error::other);
@@ -146,6 +176,7 @@ async fn play(
         workers: [const { None }; WORKERS.len()],
         print: &print,
         last: &last,
+        address,
     };
     let story = async {
         stage.play().await;
@@ -160,7 +191,7 @@ async fn play(
             () = story => {}
         }
     };
-    exporter::run_with(config, watched, listener, Arc::clone(&clock), on_poll, ended).await;
+    exporter::run_with(config, watched, listener, Arc::clone(&clock), on_poll, ended).await?;
     simulator.shutdown().await;
     print("The demo has ended.");
     Ok(())
@@ -200,6 +231,7 @@ impl Stage<'_> {
                 }
                 Event::Create(worker) => self.create(worker).await,
                 Event::Table => self.table(),
+                Event::SignedCall => self.signed_call().await,
                 Event::Narration => {}
             }
         }
@@ -215,6 +247,22 @@ impl Stage<'_> {
         let created_at = self.clock.now();
         let holds = SDKS[0].created(&resolution, false, created_at);
         self.workers[worker] = Some(Worker { created_at, holds });
+    }
+
+    /// What the exporter says of the last signed call.
+    async fn signed_call(&self) {
+        let address = self.address;
+        let asked = tokio::task::spawn_blocking(move || get_from(address, Route::StatusJson.path())).await;
+        let status = asked.ok().and_then(Result::ok).and_then(|(_, body)| serde_json::from_str::<Value>(&body).ok());
+        let call = status.map(|status| status["signed_call"].clone()).unwrap_or_default();
+        let line = match (call["account"].as_str(), call["failure"]["reason"].as_str()) {
+            (Some(account), _) => {
+                format!("sees: AWS accepts the credentials, account {account} (imds_signed_call_up 1)")
+            }
+            (None, Some(reason)) => format!("sees: AWS refuses the credentials, {reason} (imds_signed_call_up 0)"),
+            (None, None) => "has not made a signed call yet".to_owned(),
+        };
+        self.say("exporter", &line);
     }
 
     fn table(&self) {

@@ -26,7 +26,8 @@ pub(super) fn get(listen: ListenAddress, path: &str) -> io::Result<(u16, String)
     result
 }
 
-fn get_from(address: SocketAddr, path: &str) -> io::Result<(u16, String)> {
+/// The same, of the exporter at this address.
+pub(super) fn get_from(address: SocketAddr, path: &str) -> io::Result<(u16, String)> {
     let mut stream = TcpStream::connect_timeout(&address, TIMEOUT)?;
     stream.set_read_timeout(Some(TIMEOUT))?;
     stream.set_write_timeout(Some(TIMEOUT))?;

@@ -37,13 +37,16 @@ enum Command {
     Serve,
     /// Resolve credentials once, step by step, and say what is wrong and what to do.
     ///
-    /// Exit code 0: usable; 1: failing; 2: usable with a warning (expired, rotation late, clock skew, slow, unexpected
-    /// role).
+    /// Exit code 0: usable; 1: failing, or refused by AWS; 2: usable with a warning (expired, rotation late, clock skew,
+    /// slow, unexpected role, STS cannot be asked).
     #[command(after_help = environment_help())]
     Check {
         /// Print JSON.
         #[arg(long)]
         json: bool,
+        /// Sign a call to STS with the credentials too: whose they are, or why AWS refuses them.
+        #[arg(long)]
+        signed: bool,
     },
     /// Return as soon as credentials resolve: for an init container or `ExecStartPre`.
     ///
@@ -90,7 +93,7 @@ pub fn run() -> ExitCode {
     };
     match command {
         Command::Serve => with_config(serve::run),
-        Command::Check { json } => with_config(|config| check::run(&config, json)),
+        Command::Check { json, signed } => with_config(|config| check::run(&config, json, signed)),
         Command::Wait { timeout } => with_config(|config| wait::run(&config, timeout)),
         Command::Healthcheck => with_config(|config| healthcheck::run(&config)),
         #[cfg(feature = "simulator")]

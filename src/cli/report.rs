@@ -12,8 +12,10 @@ use strum::VariantArray;
 use crate::domain::client::{Created, Holds, Outlook};
 use crate::domain::outage::Window;
 use crate::domain::sdk::{Attempt, SDKS, Sdk};
+use crate::domain::signed_call::{CallFailure, Caller, Reason};
 use crate::domain::{Credential, Failure, Kind, Request, RequestRecord, Resolution, RoleName, Shadow, Span, Step};
-use crate::runbook::{Explanation, existing_clients, explanation, sentence};
+use crate::runbook::{Explanation, existing_clients, explanation, reason_explanation, sentence};
+use crate::sts::CallerIdentity;
 
 /// `LastUpdated` older than this is a late rotation: IMDS rotates about hourly. Source: boto/botocore#2670.
 pub const ROTATION_LATE: SignedDuration = SignedDuration::from_mins(90);
@@ -78,6 +80,8 @@ pub enum Warning {
     V1Fallback,
     /// SDKs ask IMDS through a proxy.
     ImdsThroughProxy,
+    /// The signed call got no verdict of AWS.
+    SignedCallFailed,
 }
 
 impl Warning {
@@ -102,6 +106,7 @@ impl Warning {
             Self::ImdsThroughProxy => {
                 "SDKs with this environment send their requests to IMDS through a proxy, which this check does not: add the address of IMDS to NO_PROXY."
             }
+            Self::SignedCallFailed => "STS cannot be asked: whether AWS accepts the credentials is unknown.",
         }
     }
 }
@@ -143,6 +148,99 @@ struct ClientJson {
     text: String,
 }
 
+/// A signed call.
+#[derive(Clone, Debug)]
+pub struct SignedCheck {
+    /// The address of STS; `None` if the region is unknown, so that nothing was sent.
+    pub endpoint: Option<String>,
+    /// How long the call took.
+    pub duration: Duration,
+    /// Whose credentials they are, or why AWS did not say.
+    pub outcome: Result<CallerIdentity, CallFailure>,
+}
+
+impl SignedCheck {
+    fn status(&self) -> Option<u16> {
+        self.outcome.as_ref().map_or_else(|failure| failure.status, |_| Some(200))
+    }
+
+    fn text(&self) -> String {
+        let endpoint = self.endpoint.as_deref().unwrap_or("none: the region is unknown");
+        let step = line("sts:GetCallerIdentity", self.status(), self.duration);
+        let mut text = format!("\nSigning a call to STS with these credentials ({endpoint}).\n\n  {step}\n\n");
+        match &self.outcome {
+            Ok(CallerIdentity { caller: Caller { account, role }, user_id, arn }) => {
+                let role = role.as_ref().map_or("none", RoleName::as_str);
+                let _infallible = writeln!(
+                    text,
+                    "ACCEPTED: AWS accepts the credentials.\n\n  Account         {account}\n  Role            {role}\n  User id         {user_id}\n  ARN             {arn}"
+                );
+            }
+            Err(CallFailure { reason, code, .. }) => {
+                let Explanation { cause, confirm, action, .. } = reason_explanation(*reason);
+                let verdict = if reason.is_refusal() {
+                    "REFUSED: AWS refuses the credentials"
+                } else {
+                    "UNKNOWN: STS cannot be asked"
+                };
+                let code = code.map(|code| format!(" ({code})")).unwrap_or_default();
+                let _infallible = writeln!(
+                    text,
+                    "{verdict}: {reason}{code}\n\n  What it means   {}\n  Likely cause    {cause}\n  To confirm      {confirm}\n  What to do      {action}",
+                    reason.when(),
+                );
+            }
+        }
+        text
+    }
+
+    fn json(&self) -> SignedCheckJson<'_> {
+        let identity = self.outcome.as_ref().ok();
+        let failure = self.outcome.as_ref().err();
+        SignedCheckJson {
+            accepted: match failure {
+                None => Some(true),
+                Some(failure) => failure.reason.is_refusal().then_some(false),
+            },
+            endpoint: self.endpoint.as_deref(),
+            duration_seconds: self.duration.as_secs_f64(),
+            status: self.status(),
+            account: identity.map(|identity| identity.caller.account.as_str()),
+            role: identity.and_then(|identity| identity.caller.role.as_ref()),
+            user_id: identity.map(|identity| identity.user_id.as_str()),
+            arn: identity.map(|identity| identity.arn.as_str()),
+            failure: failure.map(|CallFailure { reason, code, .. }| {
+                let Explanation { cause, confirm, action, .. } = reason_explanation(*reason);
+                ReasonJson { reason: *reason, code: *code, when: reason.when(), cause, confirm, action }
+            }),
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct SignedCheckJson<'a> {
+    /// Null if STS could not be asked.
+    accepted: Option<bool>,
+    endpoint: Option<&'a str>,
+    duration_seconds: f64,
+    status: Option<u16>,
+    account: Option<&'a str>,
+    role: Option<&'a RoleName>,
+    user_id: Option<&'a str>,
+    arn: Option<&'a str>,
+    failure: Option<ReasonJson>,
+}
+
+#[derive(Serialize)]
+struct ReasonJson {
+    reason: Reason,
+    code: Option<&'static str>,
+    when: &'static str,
+    cause: &'static str,
+    confirm: &'static str,
+    action: &'static str,
+}
+
 /// One resolution and what is needed to judge it.
 #[derive(Clone, Debug)]
 pub struct Report<'a> {
@@ -160,6 +258,8 @@ pub struct Report<'a> {
     pub v1_disabled: bool,
     /// The proxy variable through which SDKs with this environment ask IMDS.
     pub imds_through_proxy: Option<&'static str>,
+    /// The signed call, if one was asked for and there were credentials to sign it with.
+    pub signed: Option<&'a SignedCheck>,
     /// The last outage that an exporter on this machine knows of.
     pub last_outage: Option<Window>,
     /// What an exporter on this machine says of the clients of each SDK.
@@ -186,15 +286,22 @@ impl Report<'_> {
             (unexpected, Warning::UnexpectedRole),
             (self.resolution.v1_fallback.is_some(), Warning::V1Fallback),
             (self.imds_through_proxy.is_some(), Warning::ImdsThroughProxy),
+            (self.signed_call_failure().is_some_and(|failure| !failure.reason.is_refusal()), Warning::SignedCallFailed),
         ];
         found.into_iter().filter_map(|(is, warning)| is.then_some(warning)).collect()
+    }
+
+    fn signed_call_failure(&self) -> Option<&CallFailure> {
+        self.signed?.outcome.as_ref().err()
     }
 
     /// The verdict.
     #[must_use]
     pub fn verdict(&self) -> Verdict {
+        let refused = self.signed_call_failure().is_some_and(|failure| failure.reason.is_refusal());
         match &self.resolution.outcome {
             Err(_) => Verdict::Failing,
+            Ok(_) if refused => Verdict::Failing,
             Ok(_) if self.warnings().is_empty() => Verdict::Usable,
             Ok(_) => Verdict::Warning,
         }
@@ -231,6 +338,9 @@ impl Report<'_> {
         match &self.resolution.outcome {
             Ok(credential) => text.push_str(&self.usable(credential)),
             Err(failure) => text.push_str(&self.failing(*failure)),
+        }
+        if let Some(signed) = self.signed {
+            text.push_str(&signed.text());
         }
         if self.shadowed.is_none() {
             text.push_str(&self.clients());
@@ -369,6 +479,7 @@ impl Report<'_> {
             clock_skew_seconds: Option<f64>,
             warnings: Vec<Warning>,
             failure: Option<FailureJson>,
+            signed_call: Option<SignedCheckJson<'a>>,
             last_outage: Option<Window>,
             sdks: Vec<SdkJson>,
         }
@@ -397,6 +508,7 @@ impl Report<'_> {
                 let Explanation { cause, confirm, action, .. } = explanation(*kind);
                 FailureJson { kind: *kind, step: *step, when: kind.when(), cause, confirm, action }
             }),
+            signed_call: self.signed.map(SignedCheck::json),
             last_outage: self.last_outage,
             sdks: self.sdks(),
         };
@@ -415,6 +527,10 @@ fn step_line(request: &RequestRecord) -> String {
         Request::RoleWithoutToken => "role list, no token",
         Request::HopLimitProbe => "hop limit probe (GET)",
     };
-    let answer = request.status.map_or("no answer".to_owned(), |status| format!("HTTP {status}"));
-    format!("{what:<22} {answer:<10} {:>9.1} ms", request.duration.as_secs_f64() * 1e3)
+    line(what, request.status, request.duration)
+}
+
+fn line(what: &str, status: Option<u16>, duration: Duration) -> String {
+    let answer = status.map_or("no answer".to_owned(), |status| format!("HTTP {status}"));
+    format!("{what:<22} {answer:<10} {:>9.1} ms", duration.as_secs_f64() * 1e3)
 }

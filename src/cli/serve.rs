@@ -17,6 +17,7 @@ use crate::metrics::Build;
 use crate::platform::clock::SystemClock;
 use crate::platform::listener::ListenAddress;
 use crate::platform::logging;
+use crate::sts::Sts;
 
 pub(super) fn run(config: Config) -> ExitCode {
     logging::set_up(&config.log);
@@ -29,6 +30,11 @@ pub(super) fn run(config: Config) -> ExitCode {
                 return Ok(usage_error(format_args!("imds-exporter: the configuration is invalid:\n{name}: {error}")));
             }
         };
+        if let (Some(_), Ok(options)) = (config.signed_call_interval, &config.sts)
+            && let Err(error) = Sts::new(options, Arc::new(SystemClock))
+        {
+            return Ok(usage_error(format_args!("imds-exporter: the configuration is invalid:\n{error}")));
+        }
         let Some(pages) = bind(config.listen, "IMDS_EXPORTER_LISTEN_ADDRESS").await else {
             return Ok(ExitCode::FAILURE);
         };
@@ -48,6 +54,7 @@ pub(super) fn run(config: Config) -> ExitCode {
             endpoint = config.imds.endpoint.as_str(),
             poll_interval = %humantime::format_duration(config.poll_interval),
             timeout = %humantime::format_duration(config.imds.timeout),
+            signed_call_interval = config.signed_call_interval.map(humantime::format_duration).map(field::display),
             "serving"
         );
         if let Some(shadowed) = config.declared.shadowed {

@@ -21,6 +21,9 @@ pub(super) struct Arguments {
     /// Address and port of the control interface.
     #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:1339")]
     control: SocketAddr,
+    /// Address and port of a simulated STS, which checks the signatures of signed calls; none by default.
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    sts: Option<SocketAddr>,
     /// A scenario to play: the name of a bundled one, or a file.
     #[arg(long, value_name = "NAME|FILE")]
     scenario: Option<String>,
@@ -45,6 +48,7 @@ pub(super) fn run(arguments: &Arguments) -> ExitCode {
         let options = Options {
             listen: arguments.listen,
             control: Some(arguments.control),
+            sts: arguments.sts,
             allow_any_address: arguments.expose_to_the_network,
         };
         let simulator = Simulator::start(options, Arc::new(SystemClock)).await.map_err(|error| {
@@ -54,6 +58,9 @@ pub(super) fn run(arguments: &Arguments) -> ExitCode {
         })?;
         print("This is a simulated IMDS; its credentials are made up.\n");
         print(format_args!("  IMDS     http://{}  (AWS_EC2_METADATA_SERVICE_ENDPOINT)\n", simulator.address()));
+        if let Some(address) = simulator.sts_address() {
+            print(format_args!("  STS      http://{address}  (AWS_ENDPOINT_URL_STS)\n"));
+        }
         if let Some(address) = simulator.control_address() {
             print(format_args!("  control  http://{address}  (GET / explains it)\n"));
         }

@@ -4,28 +4,33 @@
 //! repeated.
 
 mod proxy;
+mod reader;
+mod signed_call;
 mod unknown;
 mod variables;
 
 use std::ffi::OsString;
-use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use regex_lite::Regex;
 use strum::VariantArray;
 
+pub use reader::ConfigErrors;
 pub use variables::{VARIABLES, Variable};
 
 use crate::domain::schedule::SHORTEST_INTERVAL;
 use crate::domain::sdk::{InvalidSdks, SDKS, SdkSet};
+use crate::domain::signed_call as call;
 use crate::domain::state::Declared;
 use crate::domain::workload::Workload;
 use crate::domain::{RoleName, Shadow};
 use crate::imds::{self, DEFAULT_TIMEOUT, Endpoint, IPV4_ENDPOINT, IPV6_ENDPOINT};
 use crate::platform::listener::ListenAddress;
 use crate::platform::logging;
+use crate::sts;
 use proxy::ProxyVariables;
+use reader::{Reader, is_true};
 use variables::Raw;
 
 /// The default port, outside the range that Prometheus allocates to exporters, which is full.
@@ -33,6 +38,9 @@ pub const DEFAULT_PORT: u16 = 10_169;
 
 /// The longest interval: an outage must be noticed within an hour.
 const LONGEST_INTERVAL: Duration = Duration::from_hours(1);
+
+/// The longest time between signed calls.
+const LONGEST_CALL_INTERVAL: Duration = Duration::from_hours(24);
 
 const SHORTEST_TIMEOUT: Duration = Duration::from_millis(10);
 
@@ -66,6 +74,10 @@ pub struct Config {
     pub imds_through_proxy: Option<&'static str>,
     /// Which processes to watch.
     pub watch: Option<Regex>,
+    /// Time between signed calls; `None`: none are made.
+    pub signed_call_interval: Option<Duration>,
+    /// How to reach STS, or what is wrong with that, which does not matter where no signed call is made.
+    pub sts: Result<sts::Options, ConfigErrors>,
     /// The file in which outages survive a restart.
     pub state_file: Option<PathBuf>,
     /// What is logged.
@@ -79,26 +91,6 @@ impl Config {
         self.probe_listen.unwrap_or(self.listen)
     }
 }
-
-/// What is wrong with the configuration.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ConfigErrors(Vec<String>);
-
-impl ConfigErrors {
-    /// One text for each error.
-    #[must_use]
-    pub fn list(&self) -> &[String] {
-        &self.0
-    }
-}
-
-impl fmt::Display for ConfigErrors {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|error| writeln!(f, "{error}"))
-    }
-}
-
-impl std::error::Error for ConfigErrors {}
 
 /// The environment of this process as it is, non-UTF-8 variables included.
 pub fn environment() -> impl Iterator<Item = (OsString, OsString)> {
@@ -139,6 +131,7 @@ impl Config {
     }
 
     fn from_raw(raw: Raw, proxies: &ProxyVariables, errors: Vec<String>) -> Result<Self, ConfigErrors> {
+        let sts = signed_call::options(&raw, proxies);
         let mut read = Reader { errors };
         let poll_interval = read
             .or_default("IMDS_EXPORTER_POLL_INTERVAL", raw.imds_exporter_poll_interval, duration)
@@ -182,9 +175,16 @@ impl Config {
         let format = read.or_default("IMDS_EXPORTER_LOG_FORMAT", raw.imds_exporter_log_format, |text| {
             text.parse::<logging::Format>().map_err(|_| "must be text or json".to_owned())
         });
-        let is_true = |text: Option<String>| text.is_some_and(|text| text.eq_ignore_ascii_case("true"));
-        let disabled = is_true(raw.aws_ec2_metadata_disabled);
-        let v1_disabled = is_true(raw.aws_ec2_metadata_v1_disabled);
+        let disabled = is_true(raw.aws_ec2_metadata_disabled.as_deref());
+        let v1_disabled = is_true(raw.aws_ec2_metadata_v1_disabled.as_deref());
+        let name = "IMDS_EXPORTER_SIGNED_CALL_INTERVAL";
+        let signed_call_interval = read.or_default(name, raw.imds_exporter_signed_call_interval.clone(), duration);
+        if signed_call_interval.is_some_and(|time| !(call::SHORTEST_INTERVAL..=LONGEST_CALL_INTERVAL).contains(&time)) {
+            read.error(name, "must be between 1m and 24h");
+        }
+        if let (Some(_), Err(ConfigErrors(errors))) = (&raw.imds_exporter_signed_call_interval, &sts) {
+            read.errors.extend_from_slice(errors);
+        }
         let workload = read.or_default("IMDS_EXPORTER_WORKLOAD", raw.imds_exporter_workload, |text| {
             let names = Workload::VARIANTS.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
             text.parse::<Workload>().map_err(|_| format!("must be one of {names}"))
@@ -218,38 +218,14 @@ impl Config {
             declared: Declared { workload, v1_disabled, shadowed, sdks },
             expected_role,
             watch,
+            signed_call_interval,
+            sts,
             state_file: raw.imds_exporter_state_file.map(PathBuf::from),
             log: logging::Options {
                 filter: filter.unwrap_or_else(logging::default_filter),
                 format: format.unwrap_or_default(),
             },
         })
-    }
-}
-
-/// Parses values and collects errors.
-struct Reader {
-    errors: Vec<String>,
-}
-
-impl Reader {
-    fn error(&mut self, name: &str, what: &str) {
-        self.errors.push(format!("{name}: {what}"));
-    }
-
-    fn or_default<T>(
-        &mut self,
-        name: &str,
-        value: Option<String>,
-        parse: impl FnOnce(&str) -> Result<T, String>,
-    ) -> Option<T> {
-        match parse(value?.trim()) {
-            Ok(value) => Some(value),
-            Err(what) => {
-                self.error(name, &what);
-                None
-            }
-        }
     }
 }
 

@@ -1,14 +1,20 @@
 //! The proxy trap: SDKs send their requests to IMDS through `HTTP_PROXY`, unless `NO_PROXY` exempts its address.
 //!
-//! The rules are those of Python's urllib, which botocore follows. The exporter itself never uses a proxy.
+//! The rules are those of Python's urllib, which botocore follows. The exporter never asks IMDS through a proxy; the signed
+//! call goes through `HTTPS_PROXY`, as a call of an SDK does.
 
 use std::ffi::OsStr;
 
+use crate::sts::Proxy;
+
 /// The proxy variables of an environment. A lower-case name wins.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(super) struct ProxyVariables {
     http: Option<&'static str>,
     http_lower: bool,
+    /// The URL, which may hold a password.
+    https: Option<String>,
+    https_lower: bool,
     exempted: Option<String>,
     exempted_lower: bool,
 }
@@ -19,12 +25,19 @@ impl ProxyVariables {
         match name {
             "http_proxy" => (self.http, self.http_lower) = ((!value.is_empty()).then_some("http_proxy"), true),
             "HTTP_PROXY" if !self.http_lower => self.http = (!value.is_empty()).then_some("HTTP_PROXY"),
+            "https_proxy" => (self.https, self.https_lower) = (text(value), true),
+            "HTTPS_PROXY" if !self.https_lower => self.https = text(value),
             "no_proxy" => {
                 (self.exempted, self.exempted_lower) = (Some(value.to_string_lossy().into_owned()), true);
             }
             "NO_PROXY" if !self.exempted_lower => self.exempted = Some(value.to_string_lossy().into_owned()),
             _ => {}
         }
+    }
+
+    /// The proxy for signed calls, if there is one.
+    pub(super) fn https(&self) -> Option<Result<Proxy, &'static str>> {
+        Some(Proxy::parse(self.https.as_ref()?, self.exempted.clone()))
     }
 
     /// The variable through whose proxy the SDKs ask IMDS at this host, if they do. `authority` is the host as in a URL,
@@ -45,9 +58,33 @@ impl ProxyVariables {
     }
 }
 
+/// The value, if there is one; what is not UTF-8 is no URL.
+fn text(value: &OsStr) -> Option<String> {
+    (!value.is_empty()).then(|| value.to_string_lossy().into_owned())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_signed_call_has_a_proxy_of_its_own() {
+        let https = |variables: &[(&str, &str)]| {
+            let mut proxies = ProxyVariables::default();
+            for (name, value) in variables {
+                proxies.take(name, OsStr::new(value));
+            }
+            proxies.https().map(|proxy| proxy.is_ok())
+        };
+        assert_eq!(https(&[("HTTP_PROXY", "http://p:1")]), None);
+        assert_eq!(https(&[("HTTPS_PROXY", "http://u:p@p:1")]), Some(true));
+        assert_eq!(https(&[("HTTPS_PROXY", "p.example:3128")]), Some(true));
+        assert_eq!(https(&[("HTTPS_PROXY", "http://p:1"), ("https_proxy", "")]), None);
+        assert_eq!(https(&[("https_proxy", "http://p:1"), ("HTTPS_PROXY", "no url")]), Some(true));
+        for wrong in ["no url", "socks5://p:1", "http://", "file:///x"] {
+            assert_eq!(https(&[("HTTPS_PROXY", wrong)]), Some(false), "{wrong}");
+        }
+    }
 
     fn proxy_for(authority: &str, variables: &[(&str, &str)]) -> Option<&'static str> {
         let mut proxies = ProxyVariables::default();

@@ -50,6 +50,8 @@ variables! {
         "SDKs that the workloads use, separated by commas: boto3, ruby, go-v2, minio-go, aws-crt, object-store. imds_client_usable has a row for each.";
     imds_exporter_state_file = "IMDS_EXPORTER_STATE_FILE", default "none",
         "File that keeps the outages across restarts of the exporter, and within one boot of the machine also the expiration and the role of the last document and the clients of the declared workload. It contains no secret.";
+    imds_exporter_signed_call_interval = "IMDS_EXPORTER_SIGNED_CALL_INTERVAL", default "none",
+        "Time between signed calls, from 1m to 24h; enables imds_signed_call_up. A signed call is an sts:GetCallerIdentity with the fetched credentials, after a successful poll: it needs no permission and tells whether AWS accepts them. It goes through the proxy in HTTPS_PROXY, unless NO_PROXY exempts the host.";
     imds_exporter_log = "IMDS_EXPORTER_LOG", default "info",
         "Log level, or a filter such as imds_exporter=debug.";
     imds_exporter_log_format = "IMDS_EXPORTER_LOG_FORMAT", default "text",
@@ -72,6 +74,20 @@ variables! {
         "If set (ECS task roles), the SDKs do not ask IMDS: see imds_chain_shadowed.";
     aws_container_credentials_full_uri = "AWS_CONTAINER_CREDENTIALS_FULL_URI", default "none",
         "If set (EKS Pod Identity), the SDKs do not ask IMDS: see imds_chain_shadowed.";
+    aws_region = "AWS_REGION", default "the region that IMDS names",
+        "Region of the STS that signed calls go to, as for the SDKs.";
+    aws_default_region = "AWS_DEFAULT_REGION", default "none",
+        "The same, if AWS_REGION is not set, as for boto3.";
+    aws_endpoint_url_sts = "AWS_ENDPOINT_URL_STS", default "the region's STS",
+        "URL of STS, as for the SDKs: a VPC endpoint, an emulator. http:// is accepted for this machine only.";
+    aws_endpoint_url = "AWS_ENDPOINT_URL", default "none",
+        "The same, if AWS_ENDPOINT_URL_STS is not set, as for the SDKs.";
+    aws_ignore_configured_endpoint_urls = "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS", default "false",
+        "If true, neither of the two is read, as for the SDKs.";
+    aws_ca_bundle = "AWS_CA_BUNDLE", default "none",
+        "File of certificates in PEM: authorities that signed calls accept beside the built-in ones (Mozilla's), for a proxy that inspects TLS. Read at the start.";
+    ssl_cert_file = "SSL_CERT_FILE", default "none",
+        "Likewise, as for OpenSSL and Go.";
     aws_metadata_service_timeout = "AWS_METADATA_SERVICE_TIMEOUT", default "1",
         "Timeout of one request to IMDS in seconds, as for boto3.";
 }

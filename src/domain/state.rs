@@ -16,6 +16,7 @@ use super::poll_history::PollHistory;
 use super::resolution::{Failure, Outcome, Resolution};
 use super::sdk::{Attempt, SDKS, SdkSet};
 use super::shadow::Shadow;
+use super::signed_call::SignedCalls;
 use super::workload::{Workload, WorkloadClients};
 
 /// Failed polls in a row.
@@ -76,6 +77,7 @@ pub struct State {
     /// Credentials were resolved in this boot, by this run of the exporter or an earlier one.
     resolved_in_boot: bool,
     history: PollHistory,
+    signed_calls: Option<SignedCalls>,
 }
 
 /// What an earlier run of the exporter saved.
@@ -141,7 +143,14 @@ impl State {
             workload_clients: WorkloadClients::new(declared.workload),
             resolved_in_boot: false,
             history: PollHistory::default(),
+            signed_calls: None,
         }
+    }
+
+    /// With signed calls, the time between which is `interval`.
+    #[must_use]
+    pub fn with_signed_calls(self, interval: Duration) -> Self {
+        Self { signed_calls: Some(SignedCalls::new(interval)), ..self }
     }
 
     /// Takes over what an earlier run saved.
@@ -277,6 +286,17 @@ impl State {
     #[must_use]
     pub fn history(&self) -> &PollHistory {
         &self.history
+    }
+
+    /// The signed calls; `None` where none are made.
+    #[must_use]
+    pub fn signed_calls(&self) -> Option<&SignedCalls> {
+        self.signed_calls.as_ref()
+    }
+
+    /// The signed calls, to record one.
+    pub fn signed_calls_mut(&mut self) -> Option<&mut SignedCalls> {
+        self.signed_calls.as_mut()
     }
 
     /// What the user declared.

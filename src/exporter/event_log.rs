@@ -2,12 +2,14 @@
 //!
 //! Each line can be read alone and has fields to filter by. Must not know metrics or the wire format.
 
+use jiff::Timestamp;
 use tracing::{debug, info, warn};
 
 use crate::domain::outage::Window;
+use crate::domain::signed_call::{CallFailure, Caller, SignedCall};
 use crate::domain::state::{Report, State};
 use crate::domain::{Credential, RoleName};
-use crate::runbook::explanation;
+use crate::runbook::{explanation, reason_explanation};
 use crate::workload::{Owner, Watched};
 
 /// Logs a finished poll; `state` is the state after it.
@@ -62,6 +64,33 @@ fn success(report: &Report, credential: &Credential, state: &State, expected_rol
     }
     if changed && credential.expiration <= report.at {
         warn!(role, expired_at = %credential.expiration, "IMDS returned credentials that have expired");
+    }
+}
+
+/// Logs a finished signed call; `changed`: it ended in another way than the one before, and `failing_since` is when the
+/// present failures began, before it.
+pub(super) fn signed_call(call: &SignedCall, changed: bool, failing_since: Option<Timestamp>) {
+    let seconds = call.duration.as_secs_f64();
+    match &call.outcome {
+        Ok(Caller { account, role }) => {
+            let (account, role) = (account.as_str(), role.as_ref().map(RoleName::as_str));
+            if changed {
+                let since = failing_since.map(tracing::field::display);
+                info!(account, role, seconds, failing_since = since, "AWS accepts the credentials");
+            } else {
+                debug!(account, role, seconds, "AWS accepts the credentials");
+            }
+        }
+        Err(CallFailure { reason, status, code }) => {
+            let action = reason_explanation(*reason).action;
+            let what = if reason.is_refusal() { "AWS refuses the credentials" } else { "STS cannot be asked" };
+            let reason = reason.label();
+            if changed {
+                warn!(reason, status, code, seconds, action, "{what}");
+            } else {
+                debug!(reason, status, code, seconds, "{what}");
+            }
+        }
     }
 }
 

@@ -1,12 +1,14 @@
 //! The exporter: its parts put together, the poll loop, and the graceful stop.
 
 mod event_log;
+mod facts;
 pub mod poll_loop;
 mod server;
+mod signed_call;
 
 use std::future::Future;
 use std::io;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, OnceLock};
 
 use tokio::sync::watch;
 use tracing::{info, warn};
@@ -21,15 +23,18 @@ use crate::metrics::{self, Build, Encoding, Metrics};
 use crate::platform::clock::Clock;
 use crate::platform::state_file::StateFile;
 use crate::platform::systemd;
-use crate::workload::{self, ProcessWatcher, Watched};
+use crate::sts::Sts;
+use crate::workload::{self, ProcessWatcher};
+use facts::{LatestLook, lock, with_facts};
 use poll_loop::Poller;
 pub use server::Listeners;
 use server::Server;
+use signed_call::SignedCalls;
 
 /// Polls IMDS and serves on `listeners`, until `stop`.
 ///
 /// # Errors
-/// When the HTTP client cannot be built.
+/// When the HTTP client cannot be built, or a file of authorities cannot be read.
 pub async fn run(
     config: Config,
     listeners: impl Into<Listeners>,
@@ -37,19 +42,22 @@ pub async fn run(
     stop: impl Future<Output = ()>,
 ) -> io::Result<()> {
     let imds = Imds::new(config.imds.clone(), Arc::clone(&clock)).map_err(io::Error::other)?;
-    run_with(config, imds, listeners, clock, |_| {}, stop).await;
-    Ok(())
+    run_with(config, imds, listeners, clock, |_| {}, stop).await
 }
 
 /// Like [`run`], with any source; `on_poll` is called after every poll.
+///
+/// # Errors
+/// When a file of authorities cannot be read.
 pub async fn run_with(
     config: Config,
-    source: impl Source,
+    mut source: impl Source,
     listeners: impl Into<Listeners>,
     clock: Arc<dyn Clock>,
     mut on_poll: impl FnMut(&Report),
     stop: impl Future<Output = ()>,
-) {
+) -> io::Result<()> {
+    let sts = sts(&config, &clock)?;
     let started_at = clock.now();
     let state_file = config.state_file.clone().map(StateFile::new);
     let restored = state_file.as_ref().and_then(|file| file.load(started_at));
@@ -65,17 +73,34 @@ pub async fn run_with(
         warn!(%error, "the state file cannot be written: nothing is said of clients created at the start");
         initial = State::new(Declared { workload: Workload::Independent, ..config.declared }, started_at);
     }
+    if let Some(interval) = config.signed_call_interval {
+        initial = initial.with_signed_calls(interval);
+    }
     let state = Shared::new(initial);
-    let mut poller = Poller::new(source, Arc::clone(&clock), state.clone(), config.poll_interval);
-    let metrics = Arc::new(Metrics::new(
+    let mut metrics = Metrics::new(
         metrics::Options {
             poll_interval: config.poll_interval,
             expected_role: config.expected_role.clone(),
             process_metrics: true,
         },
         Build::THIS,
-    ));
+    );
+    if sts.is_some() {
+        metrics = metrics.with_signed_calls();
+    }
+    let metrics = Arc::new(metrics);
     let latest_look = config.watch.as_ref().map(|_| LatestLook::default());
+    if let Some(sts) = sts {
+        source.set_signed_caller(Box::new(SignedCalls {
+            sts,
+            state: state.clone(),
+            metrics: Arc::clone(&metrics),
+            latest_look: latest_look.clone(),
+            clock: Arc::clone(&clock),
+            region: Arc::new(OnceLock::new()),
+        }));
+    }
+    let mut poller = Poller::new(source, Arc::clone(&clock), state.clone(), config.poll_interval);
 
     let context = Arc::new(Context {
         state: state.clone(),
@@ -133,10 +158,14 @@ pub async fn run_with(
         let _out_of_time = tokio::time::timeout(Limits::default().drain_timeout, written).await;
     }
     watchdog.abort();
+    Ok(())
 }
 
-/// The latest look at the processes; `None` before the first ended.
-type LatestLook = Arc<Mutex<Option<Watched>>>;
+/// The STS client, if signed calls are made.
+fn sts(config: &Config, clock: &Arc<dyn Clock>) -> io::Result<Option<Sts>> {
+    let Some(options) = config.signed_call_interval.and(config.sts.as_ref().ok()) else { return Ok(None) };
+    Sts::new(options, Arc::clone(clock)).map(Some).map_err(io::Error::other)
+}
 
 /// Looks at the processes after each poll, on a thread of its own: processes can make a look take long.
 async fn watch_processes(
@@ -172,18 +201,4 @@ fn exposition(
     Box::new(move |encoding| {
         with_facts(&state, watched.as_ref(), |state, watched| metrics.encode(state, watched, clock.now(), encoding))
     })
-}
-
-/// Passes what is known now to `use_them`; the processes are those of the latest look.
-fn with_facts<T>(
-    state: &Shared,
-    watched: Option<&LatestLook>,
-    use_them: impl FnOnce(&State, Option<&Watched>) -> T,
-) -> T {
-    let watched = watched.map(|watched| lock(watched));
-    use_them(&state.lock(), watched.as_deref().and_then(Option::as_ref))
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -9,11 +9,12 @@ use crate::domain::client::{Created, Outlook};
 use crate::domain::outage::Window;
 use crate::domain::poll_history::Poll;
 use crate::domain::sdk::SDKS;
+use crate::domain::signed_call::{CallFailure, Caller, Reason, SignedCall, SignedCalls};
 use crate::domain::state::{FailureStreak, State};
 use crate::domain::workload::Workload;
 use crate::domain::{Failure, Kind, Outcome, Shadow, Step};
 use crate::metrics::Build;
-use crate::runbook::{Explanation, Sentence, explanation, sentence};
+use crate::runbook::{Explanation, Sentence, explanation, reason_explanation, sentence};
 use crate::workload::{SuspectProcess, Watched};
 
 /// What `/api/v1/status` returns. Absent values are null.
@@ -66,6 +67,8 @@ pub struct Status {
     pub imds_through_proxy: Option<&'static str>,
     /// Why the token request fails, while credentials resolve by IMDSv1 only.
     pub v1_fallback: Option<Kind>,
+    /// The last signed call; null where none are made, and before the first one ended.
+    pub signed_call: Option<SignedCallStatus>,
     /// Watched processes that started in an outage that is over; null if processes are not watched.
     pub suspects: Option<Vec<SuspectProcess>>,
     /// Number of watched processes; null if processes are not watched.
@@ -104,6 +107,79 @@ impl From<FailureStreak> for FailureStatus {
         let Failure { kind, step } = streak.failure;
         let Explanation { cause, confirm, action, .. } = explanation(kind);
         Self { kind, step, since: streak.since, polls: streak.polls.get(), when: kind.when(), cause, action, confirm }
+    }
+}
+
+/// The last signed call: whose the credentials are, or why AWS did not say.
+#[derive(Clone, Debug, Serialize)]
+pub struct SignedCallStatus {
+    /// Whether AWS accepted it.
+    pub up: bool,
+    /// When it ended.
+    pub at: Timestamp,
+    /// How long it took.
+    pub duration_seconds: f64,
+    /// The account, as AWS says.
+    pub account: Option<String>,
+    /// The role, as AWS says.
+    pub role: Option<String>,
+    /// When the last one that AWS accepted ended.
+    pub last_success_at: Option<Timestamp>,
+    /// Why it failed.
+    pub failure: Option<CallFailureStatus>,
+}
+
+/// A failed signed call with its explanation.
+#[derive(Clone, Debug, Serialize)]
+pub struct CallFailureStatus {
+    /// The reason.
+    pub reason: Reason,
+    /// Whether AWS refused the credentials; otherwise STS could not be asked.
+    pub refused: bool,
+    /// The status of the answer.
+    pub status: Option<u16>,
+    /// The error's code, if it is a known one.
+    pub code: Option<&'static str>,
+    /// Since when signed calls fail.
+    pub since: Option<Timestamp>,
+    /// What was seen.
+    pub when: &'static str,
+    /// Its likely cause.
+    pub cause: &'static str,
+    /// What to do.
+    pub action: &'static str,
+    /// A command that confirms the cause: for the page.
+    #[serde(skip)]
+    pub confirm: &'static str,
+}
+
+impl SignedCallStatus {
+    fn of(calls: &SignedCalls) -> Option<Self> {
+        let SignedCall { at, duration, outcome } = calls.last()?;
+        let caller = outcome.as_ref().ok();
+        let failure = outcome.as_ref().err().map(|CallFailure { reason, status, code }| {
+            let Explanation { cause, confirm, action, .. } = reason_explanation(*reason);
+            CallFailureStatus {
+                reason: *reason,
+                refused: reason.is_refusal(),
+                status: *status,
+                code: *code,
+                since: calls.failing_since(),
+                when: reason.when(),
+                cause,
+                action,
+                confirm,
+            }
+        });
+        Some(Self {
+            up: outcome.is_ok(),
+            at: *at,
+            duration_seconds: duration.as_secs_f64(),
+            account: caller.map(|Caller { account, .. }| account.to_string()),
+            role: caller.and_then(|Caller { role, .. }| role.as_ref().map(ToString::to_string)),
+            last_success_at: calls.last_success_at(),
+            failure,
+        })
     }
 }
 
@@ -229,6 +305,7 @@ impl Status {
             chain_shadowed: declared.shadowed,
             imds_through_proxy,
             v1_fallback: state.v1_fallback(),
+            signed_call: state.signed_calls().and_then(SignedCallStatus::of),
             watched_processes: watched.as_ref().map(|watched| watched.processes),
             sees_other_processes: watched.as_ref().map(|watched| watched.sees_others),
             suspects: watched.map(|watched| watched.suspects),

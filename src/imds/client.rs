@@ -2,7 +2,7 @@
 //!
 //! Three requests at every poll: session token (`PUT`), role list, credential document. A token request that fails in any
 //! way but a 400 is followed by requests without a token, unless IMDSv1 is disabled. Owns the order of the requests; keeps
-//! no secret from one poll to the next.
+//! no secret from one poll to the next, and hands them over only where a signed call is due.
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -11,17 +11,20 @@ use std::time::Duration;
 use jiff::SignedDuration;
 use tokio::time::Instant;
 
-use super::document::{parse_document, parse_profile_info};
+use super::document::{parse_document, parse_profile_info, parse_signing_credentials};
 use super::endpoint::Endpoint;
 use super::session_token::SessionToken;
 use super::status::{interceptor, status_kind};
 use super::transport::{Response, Transport, TransportError, within};
-use crate::domain::{Credential, Failure, Kind, Request, RequestRecord, Resolution, RoleName, Source, Step};
+use crate::domain::{
+    Credential, Failure, Kind, Region, Request, RequestRecord, Resolution, RoleName, SignedCaller, Source, Step,
+};
 use crate::platform::clock::{Clock, monotonic};
 
 const TOKEN_PATH: &str = "latest/api/token";
 const ROLES_PATH: &str = "latest/meta-data/iam/security-credentials/";
 const INFO_PATH: &str = "latest/meta-data/iam/info";
+const REGION_PATH: &str = "latest/meta-data/placement/region";
 
 /// A token that IMDS refuses. It counts as a version 2 request; a GET without any token would not, and alarms security
 /// teams.
@@ -58,6 +61,7 @@ pub struct Imds {
     /// How the last token request ended; `None` before the first.
     last_token: Option<Result<(), Kind>>,
     v1_refused: Option<V1Refused>,
+    signed_caller: Option<Box<dyn SignedCaller>>,
 }
 
 /// A request without a token that IMDS refused.
@@ -122,7 +126,7 @@ impl Imds {
     pub fn new(options: Options, clock: Arc<dyn Clock>) -> Result<Self, reqwest::Error> {
         let Options { endpoint, timeout, disabled, v1_disabled } = options;
         let transport = Transport::new(endpoint, timeout, clock)?;
-        Ok(Self { transport, disabled, v1_disabled, last_token: None, v1_refused: None })
+        Ok(Self { transport, disabled, v1_disabled, last_token: None, v1_refused: None, signed_caller: None })
     }
 
     async fn attempt(&mut self, trace: &mut Trace) -> Result<Credential, ResolveError> {
@@ -144,7 +148,13 @@ impl Imds {
             Err(TokenFailure { error, v1_role_list: None }) => return Err(error),
         };
         let role = self.role(role_list, token.as_ref(), trace).await?;
-        self.credentials(role, token.as_ref(), trace).await
+        let (credential, document) = self.credentials(role, token.as_ref(), trace).await?;
+        if let Some(caller) = self.signed_caller.as_ref().filter(|caller| caller.wants(&credential))
+            && let Some(secrets) = parse_signing_credentials(&document.body)
+        {
+            caller.take(&credential, secrets, Box::pin(region(self.transport.clone(), token)));
+        }
+        Ok(credential)
     }
 
     async fn token(&mut self, trace: &mut Trace) -> Result<SessionToken, TokenFailure> {
@@ -272,7 +282,7 @@ impl Imds {
         role: RoleName,
         token: Option<&SessionToken>,
         trace: &mut Trace,
-    ) -> Result<Credential, ResolveError> {
+    ) -> Result<(Credential, Response), ResolveError> {
         let failure = |kind| ResolveError::new(kind, Step::Credentials);
         let path = format!("{ROLES_PATH}{role}");
         let response = self.get(Request::Credentials, &path, token, Step::Credentials, trace).await?;
@@ -280,7 +290,8 @@ impl Imds {
             return Err(failure(status_kind(Step::Credentials, response.status)));
         }
         let document = parse_document(&response.body).map_err(failure)?;
-        Ok(Credential { role, last_updated: document.last_updated, expiration: document.expiration })
+        let credential = Credential { role, last_updated: document.last_updated, expiration: document.expiration };
+        Ok((credential, response))
     }
 
     /// A GET that something other than IMDS, or a refusal of the token, makes a failure.
@@ -304,6 +315,12 @@ impl Imds {
     }
 }
 
+/// The region that the instance is in: asked for a signed call only, outside of the poll, with the poll's session token.
+async fn region(transport: Transport, token: Option<SessionToken>) -> Option<Region> {
+    let response = transport.get(REGION_PATH, token.as_ref()).await.ok()?;
+    Region::parse(response.text().filter(|_| response.status == 200)?.trim()).ok()
+}
+
 impl Source for Imds {
     async fn resolve(&mut self) -> Resolution {
         let mut trace = Trace::default();
@@ -314,5 +331,8 @@ impl Source for Imds {
         self.transport.close_connections();
         let v1_fallback = trace.v1_fallback.filter(|_| outcome.is_ok());
         Resolution { outcome, requests: trace.requests, clock_skew: trace.clock_skew, v1_fallback, cause }
+    }
+    fn set_signed_caller(&mut self, caller: Box<dyn SignedCaller>) {
+        self.signed_caller = Some(caller);
     }
 }

@@ -1,15 +1,17 @@
 //! The documents: what they must hold, and nothing of what they hold beyond two instants.
 //!
-//! A secret is looked at for its presence and dropped at once; no field of any type has room for it. Errors are
-//! kinds only: `serde_json`'s own error texts quote the offending value.
+//! A secret is looked at for its presence and dropped at once, unless a signed call is due: then the document is read once
+//! more, for its secrets alone. Errors are kinds only: `serde_json`'s own error texts quote the offending value.
 
 use std::fmt;
+use std::marker::PhantomData;
 
 use jiff::Timestamp;
 use serde::Deserialize;
 use serde::de::{Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use zeroize::Zeroizing;
 
-use crate::domain::Kind;
+use crate::domain::{Kind, SigningCredentials};
 
 /// What is kept of a credential document.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,7 +27,7 @@ pub struct Document {
 /// # Errors
 /// The kind of what is wrong with it.
 pub fn parse_document(body: &[u8]) -> Result<Document, Kind> {
-    let fields = fields(body).ok_or(Kind::MalformedDocument)?;
+    let fields = fields::<Presence>(body).ok_or(Kind::MalformedDocument)?;
     match &fields.code {
         None => {}
         Some(Text::Some(code)) => match code.as_str() {
@@ -50,10 +52,21 @@ pub fn parse_document(body: &[u8]) -> Result<Document, Kind> {
     })
 }
 
+/// The secrets of a document that [`parse_document`] has accepted.
+#[must_use]
+pub fn parse_signing_credentials(body: &[u8]) -> Option<SigningCredentials> {
+    let fields = fields::<Secret>(body)?;
+    Some(SigningCredentials {
+        access_key_id: fields.access_key_id?.0?,
+        secret_access_key: fields.secret_access_key?.0?,
+        session_token: Some(fields.token?.0?),
+    })
+}
+
 /// Why there is no role although there is an instance profile.
 #[must_use]
 pub fn parse_profile_info(body: &[u8]) -> Kind {
-    match fields(body) {
+    match fields::<Presence>(body) {
         Some(Fields { code: Some(Text::Some(code)), .. }) if code == "InstanceProfileNotFound" => Kind::ProfileNotFound,
         Some(_) => Kind::ProfileWithoutRole,
         None => Kind::MalformedDocument,
@@ -61,42 +74,48 @@ pub fn parse_profile_info(body: &[u8]) -> Kind {
 }
 
 /// The text as a whole: `from_slice` would let bytes that are not UTF-8 pass in the fields that are skipped.
-fn fields(body: &[u8]) -> Option<Fields> {
+fn fields<S: FromValue>(body: &[u8]) -> Option<Fields<S>> {
     serde_json::from_str(std::str::from_utf8(body).ok()?).ok()
 }
 
-/// The fields that count, of the last occurrence each, as every SDK's parser has it.
-#[derive(Default)]
-struct Fields {
+/// What can be made of any JSON value.
+trait FromValue: for<'a> From<&'a str> + From<Unusable> {}
+
+impl<T: for<'a> From<&'a str> + From<Unusable>> FromValue for T {}
+
+/// The fields that count, of the last occurrence each, as every SDK's parser has it. `S` is what becomes of a secret.
+struct Fields<S> {
     code: Option<Text>,
     last_updated: Option<Text>,
     expiration: Option<Text>,
-    access_key_id: Option<Presence>,
-    secret_access_key: Option<Presence>,
-    token: Option<Presence>,
+    access_key_id: Option<S>,
+    secret_access_key: Option<S>,
+    token: Option<S>,
 }
 
-impl<'de> Deserialize<'de> for Fields {
+impl<'de, S: FromValue> Deserialize<'de> for Fields<S> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Object;
+        struct Object<S>(PhantomData<S>);
 
-        impl<'de> Visitor<'de> for Object {
-            type Value = Fields;
+        impl<'de, S: FromValue> Visitor<'de> for Object<S> {
+            type Value = Fields<S>;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("an object")
             }
 
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Fields, A::Error> {
-                let mut fields = Fields::default();
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Fields<S>, A::Error> {
+                let (code, last_updated, expiration) = (None, None, None);
+                let (access_key_id, secret_access_key, token) = (None, None, None);
+                let mut fields = Fields { code, last_updated, expiration, access_key_id, secret_access_key, token };
                 while let Some(name) = map.next_key::<Name>()? {
                     match name {
-                        Name::Code => fields.code = Some(map.next_value()?),
-                        Name::LastUpdated => fields.last_updated = Some(map.next_value()?),
-                        Name::Expiration => fields.expiration = Some(map.next_value()?),
-                        Name::AccessKeyId => fields.access_key_id = Some(map.next_value()?),
-                        Name::SecretAccessKey => fields.secret_access_key = Some(map.next_value()?),
-                        Name::Token => fields.token = Some(map.next_value()?),
+                        Name::Code => fields.code = Some(map.next_value::<Value<_>>()?.0),
+                        Name::LastUpdated => fields.last_updated = Some(map.next_value::<Value<_>>()?.0),
+                        Name::Expiration => fields.expiration = Some(map.next_value::<Value<_>>()?.0),
+                        Name::AccessKeyId => fields.access_key_id = Some(map.next_value::<Value<_>>()?.0),
+                        Name::SecretAccessKey => fields.secret_access_key = Some(map.next_value::<Value<_>>()?.0),
+                        Name::Token => fields.token = Some(map.next_value::<Value<_>>()?.0),
                         Name::Other => {
                             map.next_value::<IgnoredAny>()?;
                         }
@@ -106,7 +125,7 @@ impl<'de> Deserialize<'de> for Fields {
             }
         }
 
-        deserializer.deserialize_map(Object)
+        deserializer.deserialize_map(Object(PhantomData))
     }
 }
 
@@ -156,13 +175,28 @@ impl From<Unusable> for Presence {
     }
 }
 
+/// A secret field: its text, if it is a string.
+struct Secret(Option<Zeroizing<String>>);
+
+impl From<&str> for Secret {
+    fn from(text: &str) -> Self {
+        Self(Some(Zeroizing::new(text.to_owned())))
+    }
+}
+
+impl From<Unusable> for Secret {
+    fn from(_: Unusable) -> Self {
+        Self(None)
+    }
+}
+
 /// Null, a number, a list, an object.
 struct Unusable;
 
 /// Takes any JSON value; the content of strings goes through `From<&str>`, everything else is [`Unusable`].
-struct AnyValue<T>(std::marker::PhantomData<T>);
+struct AnyValue<T>(PhantomData<T>);
 
-impl<'de, T: for<'a> From<&'a str> + From<Unusable>> Visitor<'de> for AnyValue<T> {
+impl<'de, T: FromValue> Visitor<'de> for AnyValue<T> {
     type Value = T;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -204,15 +238,12 @@ impl<'de, T: for<'a> From<&'a str> + From<Unusable>> Visitor<'de> for AnyValue<T
     }
 }
 
-impl<'de> Deserialize<'de> for Text {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(AnyValue(std::marker::PhantomData))
-    }
-}
+/// What is made of a JSON value.
+struct Value<T>(T);
 
-impl<'de> Deserialize<'de> for Presence {
+impl<'de, T: FromValue> Deserialize<'de> for Value<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(AnyValue(std::marker::PhantomData))
+        deserializer.deserialize_any(AnyValue(PhantomData)).map(Self)
     }
 }
 
@@ -238,6 +269,22 @@ mod tests {
         let document = parse_document(GOOD.as_bytes()).expect("a valid document");
         assert_eq!(document.expiration, "2026-01-01T06:30:00Z".parse().expect("an instant"));
         assert_eq!(document.last_updated, Some("2026-01-01T00:00:00Z".parse().expect("an instant")));
+    }
+
+    #[test]
+    fn the_secrets_are_those_of_the_last_field_of_each_name() {
+        let secrets = |document: &str| {
+            let found = parse_signing_credentials(document.as_bytes())?;
+            Some([
+                found.access_key_id.to_string(),
+                found.secret_access_key.to_string(),
+                found.session_token?.to_string(),
+            ])
+        };
+        assert_eq!(secrets(GOOD), Some(["ASIA", "s", "t"].map(str::to_owned)));
+        let twice = GOOD.replacen('{', "{\"Token\":\"old\",", 1).replace("\"s\"", "\"s\\u002f\"");
+        assert_eq!(secrets(&twice), Some(["ASIA", "s/", "t"].map(str::to_owned)));
+        assert_eq!(secrets(&with("Token", "1")), None);
     }
 
     #[test]

@@ -13,7 +13,7 @@ mod transport;
 use std::time::Duration;
 
 pub use client::{Imds, Options};
-pub use document::{Document, parse_document, parse_profile_info};
+pub use document::{Document, parse_document, parse_profile_info, parse_signing_credentials};
 pub use endpoint::{Endpoint, IPV4_ENDPOINT, IPV6_ENDPOINT};
 pub use session_token::SessionToken;
 

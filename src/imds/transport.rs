@@ -15,6 +15,8 @@ use reqwest::header::{CONTENT_LENGTH, DATE, HeaderMap, HeaderName, HeaderValue, 
 use reqwest::{Client, Method, redirect};
 use tokio::task::yield_now;
 use tokio::time::timeout;
+use tokio_rustls::rustls::crypto::ring;
+use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 
 use super::endpoint::Endpoint;
 use super::session_token::{SessionToken, TOKEN_HEADER, TOKEN_TTL_SECONDS, TTL_HEADER};
@@ -78,6 +80,8 @@ impl Response {
 #[derive(Clone)]
 pub(super) struct Transport {
     client: Client,
+    /// Made once, since a client is made for each poll.
+    tls: ClientConfig,
     endpoint: Endpoint,
     timeout: Duration,
     clock: Arc<dyn Clock>,
@@ -85,7 +89,8 @@ pub(super) struct Transport {
 
 impl Transport {
     pub(super) fn new(endpoint: Endpoint, timeout: Duration, clock: Arc<dyn Clock>) -> Result<Self, reqwest::Error> {
-        Ok(Self { client: client(timeout)?, endpoint, timeout, clock })
+        let tls = no_tls();
+        Ok(Self { client: client(timeout, &tls)?, tls, endpoint, timeout, clock })
     }
 
     /// Closes all connections: until then their buffers hold the session token and the document.
@@ -93,7 +98,7 @@ impl Transport {
     /// A connection is used again within a poll, not across polls, also because a firewall that lets only established
     /// connections through would go unnoticed otherwise.
     pub(super) fn close_connections(&mut self) {
-        self.client = client(self.timeout).expect("the same options gave a client before");
+        self.client = client(self.timeout, &self.tls).expect("the same options gave a client before");
     }
 
     /// The time-out of one request.
@@ -149,9 +154,10 @@ impl Transport {
     }
 }
 
-fn client(timeout: Duration) -> Result<Client, reqwest::Error> {
+fn client(timeout: Duration, tls: &ClientConfig) -> Result<Client, reqwest::Error> {
     Client::builder()
         .no_proxy()
+        .tls_backend_preconfigured(tls.clone())
         .user_agent(concat!("imds-exporter/", env!("CARGO_PKG_VERSION")))
         .redirect(redirect::Policy::none())
         .retry(reqwest::retry::never())
@@ -190,6 +196,15 @@ pub(super) async fn within<F: Future>(limit: Duration, mut future: Pin<&mut F>) 
         }
     }
     None
+}
+
+/// IMDS has no TLS; without this, the HTTP client would prepare for it with the roots of the system.
+fn no_tls() -> ClientConfig {
+    ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .expect("ring supports them")
+        .with_root_certificates(RootCertStore::empty())
+        .with_no_client_auth()
 }
 
 fn date(headers: &HeaderMap) -> Option<Timestamp> {

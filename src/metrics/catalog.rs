@@ -104,6 +104,20 @@ catalog! {
         "Number of watched processes that started during an outage that is over: a suspicion, never a proof; absent if watching is disabled.";
     SUSPECT_START_TIME = "imds_suspect_process_start_time_seconds", Gauge, ["pid", "command", "unit", "container_id", "pod_uid"],
         "Start time of the suspect processes; at most 16, the longest-running first. unit, container_id and pod_uid are empty where they do not apply.";
+    SIGNED_CALL_UP = "imds_signed_call_up", Gauge, [],
+        "Whether AWS accepted the last call that was signed with the fetched credentials; absent before the first one ends, and where IMDS_EXPORTER_SIGNED_CALL_INTERVAL is not set.";
+    SIGNED_CALLS = "imds_signed_calls_total", Counter, [],
+        "Number of finished signed calls; absent where none are made.";
+    SIGNED_CALL_FAILURES = "imds_signed_call_failures_total", Counter, ["reason"],
+        "Number of failed signed calls, by reason; absent where none are made.";
+    SIGNED_CALL_FAILURE_ACTIVE = "imds_signed_call_failure_active", Gauge, ["reason"],
+        "The reason of the last signed call if it failed; absent if it succeeded, and where none are made.";
+    SIGNED_CALL_DURATION = "imds_signed_call_duration_seconds", Histogram, [],
+        "Duration of signed calls; absent where none are made.";
+    SIGNED_CALL_LAST_ATTEMPT = "imds_signed_call_last_attempt_timestamp_seconds", Gauge, [],
+        "Time at which the last signed call ended; absent where none are made.";
+    SIGNED_CALL_LAST_SUCCESS = "imds_signed_call_last_success_timestamp_seconds", Gauge, [],
+        "Time at which the last signed call that AWS accepted ended; absent where none are made.";
     CLOCK_SKEW = "imds_clock_skew_seconds", Gauge, [],
         "Date header of IMDS minus the local clock; the header has whole seconds; absent without the header.";
     CHAIN_SHADOWED = "imds_chain_shadowed", Gauge, ["by"],

@@ -11,6 +11,7 @@ use strum::VariantArray;
 
 use super::build_info::Build;
 use super::catalog::{self, BUCKETS_SECONDS, Spec};
+use crate::domain::signed_call::{Reason, SignedCall};
 use crate::domain::state::Report;
 use crate::domain::{Kind, Outcome, Step};
 
@@ -23,6 +24,25 @@ pub(super) struct Counters {
     outages: IntCounter,
     fetch_duration: Vec<(Outcome, Histogram)>,
     request_duration: Vec<(Step, Histogram)>,
+    /// `None` where no signed calls are made.
+    signed_calls: Option<SignedCallCounters>,
+}
+
+struct SignedCallCounters {
+    calls: IntCounter,
+    failures: Vec<(Reason, IntCounter)>,
+    duration: Histogram,
+}
+
+impl SignedCallCounters {
+    fn new(registry: &Registry) -> Self {
+        let failures = counters(registry, catalog::SIGNED_CALL_FAILURES);
+        Self {
+            calls: counter(registry, catalog::SIGNED_CALLS),
+            failures: children(|reason: Reason| failures.with_label_values(&[reason.label()])),
+            duration: histograms(registry, catalog::SIGNED_CALL_DURATION).with_label_values::<&str>(&[]),
+        }
+    }
 }
 
 /// Why registration cannot fail: a test checks the catalog's names.
@@ -46,6 +66,7 @@ impl Counters {
             outages: counter(&registry, catalog::OUTAGES),
             failures: children(|kind: Kind| failures.with_label_values(&[kind.label()])),
             fetch_duration: children(|outcome: Outcome| fetch_duration.with_label_values(&[outcome.label()])),
+            signed_calls: None,
             request_duration: children(|step: Step| request_duration.with_label_values(&[step.label()])),
             registry,
         }
@@ -67,6 +88,19 @@ impl Counters {
         self.rotations.inc_by(u64::from(report.change.rotated));
         self.role_changes.inc_by(u64::from(report.change.former_role.is_some()));
         self.outages.inc_by(u64::from(report.change.outage_began));
+    }
+
+    pub(super) fn add_signed_calls(&mut self) {
+        self.signed_calls = Some(SignedCallCounters::new(&self.registry));
+    }
+
+    pub(super) fn record_signed_call(&self, call: &SignedCall) {
+        let Some(counters) = &self.signed_calls else { return };
+        counters.calls.inc();
+        counters.duration.observe(call.duration.as_secs_f64());
+        if let Err(failure) = &call.outcome {
+            of(&counters.failures, failure.reason).inc();
+        }
     }
 
     pub(super) fn gather(&self) -> Vec<MetricFamily> {

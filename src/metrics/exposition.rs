@@ -15,6 +15,7 @@ use super::counters::Counters;
 use super::gauges;
 use super::gzip::Beginning;
 use crate::domain::RoleName;
+use crate::domain::signed_call::SignedCall;
 use crate::domain::state::{Report, State};
 use crate::workload::Watched;
 
@@ -57,9 +58,22 @@ impl Metrics {
         Self { options, counters, rendered_at_poll: Mutex::new(None) }
     }
 
+    /// The same, with the metrics of signed calls.
+    #[must_use]
+    pub fn with_signed_calls(mut self) -> Self {
+        self.counters.add_signed_calls();
+        self
+    }
+
     /// Counts a finished poll.
     pub fn record(&self, report: &Report) {
         self.counters.record(report);
+        *self.rendered_at_poll() = None;
+    }
+
+    /// Counts a finished signed call.
+    pub fn record_signed_call(&self, call: &SignedCall) {
+        self.counters.record_signed_call(call);
         *self.rendered_at_poll() = None;
     }
 

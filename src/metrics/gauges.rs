@@ -4,6 +4,7 @@ use jiff::Timestamp;
 use prometheus::proto::{Gauge, LabelPair, Metric, MetricFamily, MetricType};
 
 use super::catalog::{self, SUSPECT_SERIES, Spec};
+use crate::domain::signed_call::SignedCalls;
 use crate::domain::state::State;
 use crate::domain::{Outcome, RoleName};
 use crate::platform::clock::unix_seconds;
@@ -43,6 +44,7 @@ pub(super) fn families(
     families.extend(state.v1_fallback().map(|kind| family(catalog::V1_FALLBACK_ACTIVE, [(&[kind.label()][..], 1.0)])));
     let shadowed = state.declared().shadowed;
     families.extend(shadowed.map(|by| family(catalog::CHAIN_SHADOWED, [(&[by.label()][..], 1.0)])));
+    families.extend(state.signed_calls().into_iter().flat_map(signed_call));
     let suspects = watched.map_or(&[][..], |watched| &watched.suspects).iter().take(SUSPECT_SERIES);
     let series: Vec<_> = suspects
         .map(|suspect| {
@@ -55,6 +57,20 @@ pub(super) fn families(
     families.push(family_of(catalog::SUSPECT_START_TIME, series));
     families.retain(|family| !family.get_metric().is_empty());
     families
+}
+
+/// The families of signed calls.
+fn signed_call(calls: &SignedCalls) -> impl Iterator<Item = MetricFamily> {
+    let outcome = calls.last().map(|last| &last.outcome);
+    let seconds = |at: Option<Timestamp>| at.map(unix_seconds);
+    let reason = outcome.and_then(|outcome| outcome.as_ref().err()).map(|failure| failure.reason.label());
+    let failure_active = reason.map(|reason| family(catalog::SIGNED_CALL_FAILURE_ACTIVE, [(&[reason][..], 1.0)]));
+    let single = [
+        single(catalog::SIGNED_CALL_UP, outcome.map(|outcome| number(outcome.is_ok()))),
+        single(catalog::SIGNED_CALL_LAST_ATTEMPT, seconds(calls.last().map(|last| last.at))),
+        single(catalog::SIGNED_CALL_LAST_SUCCESS, seconds(calls.last_success_at())),
+    ];
+    single.into_iter().chain(failure_active)
 }
 
 fn number(is: bool) -> f64 {

@@ -1,11 +1,12 @@
-//! The runbook: a section for each alert and each failure kind.
+//! The runbook: a section for each alert, each failure kind, and each reason why a signed call failed.
 //!
-//! Owns what a person is told to do. Pure. An anchor is the name of an alert or the label of a kind: the rule file's
+//! Owns what a person is told to do. Pure. An anchor is the name of an alert or stands for a kind or reason: the rule file's
 //! links lead there. Must not know HTML; the page is `http::runbook_page`.
 
 mod alerts;
 mod kinds;
 mod outlook;
+mod reasons;
 mod sdks;
 
 use std::fmt::Write;
@@ -13,9 +14,11 @@ use std::fmt::Write;
 use strum::VariantArray;
 
 use crate::domain::Kind;
+use crate::domain::signed_call::Reason;
 pub use alerts::{ALERTS, Alert};
 pub use kinds::{Explanation, explanation};
 pub use outlook::{Sentence, existing_clients, sentence};
+pub use reasons::reason_explanation;
 pub use sdks::SdkText;
 
 /// The title of the page and of the file.
@@ -41,7 +44,7 @@ pub enum Part {
 /// What is said about one alert or one kind.
 #[derive(Clone, Debug)]
 pub struct Section {
-    /// The name of the alert or the label of the kind.
+    /// The name of the alert, the label of the kind, or what stands for the reason.
     pub anchor: &'static str,
     /// The parts, each with its heading.
     pub parts: Vec<(&'static str, Part)>,
@@ -66,11 +69,23 @@ impl From<&Alert> for Section {
 
 impl From<Kind> for Section {
     fn from(kind: Kind) -> Self {
-        let Explanation { cause, breaks, confirm, action, escalate } = explanation(kind);
+        Self::explained(kind.into(), kind.when(), &explanation(kind))
+    }
+}
+
+impl From<Reason> for Section {
+    fn from(reason: Reason) -> Self {
+        Self::explained(reason.anchor(), reason.when(), &reason_explanation(reason))
+    }
+}
+
+impl Section {
+    fn explained(anchor: &'static str, when: &'static str, explanation: &Explanation) -> Self {
+        let Explanation { cause, breaks, confirm, action, escalate } = *explanation;
         Self {
-            anchor: kind.into(),
+            anchor,
             parts: vec![
-                ("What it means", Part::Text(kind.when())),
+                ("What it means", Part::Text(when)),
                 ("Likely cause", Part::Text(cause)),
                 ("What breaks, and when", Part::Text(breaks)),
                 ("How to confirm it", Part::Command(confirm)),
@@ -83,10 +98,11 @@ impl From<Kind> for Section {
 
 /// The sections, in chapters with a heading.
 #[must_use]
-pub fn chapters() -> [(&'static str, Vec<Section>); 3] {
+pub fn chapters() -> [(&'static str, Vec<Section>); 4] {
     [
         ("Alerts", ALERTS.iter().map(Section::from).collect()),
         ("Kinds of failure", Kind::VARIANTS.iter().copied().map(Section::from).collect()),
+        ("Reasons why a signed call fails", Reason::VARIANTS.iter().copied().map(Section::from).collect()),
         ("SDKs", vec![sdk_section()]),
     ]
 }
@@ -146,14 +162,14 @@ mod tests {
     #[test]
     fn anchors_are_unique_and_in_the_markdown() {
         let mut anchors: Vec<_> = sections().map(|section| section.anchor).collect();
-        assert_eq!(anchors.len(), ALERTS.len() + Kind::VARIANTS.len() + 1);
+        assert_eq!(anchors.len(), ALERTS.len() + Kind::VARIANTS.len() + Reason::VARIANTS.len() + 1);
         let file = markdown();
         for anchor in &anchors {
             assert_eq!(file.matches(&format!("id=\"{anchor}\"")).count(), 1, "{anchor}");
         }
         anchors.sort_unstable();
         anchors.dedup();
-        assert_eq!(anchors.len(), ALERTS.len() + Kind::VARIANTS.len() + 1);
+        assert_eq!(anchors.len(), ALERTS.len() + Kind::VARIANTS.len() + Reason::VARIANTS.len() + 1);
     }
 
     #[test]

@@ -12,6 +12,7 @@ use strum::{EnumString, IntoStaticStr};
 
 use super::fault::Fault;
 use crate::domain::RoleName;
+use crate::domain::signed_call::Reason;
 
 /// Whether a `GET` needs a session token.
 #[derive(Clone, Copy, Debug, EnumString, Eq, IntoStaticStr, PartialEq, Serialize)]
@@ -50,6 +51,23 @@ pub enum Content {
     Generated,
     /// This text, valid or not.
     Raw(String),
+}
+
+/// How the simulated STS judges a signed call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(untagged)]
+pub enum Verdict {
+    /// By its signature.
+    Checks,
+    /// It fails for this reason, whatever its signature is.
+    Fails(Reason),
+}
+
+impl Verdict {
+    /// Whether an STS that can be reached can do that.
+    pub(super) const fn is_possible(self) -> bool {
+        !matches!(self, Self::Fails(Reason::Connect | Reason::Tls))
+    }
 }
 
 /// What changes; `None` leaves a setting unchanged.
@@ -97,6 +115,8 @@ pub struct Change {
     pub drip: Option<bool>,
     /// How many hops the answer to a token request may pass.
     pub hop_limit: Option<NonZeroU8>,
+    /// How the simulated STS judges signed calls.
+    pub sts: Option<Verdict>,
 }
 
 impl Change {

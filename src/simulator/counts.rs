@@ -17,6 +17,8 @@ pub struct Counts {
     pub profile_info: u64,
     /// Requests for a credential document.
     pub credentials: u64,
+    /// Requests for the region.
+    pub region: u64,
     /// All other requests.
     pub other: u64,
     /// Requests of version 1 among all these: with neither a session token nor a lifetime for one.

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use super::change::Rotation;
 use super::fault::Fault;
 use super::settings::Settings;
+use super::signature::Secrets;
 use super::variant::{Field, Variant};
 use crate::domain::{Credential, Kind, RoleName};
 
@@ -133,15 +134,24 @@ impl Document {
         listing(&fields)
     }
 
-    fn fields(&self) -> Vec<(&'static str, Value)> {
+    pub(super) fn secrets(&self) -> Secrets {
         let serial = self.serial;
+        Secrets {
+            key_id: format!("{KEY_ID_PREFIX}{serial:07}"),
+            secret_key: format!("{SECRET_KEY_PREFIX}-{serial:07}"),
+            token: format!("{CREDENTIAL_TOKEN_PREFIX}-{serial:07}=="),
+        }
+    }
+
+    fn fields(&self) -> Vec<(&'static str, Value)> {
+        let Secrets { key_id, secret_key, token } = self.secrets();
         vec![
             (Field::Code.label(), json!("Success")),
             (Field::LastUpdated.label(), json!(self.last_updated.to_string())),
             ("Type", json!("AWS-HMAC")),
-            (Field::AccessKeyId.label(), json!(format!("{KEY_ID_PREFIX}{serial:07}"))),
-            (Field::SecretAccessKey.label(), json!(format!("{SECRET_KEY_PREFIX}-{serial:07}"))),
-            (Field::Token.label(), json!(format!("{CREDENTIAL_TOKEN_PREFIX}-{serial:07}=="))),
+            (Field::AccessKeyId.label(), json!(key_id)),
+            (Field::SecretAccessKey.label(), json!(secret_key)),
+            (Field::Token.label(), json!(token)),
             (Field::Expiration.label(), json!(self.expiration.to_string())),
         ]
     }

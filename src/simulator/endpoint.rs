@@ -18,6 +18,8 @@ pub(super) enum Endpoint {
     Document(String),
     /// `iam/info`.
     ProfileInfo,
+    /// The name of the region.
+    Region,
     /// A path that there is not.
     Unknown,
     /// A method that the path does not have.
@@ -34,6 +36,7 @@ impl Endpoint {
             ("PUT", "api/token") if version == "latest" => Self::Token,
             ("PUT", "api/token") => Self::VersionedToken,
             (_, "api/token") => Self::WrongMethod,
+            ("GET" | "HEAD", "meta-data/placement/region") => Self::Region,
             ("GET" | "HEAD", path) => match path.strip_prefix("meta-data/iam/").unwrap_or_default() {
                 "info" => Self::ProfileInfo,
                 "security-credentials" | "security-credentials/" => Self::RoleList,
@@ -86,6 +89,7 @@ mod tests {
             ("HEAD /2021-03-23/meta-data/iam/security-credentials/?a=b", Endpoint::RoleList),
             ("GET /latest/meta-data/iam/security-credentials/a", Endpoint::Document("a".to_owned())),
             ("GET /latest/meta-data/iam/info", Endpoint::ProfileInfo),
+            ("GET /latest/meta-data/placement/region", Endpoint::Region),
             ("POST /latest/meta-data/iam/info", Endpoint::WrongMethod),
             ("GET /latest/meta-data/", Endpoint::Unknown),
             ("GET /meta-data/iam/info", Endpoint::Unknown),

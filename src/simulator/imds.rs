@@ -16,6 +16,7 @@ use super::effect::{self, Effect};
 use super::endpoint::Endpoint;
 use super::request::Request;
 use super::settings::{Settings, USUAL_HOP_LIMIT};
+use super::signature::{REGION, Secrets};
 use super::tokens::Tokens;
 use crate::domain::Credential;
 use crate::platform::clock::{Clock, monotonic};
@@ -91,6 +92,11 @@ impl Imds {
         state.document.credential()
     }
 
+    /// The secrets of the credentials in force.
+    pub(super) fn secrets(&self) -> Secrets {
+        self.state().document.secrets()
+    }
+
     pub(super) fn count_connection(&self) {
         self.state().counts.connections += 1;
     }
@@ -103,6 +109,7 @@ impl Imds {
             Endpoint::RoleList => &mut state.counts.role,
             Endpoint::Document(_) => &mut state.counts.credentials,
             Endpoint::ProfileInfo => &mut state.counts.profile_info,
+            Endpoint::Region => &mut state.counts.region,
             Endpoint::VersionedToken | Endpoint::Unknown | Endpoint::WrongMethod => &mut state.counts.other,
         };
         *count += 1;
@@ -161,6 +168,7 @@ impl State {
         match endpoint {
             Endpoint::RoleList => Answer::text(200, self.document.role().as_str()),
             Endpoint::ProfileInfo => Answer::text(200, self.document.profile_info(None)),
+            Endpoint::Region => Answer::text(200, REGION),
             Endpoint::Document(name) if name == self.document.role().as_str() => match &self.settings.document {
                 Content::Generated => Answer::text(200, self.document.text(None)),
                 Content::Raw(text) => Answer::text(200, text.as_str()),

@@ -7,6 +7,7 @@
 //! | `toml_format`, `scenario_error` | how that is written, and its errors |
 //! | `settings`, `counts` | what it does at present, and how many requests it got |
 //! | `imds`, `endpoint`, `document`, `tokens` | the rules of IMDS |
+//! | `sts`, `signature` | the simulated STS |
 //! | `effect`, `answer` | how the faults look on the wire |
 //! | `connection`, `request`, `acceptor`, `port` | sockets |
 //! | `server`, `control` | changing it while it runs |
@@ -31,6 +32,8 @@ mod scenario;
 mod scenario_error;
 mod server;
 mod settings;
+mod signature;
+mod sts;
 #[cfg(test)]
 mod tests;
 mod tokens;
@@ -45,8 +48,9 @@ use acceptor::Acceptor;
 use control::Control;
 use imds::Imds;
 use server::Server;
+use sts::Sts;
 
-pub use change::{Change, Content, Health, Rotation, TokenPolicy};
+pub use change::{Change, Content, Health, Rotation, TokenPolicy, Verdict};
 pub use counts::Counts;
 pub use document::{CREDENTIAL_TOKEN_PREFIX, KEY_ID_PREFIX, SECRET_KEY_PREFIX};
 pub use fault::{Fault, FaultError, is_client_side, steps, variants};
@@ -67,14 +71,16 @@ pub struct Options {
     pub listen: SocketAddr,
     /// The control interface, if any.
     pub control: Option<SocketAddr>,
+    /// The simulated STS, if any.
+    pub sts: Option<SocketAddr>,
     /// Allows addresses other than those of loopback. Anybody who reaches the control interface controls the simulator.
     pub allow_any_address: bool,
 }
 
 impl Default for Options {
-    /// Loopback, any port, no control interface.
+    /// Loopback, any port, no control interface, no STS.
     fn default() -> Self {
-        Self { listen: (Ipv4Addr::LOCALHOST, 0).into(), control: None, allow_any_address: false }
+        Self { listen: (Ipv4Addr::LOCALHOST, 0).into(), control: None, sts: None, allow_any_address: false }
     }
 }
 
@@ -82,6 +88,7 @@ impl Default for Options {
 pub struct Simulator {
     server: Arc<Server>,
     control: Option<(SocketAddr, Acceptor)>,
+    sts: Option<(SocketAddr, Acceptor)>,
 }
 
 impl Simulator {
@@ -91,13 +98,13 @@ impl Simulator {
     /// If an address cannot be bound, or is not one of loopback and that is not allowed (`InvalidInput`).
     #[expect(clippy::unused_async, reason = "it needs a runtime")]
     pub async fn start(options: Options, clock: Arc<dyn Clock>) -> io::Result<Self> {
-        for address in [Some(options.listen), options.control].into_iter().flatten() {
+        for address in [Some(options.listen), options.control, options.sts].into_iter().flatten() {
             if !address.ip().to_canonical().is_loopback() && !options.allow_any_address {
                 let text = format!("{address} is not a loopback address, and no other is allowed");
                 return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
             }
         }
-        let server = Server::open(options.listen, Imds::new(clock))?;
+        let server = Server::open(options.listen, Imds::new(Arc::clone(&clock)))?;
         let control = match options.control {
             Some(address) => {
                 let listener = port::bind(address)?.listen(16)?;
@@ -106,7 +113,15 @@ impl Simulator {
             }
             None => None,
         };
-        Ok(Self { server, control })
+        let sts = match options.sts {
+            Some(address) => {
+                let listener = port::bind(address)?.listen(16)?;
+                let address = listener.local_addr()?;
+                Some((address, Acceptor::start(listener, Sts { imds: Arc::clone(&server.imds), clock })))
+            }
+            None => None,
+        };
+        Ok(Self { server, control, sts })
     }
 
     /// Where it listens; the address stays the same during outages.
@@ -119,6 +134,12 @@ impl Simulator {
     #[must_use]
     pub fn control_address(&self) -> Option<SocketAddr> {
         self.control.as_ref().map(|(address, _)| *address)
+    }
+
+    /// Where the simulated STS listens.
+    #[must_use]
+    pub fn sts_address(&self) -> Option<SocketAddr> {
+        self.sts.as_ref().map(|(address, _)| *address)
     }
 
     /// Applies the change; it has taken effect when this returns.
@@ -159,6 +180,9 @@ impl Simulator {
     pub async fn shutdown(self) {
         if let Some((_, control)) = self.control {
             control.stop().await;
+        }
+        if let Some((_, sts)) = self.sts {
+            sts.stop().await;
         }
         self.server.close().await;
     }

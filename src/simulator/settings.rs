@@ -8,7 +8,7 @@ use std::time::Duration;
 use jiff::SignedDuration;
 use serde::{Serialize, Serializer};
 
-use super::change::{Change, Content, Health, Rotation, TokenPolicy};
+use super::change::{Change, Content, Health, Rotation, TokenPolicy, Verdict};
 use super::fault::Fault;
 use crate::domain::RoleName;
 
@@ -65,6 +65,8 @@ pub struct Settings {
     pub drip: bool,
     /// How many hops the answer to a token request may pass.
     pub hop_limit: NonZeroU8,
+    /// How the simulated STS judges signed calls.
+    pub sts: Verdict,
 }
 
 impl Default for Settings {
@@ -90,6 +92,7 @@ impl Default for Settings {
             keep_alive: true,
             drip: false,
             hop_limit: USUAL_HOP_LIMIT,
+            sts: Verdict::Checks,
         }
     }
 }
@@ -133,6 +136,7 @@ impl Settings {
         set(&mut self.keep_alive, change.keep_alive.as_ref());
         set(&mut self.drip, change.drip.as_ref());
         set(&mut self.hop_limit, change.hop_limit.as_ref());
+        set(&mut self.sts, change.sts.as_ref());
     }
 }
 

@@ -11,10 +11,11 @@ use serde::Deserialize;
 use strum::VariantArray;
 use toml::Spanned;
 
-use super::change::{Change, Content, Health, Rotation, TokenPolicy};
+use super::change::{Change, Content, Health, Rotation, TokenPolicy, Verdict};
 use super::fault::{Fault, listed};
 use super::scenario::{Scenario, Step};
 use super::scenario_error::ScenarioError;
+use crate::domain::signed_call::Reason;
 use crate::domain::{self, Kind, RoleName};
 
 /// The largest text that is read, in bytes.
@@ -56,6 +57,7 @@ struct Table {
     keep_alive: Option<bool>,
     drip: Option<bool>,
     hop_limit: Option<NonZeroU8>,
+    sts: Text,
 }
 
 #[derive(Deserialize)]
@@ -161,6 +163,7 @@ fn typed(text: &str, table: Table) -> Result<Change, ScenarioError> {
         keep_alive: table.keep_alive,
         drip: table.drip,
         hop_limit: table.hop_limit,
+        sts: value_of(text, "sts", &table.sts, verdict)?,
     })
 }
 
@@ -195,6 +198,16 @@ fn health(text: &str, table: &Table) -> Result<Option<Health>, ScenarioError> {
     fault = step.unwrap_or(fault);
     let field = value_of(text, "field", &table.field, |name| fault.in_field(name))?;
     Ok(Some(Health::Faulty(field.unwrap_or(fault))))
+}
+
+fn verdict(label: &str) -> Result<Verdict, String> {
+    let possible = Reason::VARIANTS.iter().filter(|reason| Verdict::Fails(**reason).is_possible());
+    if label == "checks" {
+        return Ok(Verdict::Checks);
+    }
+    let found = possible.clone().find(|reason| reason.label() == label);
+    let labels = || listed(possible.map(|reason| reason.label()));
+    found.map(|reason| Verdict::Fails(*reason)).ok_or_else(|| format!("it is checks, {}", labels()))
 }
 
 fn value_of<T, E: Display>(

@@ -58,6 +58,7 @@ async fn in_the_namespace() {
     let options = simulator::Options {
         listen: SocketAddr::from(([169, 254, 169, 254], 80)),
         control: None,
+        sts: None,
         allow_any_address: true,
     };
     let _imds = Simulator::start(options, Arc::new(SystemClock)).await.expect("the address is there");

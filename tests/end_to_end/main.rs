@@ -15,6 +15,7 @@ mod network_namespace;
 mod prometheus;
 mod random_timelines;
 mod sdks;
+mod signed_call;
 mod steady_state;
 mod stuck_clients;
 #[path = "../support/mod.rs"]

@@ -13,6 +13,10 @@ const ANYWHERE: &[&str] =
 
 /// The modules in which each of the other dependencies is used.
 const PLACES: &[(&str, &str)] = &[
+    ("aws_credential_types", "simulator"),
+    ("aws_credential_types", "sts"),
+    ("aws_sigv4", "simulator"),
+    ("aws_sigv4", "sts"),
     ("axum", "http"),
     ("base64", "http::auth"),
     ("bcrypt", "http::auth"),
@@ -27,6 +31,8 @@ const PLACES: &[(&str, &str)] = &[
     ("procfs", "workload"),
     ("prometheus", "metrics"),
     ("reqwest", "imds"),
+    ("reqwest", "sts"),
+    ("roxmltree", "sts"),
     ("rustix", "platform::process_memory"),
     ("sd_notify", "platform::systemd"),
     ("serde_yaml_ng", "http::auth"),
@@ -35,9 +41,15 @@ const PLACES: &[(&str, &str)] = &[
     ("strsim", "config"),
     ("tempfile", "platform::state_file"),
     ("tokio_rustls", "http::auth"),
+    ("tokio_rustls", "imds::transport"),
+    ("tokio_rustls", "sts"),
     ("toml", "simulator"),
     ("tower_service", "http"),
     ("tracing_subscriber", "platform::logging"),
+    ("webpki_roots", "sts"),
+    ("zeroize", "domain::signing"),
+    ("zeroize", "imds"),
+    ("zeroize", "sts"),
     ("zeroizing_alloc", ""),
 ];
 

@@ -104,7 +104,7 @@ struct Exporter {
     polls: UnboundedSender<Resolution>,
     _folder: TempDir,
     stop: oneshot::Sender<()>,
-    task: JoinHandle<()>,
+    task: JoinHandle<std::io::Result<()>>,
 }
 
 impl Exporter {
@@ -167,7 +167,7 @@ impl Exporter {
 
     async fn stop(self) {
         drop(self.stop);
-        self.task.await.expect("it does not panic");
+        self.task.await.expect("it does not panic").expect("it runs");
     }
 }
 

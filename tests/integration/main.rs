@@ -22,6 +22,7 @@ mod schedule_and_health;
 mod scrape;
 mod sdks;
 mod secrets;
+mod signed_call;
 mod slow_imds;
 mod soak;
 mod starvation;

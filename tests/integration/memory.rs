@@ -12,7 +12,8 @@ use tokio::net::TcpStream;
 use crate::support::exporter::listen;
 use crate::support::memory::{RUN, Secrets};
 use crate::support::program::{ExporterProcess, command, output, program_with_imds, send_signal};
-use crate::support::request::{get, get_until, try_get};
+use crate::support::request::{get, get_until, metrics_with, try_get};
+use crate::support::sts::{Authority, Behavior, TestSts, error_body};
 use crate::support::wait::{DEADLINE, answer_within, wait_until};
 
 /// What is wrong with the answers of [`SecretImds`].
@@ -162,6 +163,61 @@ async fn no_secret_stays_in_memory_after_polls_failures_and_reloads() {
         imds.secrets().assert_gone_from(pid, &format!("after a poll with {wrong:?}")).await;
     }
     exporter.stop().await;
+}
+
+/// What of an answer of STS is kept: shown on the page.
+const ACCOUNT: &str = "604837152968";
+const ROLE: &str = "role-that-is-shown";
+
+#[tokio::test]
+#[ignore = "needs root, to read the memory of another process, and takes long"]
+async fn nothing_of_a_signed_call_stays_in_memory_but_account_and_role() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (authority, bundle) = (Authority::new(), folder.path().join("ca.pem"));
+    authority.write(&bundle);
+    let random = |length| std::iter::repeat_with(fastrand::alphanumeric).take(length).collect::<String>();
+    let (user_id, session, request_id, message) = (random(30), random(30), random(30), random(60));
+    let of_answer = [
+        // Runs of eight bytes that are not of the account or the role alone.
+        format!("sts::{}", &ACCOUNT[..6]),
+        format!("{}:assumed-role/{}", &ACCOUNT[6..], &ROLE[..6]),
+        format!("{}/{session}", &ROLE[ROLE.len() - 6..]),
+        user_id.clone(),
+        request_id.clone(),
+        message.clone(),
+    ];
+    let accepted = format!(
+        "<GetCallerIdentityResponse><GetCallerIdentityResult><Arn>arn:aws:sts::{ACCOUNT}:assumed-role/{ROLE}/{session}</Arn>\
+         <UserId>{user_id}</UserId><Account>{ACCOUNT}</Account></GetCallerIdentityResult><ResponseMetadata><RequestId>\
+         {request_id}</RequestId></ResponseMetadata></GetCallerIdentityResponse>"
+    );
+    for (behavior, ended) in [
+        (Behavior::Answer(200, accepted), "imds_signed_call_up 1"),
+        (
+            Behavior::Answer(403, error_body("ExpiredToken", &message)),
+            "imds_signed_call_failure_active{reason=\"expired_token\"} 1",
+        ),
+        (Behavior::Answer(200, message.clone()), "imds_signed_call_failure_active{reason=\"unexpected\"} 1"),
+        (Behavior::Hang, "imds_signed_call_failure_active{reason=\"timeout\"} 1"),
+    ] {
+        let (imds, address) = SecretImds::start().await;
+        let sts = TestSts::start_tls("eu-central-1", &authority, "127.0.0.1").await;
+        sts.set(behavior);
+        let mut command = program_with_imds(address, &[]);
+        command.env("IMDS_EXPORTER_SIGNED_CALL_INTERVAL", "1m").env("AWS_REGION", "eu-central-1");
+        command.env("AWS_ENDPOINT_URL_STS", sts.url()).env("AWS_CA_BUNDLE", &bundle);
+        command.env("IMDS_EXPORTER_LOG", "trace");
+        let exporter = ExporterProcess::start_with_default_interval(command).await;
+        let pid = exporter.child.id().expect("it runs");
+        metrics_with(exporter.address, ended).await;
+        assert_eq!(sts.calls().len(), 1);
+        imds.secrets().assert_gone_from(pid, &format!("after a signed call, {ended}")).await;
+        Secrets::of(&of_answer).assert_gone_from(pid, &format!("after a signed call, {ended}")).await;
+        let signature = sts.calls()[0].header("authorization").to_owned();
+        let signature = signature.split_once("Signature=").expect("it is signed").1;
+        Secrets::of([signature]).assert_gone_from(pid, "the signature").await;
+        exporter.stop().await;
+    }
 }
 
 #[tokio::test]

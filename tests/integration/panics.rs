@@ -64,7 +64,7 @@ async fn serve(
     logging::set_up(&config.log);
     let (listener, address) = listen().await;
     let serving = exporter::run_with(config, source, listener, clock, |_| {}, std::future::pending());
-    tokio::join!(serving, trigger(address));
+    let (_, ()) = tokio::join!(serving, trigger(address));
 }
 
 #[tokio::test]

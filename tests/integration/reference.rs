@@ -6,9 +6,10 @@ use imds_exporter::config::VARIABLES;
 use imds_exporter::domain::Kind;
 use imds_exporter::domain::client::Created;
 use imds_exporter::domain::sdk::SDKS;
+use imds_exporter::domain::signed_call::Reason;
 use imds_exporter::http::{Limits, Route};
 use imds_exporter::metrics::catalog;
-use imds_exporter::runbook::{SdkText, explanation};
+use imds_exporter::runbook::{SdkText, explanation, reason_explanation};
 use strum::VariantArray;
 
 use crate::support::repository::{assert_current, committed};
@@ -44,6 +45,16 @@ fn kinds() -> String {
         [code(kind.label()), kind.when().to_owned(), texts.cause.to_owned(), texts.action.to_owned()]
     });
     table(["kind", "when", "likely cause", "what to do"], rows)
+}
+
+fn reasons() -> String {
+    let rows = Reason::VARIANTS.iter().map(|reason| {
+        let texts = reason_explanation(*reason);
+        let verdict = if reason.is_refusal() { "AWS refuses" } else { "STS cannot be asked" };
+        let name = format!("[`{reason}`](prometheus/RUNBOOK.md#{})", reason.anchor());
+        [name, verdict.to_owned(), reason.when().to_owned(), texts.cause.to_owned(), texts.action.to_owned()]
+    });
+    table(["reason", "verdict", "when", "likely cause", "what to do"], rows)
 }
 
 fn variables() -> String {
@@ -145,6 +156,7 @@ fn the_reference_is_current() {
         ("metrics", metrics()),
         ("clients", clients()),
         ("kinds", kinds()),
+        ("reasons", reasons()),
         ("alerts", alerts()),
         ("variables", variables()),
         ("routes", routes()),

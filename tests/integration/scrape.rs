@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use imds_exporter::domain::outage::Window;
+use imds_exporter::domain::signed_call::{AccountId, CallFailure, Caller, Reason, SignedCall};
 use imds_exporter::domain::state::{Declared, Report, State};
 use imds_exporter::domain::workload::Workload;
 use imds_exporter::domain::{Kind, Resolution, Shadow, Step};
@@ -44,7 +45,8 @@ fn series(exposition: &str) -> Vec<&str> {
 #[test]
 fn the_exposition_of_a_scripted_outage_matches_the_committed_file() {
     let declared = Declared { workload: Workload::StartsWithExporter, ..Declared::default() };
-    let (metrics, mut state) = (metrics(), State::new(declared, start()));
+    let mut state = State::new(declared, start()).with_signed_calls(Duration::from_mins(15));
+    let metrics = metrics().with_signed_calls();
     let old = credential("old", "2026-01-31T11:50:00Z", "2026-01-31T18:20:00Z");
     let new = credential("web", "2026-01-31T12:00:40Z", "2026-01-31T18:35:00Z");
     let polls = [
@@ -60,6 +62,12 @@ fn the_exposition_of_a_scripted_outage_matches_the_committed_file() {
         let duration = Duration::from_millis(35);
         let change = state.record(&resolution, duration, at);
         metrics.record(&Report { at, duration, resolution, change });
+    }
+    let account = AccountId::parse("123456789012").expect("an account");
+    let accepted = Ok(Caller { account, role: None });
+    for (second, outcome) in [(11, accepted), (46, Err(CallFailure::from(Reason::ClockSkew)))] {
+        let at = start() + SignedDuration::from_secs(second);
+        record_signed_call(&metrics, &mut state, SignedCall { at, duration: Duration::from_millis(82), outcome });
     }
     let started_at = start() + SignedDuration::from_secs(28);
     let candidates =
@@ -83,6 +91,45 @@ fn the_exposition_of_a_scripted_outage_matches_the_committed_file() {
     for spec in catalog::ALL {
         assert_eq!(has(spec.name), !absent.contains(spec), "{}", spec.name);
     }
+}
+
+fn record_signed_call(metrics: &Metrics, state: &mut State, call: SignedCall) {
+    metrics.record_signed_call(&call);
+    state.signed_calls_mut().expect("signed calls are made").finish(call);
+}
+
+#[test]
+fn the_metrics_of_signed_calls_exist_only_where_they_are_made() {
+    let off = metrics().render(&State::new(Declared::default(), start()), None, start());
+    assert!(!off.contains("signed_call"), "{off}");
+
+    let mut state = State::new(Declared::default(), start()).with_signed_calls(Duration::from_mins(15));
+    let metrics = metrics().with_signed_calls();
+    let shown = |state: &State| metrics.render(state, None, start());
+    let before = shown(&state);
+    for reason in Reason::VARIANTS {
+        let zero = format!("imds_signed_call_failures_total{{reason=\"{reason}\"}} 0");
+        assert!(series(&before).contains(&zero.as_str()), "{zero}");
+    }
+    assert!(series(&before).contains(&"imds_signed_calls_total 0"));
+    for unknown in ["imds_signed_call_up", "imds_signed_call_last", "imds_signed_call_failure_active"] {
+        assert!(with_prefix(&before, unknown).is_empty(), "{unknown}");
+    }
+    for reason in Reason::VARIANTS {
+        let outcome = Err(CallFailure::from(*reason));
+        record_signed_call(&metrics, &mut state, SignedCall { at: start(), duration: Duration::ZERO, outcome });
+        let active = format!("imds_signed_call_failure_active{{reason=\"{reason}\"}} 1");
+        assert_eq!(with_prefix(&shown(&state), "imds_signed_call_failure_active"), [active]);
+        assert_eq!(with_prefix(&shown(&state), "imds_signed_call_up"), ["imds_signed_call_up 0"]);
+    }
+    assert!(with_prefix(&shown(&state), "imds_signed_call_last_success").is_empty());
+    let account = AccountId::parse("123456789012").expect("an account");
+    let outcome = Ok(Caller { account, role: Some("web".to_owned().try_into().expect("a role name")) });
+    record_signed_call(&metrics, &mut state, SignedCall { at: start(), duration: Duration::ZERO, outcome });
+    assert_eq!(with_prefix(&shown(&state), "imds_signed_call_up"), ["imds_signed_call_up 1"]);
+    assert!(with_prefix(&shown(&state), "imds_signed_call_failure_active").is_empty());
+    assert_eq!(with_prefix(&shown(&state), "imds_signed_call_last_success").len(), 1);
+    assert!(!shown(&state).contains("123456789012"), "an account is no metric");
 }
 
 #[test]

@@ -39,7 +39,7 @@ async fn child() {
     let source = RepeatingSource { resolution, answers_left };
     let (listener, _) = listen().await;
     let clock: Arc<dyn Clock> = TestClock::new(START);
-    exporter::run_with(config(&[]), source, listener, clock, |_| {}, sleep(RUNS_FOR)).await;
+    exporter::run_with(config(&[]), source, listener, clock, |_| {}, sleep(RUNS_FOR)).await.expect("it runs");
 }
 
 /// Every message that an exporter with such a source sends from its start to its end.

@@ -45,7 +45,11 @@ impl Exporter {
         let endpoint = format!("http://{}", simulator.address());
         let own = [("AWS_EC2_METADATA_SERVICE_ENDPOINT", endpoint.as_str()), ("IMDS_EXPORTER_POLL_INTERVAL", "1s")];
         let variables: BTreeMap<_, _> = own.iter().chain(more).copied().collect();
-        let config = config(&variables.into_iter().collect::<Vec<_>>());
+        Self::start_config(config(&variables.into_iter().collect::<Vec<_>>())).await
+    }
+
+    /// An exporter with this configuration, on a free port.
+    pub(crate) async fn start_config(config: Config) -> Self {
         let (listener, address) = listen().await;
         let (stop, stopped) = oneshot::channel();
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);

@@ -13,6 +13,7 @@ pub(crate) mod scrape;
 pub(crate) mod simulator;
 pub(crate) mod source;
 pub(crate) mod state_file;
+pub(crate) mod sts;
 pub(crate) mod tools;
 pub(crate) mod wait;
 pub(crate) mod worker;

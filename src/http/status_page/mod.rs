@@ -9,7 +9,9 @@ use jiff::{SignedDuration, Timestamp};
 use maud::{Markup, PreEscaped, html};
 
 use super::document::Page;
-use super::status::{ClientOutlook, ClientStatus, FailureStatus, SdkStatus, Status};
+use super::status::{
+    CallFailureStatus, ClientOutlook, ClientStatus, FailureStatus, SdkStatus, SignedCallStatus, Status,
+};
 use super::text::{Time, rich};
 use crate::domain::client::{Created, Outlook};
 use crate::domain::outage::Window;
@@ -34,6 +36,8 @@ enum Verdict {
     Failing,
     Stuck,
     Expired,
+    /// IMDS returns credentials, but AWS refuses them.
+    Rejected,
     /// The SDKs do not ask IMDS at all.
     Shadowed,
 }
@@ -44,6 +48,7 @@ impl Verdict {
             _ if status.chain_shadowed.is_some() => Self::Shadowed,
             None => Self::Starting,
             Some(false) => Self::Failing,
+            Some(true) if rejection(status).is_some() => Self::Rejected,
             Some(true) if status.clients_stuck => Self::Stuck,
             Some(true) if status.remaining_seconds.is_some_and(|left| left <= 0) => Self::Expired,
             Some(true) => Self::Fine,
@@ -55,7 +60,7 @@ impl Verdict {
         match self {
             Self::Starting | Self::Shadowed => "unknown",
             Self::Fine => "good",
-            Self::Failing | Self::Stuck | Self::Expired => "bad",
+            Self::Failing | Self::Stuck | Self::Expired | Self::Rejected => "bad",
         }
     }
 
@@ -66,7 +71,7 @@ impl Verdict {
                 "<circle cx='8' cy='8' r='6' fill='none' stroke='%23667' stroke-width='3'/>"
             }
             Self::Fine => "<circle cx='8' cy='8' r='8' fill='%230072b2'/>",
-            Self::Failing | Self::Stuck | Self::Expired => "<path d='M8 0l8 15H0z' fill='%23d55e00'/>",
+            Self::Failing | Self::Stuck | Self::Expired | Self::Rejected => "<path d='M8 0l8 15H0z' fill='%23d55e00'/>",
         }
     }
 
@@ -76,6 +81,7 @@ impl Verdict {
             Self::Fine => "Fine".to_owned(),
             Self::Stuck => "Clients are stuck".to_owned(),
             Self::Expired => "Expired".to_owned(),
+            Self::Rejected => "AWS refuses the credentials".to_owned(),
             Self::Shadowed => "IMDS is not used here".to_owned(),
             Self::Failing => {
                 let since = status.outage_since.unwrap_or(status.started_at);
@@ -88,9 +94,9 @@ impl Verdict {
         match self {
             Self::Starting => html! { "The first poll has not ended yet." },
             Self::Fine => match status.v1_fallback {
-                None => html! { "IMDS returns credentials." },
+                None => html! { "IMDS returns credentials" (acceptance(status)) "." },
                 Some(kind) => html! {
-                    "IMDS returns credentials, but by IMDSv1 only: the token request fails with " code { (kind) }
+                    "IMDS returns credentials" (acceptance(status)) ", but by IMDSv1 only: the token request fails with " code { (kind) }
                     ". New boto3 clients take up to a second longer, SDKs that know IMDSv2 only fail, and "
                     code { "AWS_EC2_METADATA_V1_DISABLED=true" } " would break the workload. "
                     a href={ "/runbook#" (kind) } { "What to do about " code { (kind) } }
@@ -102,7 +108,12 @@ impl Verdict {
                 " Nothing is said of clients. What follows is about IMDS alone."
             },
             Self::Expired => html! {
-                "IMDS answers, but the credentials that it returns have expired. AWS may refuse calls until IMDS renews them."
+                "IMDS answers, but the credentials that it returns have expired" (acceptance(status)) ". AWS may refuse calls until \
+                 IMDS renews them."
+            },
+            Self::Rejected => html! {
+                "IMDS returns credentials, but AWS refuses them: every call that is signed with them fails. "
+                (rich(rejection(status).map_or("", |failure| failure.when)))
             },
             Self::Failing => {
                 let seen = status.failure.as_ref().map_or("", |failure| failure.when);
@@ -130,6 +141,31 @@ fn stuck_sdks(status: &Status) -> Vec<&'static str> {
     };
     let stuck = status.sdks.iter().filter(|sdk| sdk.exported && sdk.clients.iter().any(is_stuck));
     stuck.map(|sdk| sdk.sdk).collect()
+}
+
+/// Why AWS refuses the credentials, if it does.
+fn rejection(status: &Status) -> Option<&CallFailureStatus> {
+    status.signed_call.as_ref()?.failure.as_ref().filter(|failure| failure.refused)
+}
+
+/// What AWS says of the credentials, as the end of a sentence about them.
+fn acceptance(status: &Status) -> Markup {
+    html! {
+        @if let Some(call) = &status.signed_call {
+            @match &call.failure {
+                None => { "; AWS accepts them (" (accepted(call)) ")" }
+                Some(failure) => {
+                    "; whether AWS accepts them is unknown (" a href={ "/runbook#" (failure.reason.anchor()) } { code { (failure.reason) } } ")"
+                }
+            }
+        }
+    }
+}
+
+/// How long an accepted call took, and of whom the credentials are.
+fn accepted(call: &SignedCallStatus) -> String {
+    let account = call.account.as_deref().map(|account| format!(", account {account}")).unwrap_or_default();
+    format!("{:.0} ms{account}", call.duration_seconds * 1e3)
 }
 
 /// What clients can do with the credentials that they hold.
@@ -186,6 +222,9 @@ pub(super) fn render(status: &Status) -> String {
         main: html! {
             (banner(verdict, &headline, status))
             @if let Some(failure) = &status.failure { (failure_section(failure)) }
+            @if let Some(failure) = status.signed_call.as_ref().and_then(|call| call.failure.as_ref()) {
+                (call_failure_section(failure))
+            }
             (clients(status))
             @if let Some(suspects) = &status.suspects { (suspects_section(suspects, status)) }
             (timeline::section(&status.history, status.now))
@@ -235,6 +274,21 @@ fn figures(status: &Status) -> Vec<(&'static str, Markup)> {
     });
     figures.push(("Last success", status.last_success_at.map_or_else(|| html! { b { "never" } }, ago)));
     figures.extend(status.last_attempt_at.map(|at| ("Last poll", ago(at))));
+    figures.extend(status.signed_call.as_ref().map(|call| {
+        let word = match &call.failure {
+            None => "accepted",
+            Some(failure) if failure.refused => "refused",
+            Some(_) => "failed",
+        };
+        let detail = html! {
+            @match &call.failure {
+                None => { (accepted(call)) @if let Some(role) = &call.role { ", role " (role) } }
+                Some(failure) => { code { (failure.reason) } }
+            }
+            ", " (Span(call.at.duration_until(status.now))) " ago"
+        };
+        ("Signed call", html! { b { (word) } " " small { (detail) } })
+    }));
     figures.extend(status.clock_skew_seconds.map(|skew| {
         ("Clock skew", html! { b { (format_args!("{skew:+.1} s")) } " " small { "IMDS minus this machine" } })
     }));
@@ -269,6 +323,29 @@ fn failure_section(failure: &FailureStatus) -> Markup {
                 div { dt { "To confirm" } dd { code { (confirm) } } }
             }
             p { a href={ "/runbook#" (kind) } { "Runbook section for " code { (kind) } } }
+        }
+    }
+}
+
+fn call_failure_section(failure: &CallFailureStatus) -> Markup {
+    let CallFailureStatus { reason, refused, status, code, since, cause, action, confirm, .. } = failure;
+    let anchor = reason.anchor();
+    html! {
+        section aria-labelledby="signed-call" {
+            h2 id="signed-call" {
+                @if *refused { "AWS refuses the credentials: " } @else { "STS cannot be asked: " } code { (reason) }
+            }
+            p {
+                "Seen in a signed call" @if let Some(status) = status { ", in an answer with status " (status) }
+                @if let Some(code) = code { " and the code " code { (code) } }
+                @if let Some(since) = since { "; failing since " (Time(*since)) } "."
+            }
+            dl.advice {
+                div { dt { "Likely cause" } dd { (rich(cause)) } }
+                div.action { dt { "What to do" } dd { (rich(action)) } }
+                div { dt { "To confirm" } dd { code { (confirm) } } }
+            }
+            p { a href={ "/runbook#" (anchor) } { "Runbook section for " code { (anchor) } } }
         }
     }
 }
@@ -453,6 +530,7 @@ mod tests {
     use strum::VariantArray;
 
     use super::*;
+    use crate::domain::signed_call::{AccountId, CallFailure, Caller, Reason, SignedCall};
     use crate::domain::state::{Declared, State};
     use crate::domain::workload::Workload;
     use crate::domain::{Credential, Failure, Kind, Resolution, RoleName, Step};
@@ -491,6 +569,35 @@ mod tests {
 
     fn verdict(state: &State, now: i64) -> Verdict {
         Verdict::of(&status(state, now))
+    }
+
+    fn called(state: &mut State, outcome: Result<(), Reason>, second: i64) {
+        let account = AccountId::parse("123456789012").expect("an account");
+        let outcome = outcome.map(|()| Caller { account, role: None }).map_err(CallFailure::from);
+        let call = SignedCall { at: at(second), duration: Duration::from_millis(82), outcome };
+        state.signed_calls_mut().expect("signed calls are made").finish(call);
+    }
+
+    #[test]
+    fn what_aws_says_of_the_credentials_is_shown() {
+        let mut state = new_state().with_signed_calls(Duration::from_mins(15));
+        polled(&mut state, Ok(3_600), 2);
+        assert!(!render(&status(&state, 3)).contains("AWS accepts"), "no call has ended");
+        called(&mut state, Ok(()), 3);
+        assert_eq!(verdict(&state, 4), Verdict::Fine);
+        assert!(render(&status(&state, 4)).contains("AWS accepts them (82 ms, account 123456789012)"));
+        for reason in Reason::VARIANTS {
+            called(&mut state, Err(*reason), 5);
+            let expected = if reason.is_refusal() { Verdict::Rejected } else { Verdict::Fine };
+            assert_eq!(verdict(&state, 6), expected, "{reason}");
+            let page = render(&status(&state, 6));
+            assert!(page.contains(&format!("href=\"/runbook#{}\"", reason.anchor())), "{reason}");
+            assert!(!page.contains("AWS accepts them (") && page.len() < LIMIT, "{reason}");
+        }
+        // What cannot be fetched cannot be refused: an outage is shown first.
+        called(&mut state, Err(Reason::ExpiredToken), 7);
+        polled(&mut state, Err(Kind::Throttled), 8);
+        assert_eq!(verdict(&state, 9), Verdict::Failing);
     }
 
     #[test]

@@ -39,6 +39,20 @@ fuzz_target!(|text: &[u8]| {
             let endpoint = config.imds.endpoint.as_str().strip_prefix("http://").expect("IMDS has no TLS");
             let authority = endpoint.split('/').next().expect("a text has a beginning");
             assert!(!authority.is_empty() && !authority.contains('@'), "{authority}");
+            if let Some(interval) = config.signed_call_interval {
+                assert!((Duration::from_mins(1)..=Duration::from_hours(24)).contains(&interval));
+                assert!(config.sts.is_ok());
+            }
+            match &config.sts {
+                Ok(options) => {
+                    let region = options.region.as_ref().map_or("x", |region| region.as_str());
+                    assert!(region.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-'), "{region}");
+                    let url = options.endpoint.as_ref().map_or("https://", |endpoint| endpoint.as_str());
+                    let local = ["http://127.", "http://localhost", "http://[::1]", "http://[::ffff:7f"];
+                    assert!(url.starts_with("https://") || local.iter().any(|here| url.starts_with(here)), "{url}");
+                }
+                Err(mistakes) => assert!(!mistakes.to_string().contains(CANARY), "{mistakes}"),
+            }
         }
         Err(mistakes) => {
             assert!(!mistakes.list().is_empty());

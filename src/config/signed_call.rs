@@ -1,0 +1,39 @@
+//! How the signed call reaches STS: the SDKs' own variables, and which of them wins.
+
+use super::proxy::ProxyVariables;
+use super::reader::{ConfigErrors, Reader, is_true};
+use super::variables::Raw;
+use crate::domain::Region;
+use crate::sts::{CaBundle, Endpoint, Options};
+
+/// The options, or all errors.
+pub(super) fn options(raw: &Raw, proxies: &ProxyVariables) -> Result<Options, ConfigErrors> {
+    let mut read = Reader { errors: Vec::new() };
+    let region = |text: &str| Region::parse(text).map_err(|error| error.to_string());
+    let endpoint = |text: &str| Endpoint::parse(text).map_err(str::to_owned);
+    let own_region = read.or_default("AWS_REGION", raw.aws_region.clone(), region);
+    let default_region = read.or_default("AWS_DEFAULT_REGION", raw.aws_default_region.clone(), region);
+    let mut endpoint_url = None;
+    if !is_true(raw.aws_ignore_configured_endpoint_urls.as_deref()) {
+        let of_sts = read.or_default("AWS_ENDPOINT_URL_STS", raw.aws_endpoint_url_sts.clone(), endpoint);
+        endpoint_url = match raw.aws_endpoint_url_sts {
+            Some(_) => of_sts,
+            None => read.or_default("AWS_ENDPOINT_URL", raw.aws_endpoint_url.clone(), endpoint),
+        };
+    }
+    let proxy = proxies.https().and_then(|proxy| proxy.map_err(|what| read.error("HTTPS_PROXY", what)).ok());
+    let bundles = [("AWS_CA_BUNDLE", &raw.aws_ca_bundle), ("SSL_CERT_FILE", &raw.ssl_cert_file)];
+    let ca_bundles = bundles
+        .into_iter()
+        .filter_map(|(variable, path)| path.as_ref().map(|path| CaBundle { variable, path: path.into() }));
+    if read.errors.is_empty() {
+        Ok(Options {
+            region: own_region.or(default_region),
+            endpoint: endpoint_url,
+            proxy,
+            ca_bundles: ca_bundles.collect(),
+        })
+    } else {
+        Err(ConfigErrors(read.errors))
+    }
+}

@@ -1,0 +1,308 @@
+//! The signed call: why AWS refuses one, what is kept of it, and when the next is due.
+//!
+//! A variant's doc comment says what was seen, and is shown to people; the other texts about a reason are in
+//! `runbook::reasons`. Pure. Must not know the wire format, metrics or logs.
+
+use std::fmt;
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+use serde::{Deserialize, Serialize};
+use strum::{EnumMessage, IntoStaticStr, VariantArray};
+
+use super::credential::{Credential, RoleName};
+
+/// The shortest interval that may be configured. A failed call is repeated, and new credentials are tried, after this time.
+pub const SHORTEST_INTERVAL: Duration = Duration::from_mins(1);
+
+/// Why a signed call failed.
+#[derive(Clone, Copy, Debug, Deserialize, EnumMessage, Eq, IntoStaticStr, PartialEq, Serialize, VariantArray)]
+#[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case", prefix = "signed_call_")]
+pub enum Reason {
+    /// AWS says that the credentials have expired.
+    ExpiredToken,
+    /// AWS does not know the credentials: the code is `InvalidClientTokenId` or the like.
+    InvalidToken,
+    /// AWS computes another signature than the one that was sent.
+    Signature,
+    /// AWS refuses the time of the signature: it lies too far from AWS's own time.
+    ClockSkew,
+    /// A policy explicitly denies the call.
+    AccessDenied,
+    /// AWS answers that too many calls are made.
+    Throttled,
+    /// STS answered with a 5xx status.
+    ServerError,
+    /// No connection to STS or to the proxy: no such name, no route, refused, or not established in time.
+    Connect,
+    /// The certificate of STS is not accepted, or the TLS handshake fails.
+    Tls,
+    /// Connected and asked, no whole answer in time.
+    Timeout,
+    /// Any other answer: another code or status, a redirect, no answer of STS at all, or no region to ask in.
+    Unexpected,
+}
+
+impl Reason {
+    /// The value of the `reason` label.
+    #[must_use]
+    pub fn label(self) -> &'static str {
+        self.anchor().trim_start_matches("signed_call_")
+    }
+
+    /// The anchor of its section in the runbook.
+    #[must_use]
+    pub fn anchor(self) -> &'static str {
+        self.into()
+    }
+
+    /// What was seen.
+    #[must_use]
+    pub fn when(self) -> &'static str {
+        self.get_documentation().expect("every reason has a doc comment")
+    }
+
+    /// Whether AWS has judged the credentials; otherwise STS could not be asked.
+    #[must_use]
+    pub const fn is_refusal(self) -> bool {
+        matches!(self, Self::ExpiredToken | Self::InvalidToken | Self::Signature | Self::ClockSkew | Self::AccessDenied)
+    }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.label())
+    }
+}
+
+/// The number of an AWS account: twelve digits.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct AccountId(String);
+
+impl AccountId {
+    /// Parses the number of an account.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        (text.len() == 12 && text.bytes().all(|c| c.is_ascii_digit())).then(|| Self(text.to_owned()))
+    }
+
+    /// The number as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for AccountId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Whose credentials they are, as AWS says: what is kept of its answer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Caller {
+    /// The account.
+    pub account: AccountId,
+    /// The role, if they are a role's.
+    pub role: Option<RoleName>,
+}
+
+/// Why a call failed, with what may be told of the answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct CallFailure {
+    /// The reason, from the closed list.
+    pub reason: Reason,
+    /// The status, if an answer came.
+    pub status: Option<u16>,
+    /// The error's code, if it is a known one: never text from an answer.
+    pub code: Option<&'static str>,
+}
+
+impl From<Reason> for CallFailure {
+    fn from(reason: Reason) -> Self {
+        Self { reason, status: None, code: None }
+    }
+}
+
+/// A finished call.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SignedCall {
+    /// When it ended.
+    pub at: Timestamp,
+    /// How long it took.
+    pub duration: Duration,
+    /// Whose credentials they are, or why AWS did not say.
+    pub outcome: Result<Caller, CallFailure>,
+}
+
+/// The signed calls so far.
+#[derive(Clone, Debug)]
+pub struct SignedCalls {
+    interval: Duration,
+    begun: Option<Begun>,
+    in_flight: bool,
+    last: Option<SignedCall>,
+    last_success_at: Option<Timestamp>,
+    failing_since: Option<Timestamp>,
+}
+
+/// A call that has begun.
+#[derive(Clone, Debug)]
+struct Begun {
+    at: Timestamp,
+    credential: Credential,
+}
+
+impl SignedCalls {
+    /// None so far.
+    #[must_use]
+    pub fn new(interval: Duration) -> Self {
+        Self { interval, begun: None, in_flight: false, last: None, last_success_at: None, failing_since: None }
+    }
+
+    /// Whether credentials that were resolved at `at` are to be tried: the first ones at once; then when the interval is
+    /// over, or after a minute if they are others or the last call failed; never while a call is in flight.
+    #[must_use]
+    pub fn due(&self, credential: &Credential, at: Timestamp) -> bool {
+        let Some(begun) = &self.begun else { return true };
+        let renewed = credential.is_newer_than(&begun.credential) || credential.role != begun.credential.role;
+        let soon = renewed || self.failing_since.is_some();
+        let pause = if soon { self.interval.min(SHORTEST_INTERVAL) } else { self.interval };
+        let since = begun.at.duration_until(at);
+        // A clock that was set back must not stop the calls.
+        let over = since.is_negative() || since >= SignedDuration::try_from(pause).unwrap_or(SignedDuration::MAX);
+        !self.in_flight && over
+    }
+
+    /// Records that a call begins.
+    pub fn begin(&mut self, credential: &Credential, at: Timestamp) {
+        self.begun = Some(Begun { at, credential: credential.clone() });
+        self.in_flight = true;
+    }
+
+    /// Records a finished call. Returns whether it ended in another way than the one before.
+    pub fn finish(&mut self, call: SignedCall) -> bool {
+        let changed = self.last.as_ref().is_none_or(|last| match (&last.outcome, &call.outcome) {
+            (Ok(before), Ok(now)) => before != now,
+            (Err(before), Err(now)) => before.reason != now.reason,
+            _ => true,
+        });
+        self.in_flight = false;
+        if call.outcome.is_ok() {
+            self.last_success_at = Some(call.at);
+            self.failing_since = None;
+        } else {
+            self.failing_since.get_or_insert(call.at);
+        }
+        self.last = Some(call);
+        changed
+    }
+
+    /// The last finished call.
+    #[must_use]
+    pub fn last(&self) -> Option<&SignedCall> {
+        self.last.as_ref()
+    }
+
+    /// When the last successful call ended.
+    #[must_use]
+    pub fn last_success_at(&self) -> Option<Timestamp> {
+        self.last_success_at
+    }
+
+    /// Since when calls fail, if the last one did.
+    #[must_use]
+    pub fn failing_since(&self) -> Option<Timestamp> {
+        self.failing_since
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const START: &str = "2026-01-31T12:00:00Z";
+
+    fn at(seconds: i64) -> Timestamp {
+        START.parse::<Timestamp>().expect("an instant") + SignedDuration::from_secs(seconds)
+    }
+
+    fn credential(role: &str, updated: i64) -> Credential {
+        Credential {
+            role: role.to_owned().try_into().expect("a role name"),
+            last_updated: Some(at(updated)),
+            expiration: at(updated + 23_400),
+        }
+    }
+
+    fn call(seconds: i64, outcome: Result<(), Reason>) -> SignedCall {
+        let account = AccountId::parse("123456789012").expect("an account");
+        let outcome = outcome.map(|()| Caller { account, role: None }).map_err(CallFailure::from);
+        SignedCall { at: at(seconds), duration: Duration::from_millis(80), outcome }
+    }
+
+    fn after(outcome: Result<(), Reason>) -> SignedCalls {
+        let mut calls = SignedCalls::new(Duration::from_mins(15));
+        calls.begin(&credential("web", 0), at(0));
+        calls.finish(call(1, outcome));
+        calls
+    }
+
+    #[test]
+    fn a_call_is_due_at_first_then_at_the_interval_and_sooner_for_new_credentials_or_after_a_failure() {
+        let same = credential("web", 0);
+        assert!(SignedCalls::new(Duration::from_mins(15)).due(&same, at(0)));
+        let accepted = after(Ok(()));
+        for (credential, seconds, due) in [
+            (&same, 15, false),
+            (&same, 60, false),
+            (&same, 899, false),
+            (&same, 900, true),
+            (&same, -5, true),
+            (&credential("web", 10), 59, false),
+            (&credential("web", 10), 60, true),
+            (&credential("other", 0), 60, true),
+            // An emulator may serve an older document again.
+            (&credential("web", -10), 60, false),
+        ] {
+            assert_eq!(accepted.due(credential, at(seconds)), due, "{credential:?} {seconds}");
+        }
+        let failed = after(Err(Reason::Connect));
+        assert!(!failed.due(&same, at(59)));
+        assert!(failed.due(&same, at(60)));
+    }
+
+    #[test]
+    fn nothing_is_due_while_a_call_is_in_flight() {
+        let mut calls = SignedCalls::new(Duration::from_mins(1));
+        calls.begin(&credential("web", 0), at(0));
+        assert!(!calls.due(&credential("web", 3_600), at(3_600)));
+        calls.finish(call(3_601, Ok(())));
+        assert!(calls.due(&credential("web", 3_600), at(3_602)));
+    }
+
+    #[test]
+    fn a_change_is_another_reason_another_caller_or_the_end_of_failures() {
+        let mut calls = SignedCalls::new(Duration::from_mins(15));
+        assert!(calls.finish(call(0, Ok(()))));
+        assert!(!calls.finish(call(60, Ok(()))));
+        assert!(calls.finish(call(120, Err(Reason::Connect))));
+        assert!(!calls.finish(call(180, Err(Reason::Connect))));
+        assert!(calls.finish(call(240, Err(Reason::Tls))));
+        assert_eq!((calls.failing_since(), calls.last_success_at()), (Some(at(120)), Some(at(60))));
+        assert!(calls.finish(call(300, Ok(()))));
+        assert_eq!((calls.failing_since(), calls.last_success_at()), (None, Some(at(300))));
+    }
+
+    #[test]
+    fn labels_and_anchors_follow_from_the_names() {
+        assert_eq!(Reason::ExpiredToken.label(), "expired_token");
+        assert_eq!(Reason::ExpiredToken.anchor(), "signed_call_expired_token");
+        assert_eq!(Reason::VARIANTS.len(), 11);
+        for bad in ["", "12345678901", "1234567890123", "12345678901x", "١٢٣٤٥٦"] {
+            assert_eq!(AccountId::parse(bad), None, "{bad}");
+        }
+    }
+}

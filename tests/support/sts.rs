@@ -1,0 +1,363 @@
+//! An STS of the tests' own: over TLS with an authority of its own, or without; it checks signatures itself, and can answer
+//! in every way.
+
+use std::collections::HashMap;
+use std::fmt::Write;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use hmac::{Hmac, KeyInit, Mac};
+use imds_exporter::platform::clock::{Clock, SystemClock};
+use imds_exporter::simulator::{CREDENTIAL_TOKEN_PREFIX, KEY_ID_PREFIX, SECRET_KEY_PREFIX};
+use jiff::{SignedDuration, Timestamp};
+use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+use sha2::{Digest, Sha256};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::rustls::ServerConfig;
+use tokio_rustls::rustls::crypto::ring;
+use tokio_rustls::rustls::pki_types::PrivateKeyDer;
+
+use super::exporter::listen;
+
+/// The account of all credentials here.
+pub(crate) const ACCOUNT: &str = "123456789012";
+pub(crate) const USER_ID: &str = "AROACANARYUSERID0000:i-0canary";
+pub(crate) const ARN: &str = "arn:aws:sts::123456789012:assumed-role/canary-role/i-0canary";
+
+/// Longer than a call may take.
+const HANGS_FOR: Duration = Duration::from_secs(30);
+
+/// What it does with a call.
+#[derive(Clone, Debug)]
+pub(crate) enum Behavior {
+    /// Checks the signature as AWS does, and answers accordingly.
+    Check,
+    /// Answers so, whatever the request is.
+    Answer(u16, String),
+    /// Answers with a body of this many bytes.
+    Large(usize),
+    /// Redirects to itself.
+    Redirect,
+    /// Reads the request and never answers.
+    Hang,
+    /// Answers a byte every 100 ms.
+    Drip,
+    /// Closes the connection in the middle of the answer.
+    CutOff,
+    /// Answers in plain text where TLS is expected, or the other way round.
+    NotTls,
+}
+
+/// A body as AWS writes it. Source: "Common errors" and the examples of the STS API reference.
+pub(crate) fn error_body(code: &str, message: &str) -> String {
+    format!(
+        "<ErrorResponse xmlns=\"https://sts.amazonaws.com/doc/2011-06-15/\">\n  <Error>\n    <Type>Sender</Type>\n    \
+         <Code>{code}</Code>\n    <Message>{message}</Message>\n  </Error>\n  \
+         <RequestId>01234567-89ab-cdef-0123-456789abcdef</RequestId>\n</ErrorResponse>\n"
+    )
+}
+
+fn accepted_body() -> String {
+    format!(
+        "<GetCallerIdentityResponse xmlns=\"https://sts.amazonaws.com/doc/2011-06-15/\">\n  <GetCallerIdentityResult>\n    \
+         <Arn>{ARN}</Arn>\n    <UserId>{USER_ID}</UserId>\n    <Account>{ACCOUNT}</Account>\n  </GetCallerIdentityResult>\n  \
+         <ResponseMetadata>\n    <RequestId>01234567-89ab-cdef-0123-456789abcdef</RequestId>\n  </ResponseMetadata>\n\
+         </GetCallerIdentityResponse>\n"
+    )
+}
+
+/// A request as it came.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Call {
+    pub(crate) first_line: String,
+    pub(crate) headers: HashMap<String, String>,
+    pub(crate) body: String,
+}
+
+impl Call {
+    async fn read(stream: &mut (impl AsyncRead + Unpin)) -> Option<Self> {
+        let mut bytes = Vec::new();
+        let head = loop {
+            if let Some(end) = bytes.windows(4).position(|window| window == b"\r\n\r\n") {
+                break end;
+            }
+            bytes.push(stream.read_u8().await.ok()?);
+        };
+        let text = String::from_utf8(bytes[..head].to_vec()).expect("the head is text");
+        let mut lines = text.lines().map(str::to_owned);
+        let first_line = lines.next()?;
+        let header = |line: String| {
+            let (name, value) = line.split_once(':').expect("a header has a colon");
+            (name.to_ascii_lowercase(), value.trim().to_owned())
+        };
+        let headers: HashMap<_, _> = lines.map(header).collect();
+        let length = headers.get("content-length").map_or(0, |length| length.parse().expect("a number"));
+        let mut body = vec![0; length];
+        stream.read_exact(&mut body).await.ok()?;
+        Some(Self { first_line, headers, body: String::from_utf8(body).expect("the body is text") })
+    }
+
+    pub(crate) fn header(&self, name: &str) -> &str {
+        self.headers.get(name).map_or("", String::as_str)
+    }
+
+    /// What AWS would answer: its own check of the signature, Version 4.
+    fn checked(&self, region: &str, secrets: &HashMap<String, (String, String)>, now: Timestamp) -> (u16, String) {
+        let refused = |code, message: &str| (403, error_body(code, message));
+        let authorization = self.header("authorization");
+        let part = |name: &str| {
+            let rest = authorization.split(name).nth(1)?.strip_prefix('=')?;
+            rest.split(',').next().map(str::trim)
+        };
+        let (Some(credential), Some(signed_headers), Some(signature)) =
+            (part("Credential"), part("SignedHeaders"), part("Signature"))
+        else {
+            return refused("MissingAuthenticationToken", "Request is missing Authentication Token");
+        };
+        let (key_id, scope) = credential.split_once('/').expect("a scope follows the key id");
+        let date = self.header("x-amz-date");
+        let expected_scope = format!("{}/{region}/sts/aws4_request", &date[..8]);
+        if scope != expected_scope {
+            return refused(
+                "SignatureDoesNotMatch",
+                &format!("Credential should be scoped to a valid region, not '{scope}'."),
+            );
+        }
+        let Some((secret, token)) = secrets.get(key_id) else {
+            return refused("InvalidClientTokenId", "The security token included in the request is invalid");
+        };
+        if self.header("x-amz-security-token") != token {
+            return refused("InvalidClientTokenId", "The security token included in the request is invalid.");
+        }
+        let at = jiff::civil::DateTime::strptime("%Y%m%dT%H%M%SZ", date).expect("a date in the basic format");
+        let at = at.to_zoned(jiff::tz::TimeZone::UTC).expect("an instant").timestamp();
+        let basic = |at: Timestamp| at.strftime("%Y%m%dT%H%M%SZ").to_string();
+        let limit = SignedDuration::from_mins(5);
+        if at.duration_until(now) > limit {
+            let (now, earliest) = (basic(now), basic(now - limit));
+            let message = format!("Signature expired: {date} is now earlier than {earliest} ({now} - 5 min.)");
+            return refused("SignatureDoesNotMatch", &message);
+        }
+        if now.duration_until(at) > limit {
+            let (now, latest) = (basic(now), basic(now + limit));
+            let message = format!("Signature not yet current: {date} is still later than {latest} ({now} + 5 min.)");
+            return refused("SignatureDoesNotMatch", &message);
+        }
+        for required in ["host", "x-amz-date", "x-amz-security-token"] {
+            assert!(signed_headers.split(';').any(|name| name == required), "{required} is signed");
+        }
+        let mut canonical = String::from("POST\n/\n\n");
+        for name in signed_headers.split(';') {
+            writeln!(canonical, "{name}:{}", self.header(name)).expect("a String takes all");
+        }
+        write!(canonical, "\n{signed_headers}\n{}", hex(&Sha256::digest(&self.body))).expect("a String takes all");
+        let to_sign = format!("AWS4-HMAC-SHA256\n{date}\n{scope}\n{}", hex(&Sha256::digest(&canonical)));
+        let key = scope.split('/').fold(format!("AWS4{secret}").into_bytes(), |key, part| hmac(&key, part));
+        if hex(&hmac(&key, &to_sign)) != signature {
+            return refused(
+                "SignatureDoesNotMatch",
+                "The request signature we calculated does not match the signature you provided. Check your AWS Secret \
+                 Access Key and signing method. Consult the service documentation for details.",
+            );
+        }
+        assert_eq!(self.body, "Action=GetCallerIdentity&Version=2011-06-15");
+        (200, accepted_body())
+    }
+}
+
+fn hmac(key: &[u8], text: &str) -> Vec<u8> {
+    let mut mac = Hmac::<Sha256>::new_from_slice(key).expect("a key of any length");
+    mac.update(text.as_bytes());
+    mac.finalize().into_bytes().to_vec()
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        write!(text, "{byte:02x}").expect("a String takes all");
+        text
+    })
+}
+
+/// An authority, and certificates of it.
+pub(crate) struct Authority(Issuer<'static, KeyPair>, String);
+
+impl Authority {
+    pub(crate) fn new() -> Self {
+        let mut params = CertificateParams::new(Vec::new()).expect("no names");
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let key = KeyPair::generate().expect("a key");
+        let pem = params.self_signed(&key).expect("a certificate").pem();
+        Self(Issuer::new(params, key), pem)
+    }
+
+    /// Writes the authority's certificate, as `AWS_CA_BUNDLE` takes it.
+    pub(crate) fn write(&self, file: &Path) {
+        std::fs::write(file, &self.1).expect("the folder can be written");
+    }
+
+    fn acceptor(&self, name: &str) -> TlsAcceptor {
+        let params = CertificateParams::new(vec![name.to_owned()]).expect("a name");
+        let key = KeyPair::generate().expect("a key");
+        let certificate = params.signed_by(&key, &self.0).expect("a certificate");
+        let key = PrivateKeyDer::try_from(key.serialize_der()).expect("a key");
+        let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+            .with_safe_default_protocol_versions()
+            .expect("versions")
+            .with_no_client_auth()
+            .with_single_cert(vec![certificate.der().clone()], key)
+            .expect("a certificate with its key");
+        TlsAcceptor::from(Arc::new(config))
+    }
+}
+
+/// A running STS.
+pub(crate) struct TestSts {
+    pub(crate) address: SocketAddr,
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    tls: Option<TlsAcceptor>,
+    region: String,
+    behavior: Mutex<Behavior>,
+    calls: Mutex<Vec<Call>>,
+    secrets: Mutex<HashMap<String, (String, String)>>,
+    ahead: Mutex<SignedDuration>,
+}
+
+impl TestSts {
+    /// One in clear text, which knows the simulator's credentials.
+    pub(crate) async fn start(region: &str) -> Self {
+        Self::start_with(region, None).await
+    }
+
+    /// One with a certificate for this name.
+    pub(crate) async fn start_tls(region: &str, authority: &Authority, name: &str) -> Self {
+        Self::start_with(region, Some(authority.acceptor(name))).await
+    }
+
+    async fn start_with(region: &str, tls: Option<TlsAcceptor>) -> Self {
+        let (listener, address) = listen().await;
+        let simulated = (1..100).map(|serial| {
+            let secret = format!("{SECRET_KEY_PREFIX}-{serial:07}");
+            (format!("{KEY_ID_PREFIX}{serial:07}"), (secret, format!("{CREDENTIAL_TOKEN_PREFIX}-{serial:07}==")))
+        });
+        let inner = Arc::new(Inner {
+            tls,
+            region: region.to_owned(),
+            behavior: Mutex::new(Behavior::Check),
+            calls: Mutex::default(),
+            secrets: Mutex::new(simulated.collect()),
+            ahead: Mutex::default(),
+        });
+        let served = Arc::clone(&inner);
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                let inner = Arc::clone(&served);
+                tokio::spawn(async move { inner.accept(stream).await });
+            }
+        });
+        Self { address, inner }
+    }
+
+    /// Its URL.
+    pub(crate) fn url(&self) -> String {
+        format!("{}://{}", if self.inner.tls.is_some() { "https" } else { "http" }, self.address)
+    }
+
+    pub(crate) fn set(&self, behavior: Behavior) {
+        *lock(&self.inner.behavior) = behavior;
+    }
+
+    /// Sets its clock ahead of ours.
+    pub(crate) fn set_clock_ahead(&self, by: SignedDuration) {
+        *lock(&self.inner.ahead) = by;
+    }
+
+    /// Makes credentials known to it.
+    pub(crate) fn knows(&self, key_id: &str, secret: &str, token: &str) {
+        lock(&self.inner.secrets).insert(key_id.to_owned(), (secret.to_owned(), token.to_owned()));
+    }
+
+    /// Makes it forget all credentials, as if the role had been deleted.
+    pub(crate) fn forget_all(&self) {
+        lock(&self.inner.secrets).clear();
+    }
+
+    /// The calls so far.
+    pub(crate) fn calls(&self) -> Vec<Call> {
+        lock(&self.inner.calls).clone()
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().expect("no test panics while it holds this")
+}
+
+impl Inner {
+    async fn accept(&self, mut stream: TcpStream) {
+        match &self.tls {
+            Some(_) if matches!(*lock(&self.behavior), Behavior::NotTls) => {
+                let _gone = stream.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n").await;
+            }
+            Some(tls) => {
+                if let Ok(stream) = tls.accept(stream).await {
+                    self.serve(stream).await;
+                }
+            }
+            None => self.serve(stream).await,
+        }
+    }
+
+    async fn serve(&self, mut stream: impl AsyncRead + AsyncWrite + Unpin) {
+        while let Some(call) = Call::read(&mut stream).await {
+            lock(&self.calls).push(call.clone());
+            let behavior = lock(&self.behavior).clone();
+            let head = |status: u16, length: usize| {
+                format!("HTTP/1.1 {status} x\r\nContent-Type: text/xml\r\nContent-Length: {length}\r\n\r\n")
+            };
+            let (status, body) = match &behavior {
+                Behavior::Answer(status, body) => (*status, body.clone()),
+                Behavior::Large(length) => (200, "x".repeat(*length)),
+                Behavior::Hang => return tokio::time::sleep(HANGS_FOR).await,
+                Behavior::Redirect => {
+                    let host = call.header("host");
+                    let scheme = if self.tls.is_some() { "https" } else { "http" };
+                    let text = format!("HTTP/1.1 307 x\r\nLocation: {scheme}://{host}/\r\nContent-Length: 0\r\n\r\n");
+                    let _gone = stream.write_all(text.as_bytes()).await;
+                    continue;
+                }
+                Behavior::Check | Behavior::Drip | Behavior::CutOff | Behavior::NotTls => {
+                    let now = SystemClock.now() + *lock(&self.ahead);
+                    call.checked(&self.region, &lock(&self.secrets).clone(), now)
+                }
+            };
+            let mut answer = head(status, body.len()).into_bytes();
+            answer.extend_from_slice(body.as_bytes());
+            match behavior {
+                Behavior::CutOff => {
+                    let _gone = stream.write_all(&answer[..answer.len() / 2]).await;
+                    let _gone = stream.flush().await;
+                    return;
+                }
+                Behavior::Drip => {
+                    for byte in answer {
+                        if stream.write_all(&[byte]).await.is_err() || stream.flush().await.is_err() {
+                            return;
+                        }
+                        tokio::time::sleep(Duration::from_millis(100)).await;
+                    }
+                }
+                _ => {
+                    if stream.write_all(&answer).await.is_err() || stream.flush().await.is_err() {
+                        return;
+                    }
+                }
+            }
+        }
+    }
+}
