@@ -288,11 +288,14 @@ impl Exporter {
         let text = self.metrics.render(&self.state, watched.as_ref(), machine.clock(at));
         let lines = text.lines().filter(|line| !line.starts_with('#'));
         let samples = lines.map(|line| line.rsplit_once(' ').expect("a series and its value"));
-        let name = |series: &str| series.split('{').next().expect("a name").to_owned();
-        let wanted = |series: &str| history.metrics.is_empty() || history.metrics.contains(&name(series));
-        let started = ("process_start_time_seconds".to_owned(), self.started.to_string());
-        let samples = samples.map(|(series, value)| (series.to_owned(), value.to_owned())).chain([started]);
-        samples.filter(|(series, _)| wanted(series)).collect()
+        let started = self.started.to_string();
+        let samples = samples.chain([("process_start_time_seconds", started.as_str())]);
+        let wanted = |series: &str| {
+            let name = series.split('{').next().expect("a name");
+            history.metrics.is_empty() || history.metrics.iter().any(|metric| metric == name)
+        };
+        let samples = samples.filter(|(series, _)| wanted(series));
+        samples.map(|(series, value)| (series.to_owned(), value.to_owned())).collect()
     }
 }
 
