@@ -11,6 +11,7 @@ import re
 import shutil
 import signal
 import threading
+import time
 import urllib.parse
 from contextlib import ExitStack
 
@@ -291,6 +292,9 @@ def monitoring(tmp_path_factory):
             'imds:exporter:failing{cluster="died"} == 1'))
         running["died"].process.signal_group(signal.SIGKILL)
         for number in range(1, 5):
+            # Its start time has whole seconds.
+            started = samples(monitoring.exporters["restarting"].url)["process_start_time_seconds"]
+            wait_for("another second", lambda: time.time() > started + 2)
             monitoring.restart("restarting")
             wait_for(lambda: f"a scrape after restart {number}: {monitoring.prometheus.query(STARTED)}",
                      lambda: monitoring.prometheus.query(f"changes({STARTED}[2m]) >= {number}"))
