@@ -234,3 +234,217 @@ def test_the_provisioning_files_match_the_dashboards():
     assert provider["type"] == "file" and provider["options"]["path"].startswith("/")
     source, = yaml.safe_load((folder / "datasources" / "prometheus.yaml").read_text(encoding="utf-8"))["datasources"]
     assert source["type"] == "prometheus" and source["jsonData"]["timeInterval"]
+
+
+# What Grafana draws wrongly, in one or another of its versions. Each rule yields what breaks it.
+
+def timelines_that_show_thresholds(dashboard):
+    """With the color mode `thresholds`, merged values show the thresholds' names in place of the mapped texts."""
+    for title, panel in typed_panels(dashboard, "state-timeline"):
+        if panel["fieldConfig"]["defaults"]["color"]["mode"] != "fixed":
+            yield title
+
+
+def tables_with_a_unit_for_text(dashboard):
+    """A default unit makes numbers and dates of text columns."""
+    for title, panel in typed_panels(dashboard, "table"):
+        if {"unit", "decimals", "noValue"} & panel["fieldConfig"]["defaults"].keys():
+            yield title
+
+
+def names_that_may_be_missing(dashboard):
+    """The text mode `name` does not show `noValue`: the tile is empty."""
+    for title, panel in typed_panels(dashboard, "stat"):
+        if panel["options"]["textMode"] == "name" and (
+                "noValue" in panel["fieldConfig"]["defaults"] or "or on () label_replace(vector(0)"
+                not in panel["targets"][0]["expr"]):
+            yield title
+
+
+def annotations_that_never_show(dashboard):
+    """Before 12.1 the expression stands beside the target; values of 0 and below are left out; a filter `== 0` has no
+    others."""
+    for one in dashboard["annotations"]["list"]:
+        if not one.get("builtIn"):
+            forms = one.get("expr"), one["target"]["expr"]
+            if not all(forms) or not one.get("step") or not one["useValueForTime"] and any(
+                    re.search(r"== 0\W*$", form) for form in forms):
+                yield one["name"]
+
+
+def links_that_narrow_or_widen(dashboard):
+    """The other dashboard's `instance` is not this one's: one of them is about all instances."""
+    for path, node in walk(dashboard):
+        if isinstance(node, dict) and str(node.get("url", "")).startswith("/d/"):
+            of_a_row = "var-instance=${__value.raw}" in node["url"]
+            if node.get("includeVars") or "${instance" in node["url"] or "${datasource:queryparam}" not in node["url"]:
+                yield node["title"]
+            if not of_a_row and "var-instance" in node["url"]:
+                yield node["title"]
+
+
+def several_instances_where_one_is_meant(dashboard):
+    """Tiles of several instances are unnamed."""
+    one = next(one for one in dashboard["templating"]["list"] if one["name"] == "instance")
+    if dashboard["uid"].endswith("-instance") and (one["multi"] or one["includeAll"]):
+        yield "instance"
+
+
+def another_data_source_than_the_default(dashboard):
+    """Without a current value Grafana takes the first one in the order of their names."""
+    first = dashboard["templating"]["list"][0]
+    if first.get("current", {}).get("value") != "default":
+        yield first["name"]
+
+
+def values_that_are_off_screen(dashboard):
+    """A table's first column names the row, the second one has the value."""
+    for title, panel in typed_panels(dashboard, "table"):
+        columns = list(panel["transformations"][-1]["options"]["renameByName"])
+        if columns[0].startswith("Value") or not columns[1].startswith("Value"):
+            yield title
+
+
+def colors_that_change(dashboard):
+    """Shades depend on the place of a series among the others."""
+    for title, panel in grafana.panels(dashboard).items():
+        if any(node == "shades" for _, node in walk(panel["fieldConfig"])):
+            yield title[1]
+
+
+def cells_that_some_version_does_not_color(dashboard):
+    """Grafana 9.4 has another name for it."""
+    for title, panel in typed_panels(dashboard, "table"):
+        for override in panel["fieldConfig"]["overrides"]:
+            properties = {one["id"] for one in override["properties"]}
+            if ("custom.cellOptions" in properties) != ("custom.displayMode" in properties):
+                yield title
+
+
+def tiles_that_look_switched_off(dashboard):
+    """A tile that is filled, but knows no color other than gray."""
+    for title, panel in typed_panels(dashboard, "stat"):
+        defaults = panel["fieldConfig"]["defaults"]
+        colors = {node["color"] for _, node in walk(defaults) if isinstance(node, dict) and isinstance(node.get("color"), str)}
+        if panel["options"]["colorMode"] not in ("none", "background") or (
+                panel["options"]["colorMode"] == "background" and colors <= {"#808080"}):
+            yield title
+
+
+def counts_that_are_not_whole(dashboard):
+    """`short` writes 4 K for 4321, and an axis without values goes from 0 to 100 or has halves."""
+    for (kind, title), panel in grafana.panels(dashboard).items():
+        defaults = panel["fieldConfig"]["defaults"]
+        if kind != "heatmap" and any(node == "short" for _, node in walk(panel["fieldConfig"])):
+            yield title
+        if kind == "timeseries" and defaults["unit"] == "none" and defaults.get("decimals") == 0 and (
+                "axisSoftMax" not in defaults["custom"]):
+            yield title
+
+
+def legends_that_repeat_the_instance(dashboard):
+    for (_, title), panel in grafana.panels(dashboard).items():
+        if any("instance" in target["legendFormat"] for target in panel["targets"]):
+            yield title
+
+
+def panels_that_are_empty_giants_or_unnamed(dashboard):
+    """A bar gauge has no name for a single bar, and shows an empty bar where there is none."""
+    return (title for title, _ in typed_panels(dashboard, "bargauge"))
+
+
+def switches_that_fill_a_second_line(dashboard):
+    shown = [one["name"] for one in dashboard["annotations"]["list"] if not one["hide"]]
+    return shown if len(shown) > 2 else ()
+
+
+def typed_panels(dashboard, kind):
+    return [(title, panel) for (found, title), panel in grafana.panels(dashboard).items() if found == kind]
+
+
+def find(dashboard, title):
+    return next(panel for (_, found), panel in grafana.panels(dashboard).items() if found == title)
+
+
+def defaults_of(dashboard, title):
+    return find(dashboard, title)["fieldConfig"]["defaults"]
+
+
+def outage(dashboard):
+    return next(one for one in dashboard["annotations"]["list"] if one["name"] == "Outage")
+
+
+def spoil(node, **changes):
+    node.update(changes)
+
+
+def renamed(dashboard, title, order):
+    organize = find(dashboard, title)["transformations"][-1]["options"]
+    organize["renameByName"] = {name: organize["renameByName"][name] for name in order}
+
+
+def without_the_name_of_old_versions(dashboard):
+    for override in find(dashboard, "Firing alerts")["fieldConfig"]["overrides"]:
+        override["properties"] = [one for one in override["properties"] if one["id"] != "custom.displayMode"]
+
+
+def unhide(dashboard):
+    for one in dashboard["annotations"]["list"]:
+        one["hide"] = False
+
+
+# Each rule with changes of the instance dashboard that break it.
+RULES = {
+    timelines_that_show_thresholds: [
+        lambda one: spoil(defaults_of(one, "State over time"), color={"mode": "thresholds"}),
+        lambda one: spoil(defaults_of(one, "Failures over time"), color={"mode": "thresholds"})],
+    tables_with_a_unit_for_text: [
+        lambda one: spoil(defaults_of(one, "Suspect processes by unit and pod"), unit="dateTimeAsIso"),
+        lambda one: spoil(defaults_of(one, "Firing alerts"), unit="dtdurations")],
+    names_that_may_be_missing: [
+        lambda one: spoil(defaults_of(one, "Role"), noValue="none"),
+        lambda one: spoil(find(one, "Version")["targets"][0], expr="imds_exporter_build_info")],
+    annotations_that_never_show: [
+        lambda one: outage(one).pop("expr"), lambda one: outage(one).pop("step"),
+        lambda one: spoil(outage(one)["target"], expr='imds_up{job=~"$job"} == 0'),
+        lambda one: spoil(outage(one), expr='(imds_up{job=~"$job"} == 0)')],
+    links_that_narrow_or_widen: [
+        lambda one: spoil(one["links"][0], includeVars=True),
+        lambda one: spoil(one["links"][0], url=one["links"][0]["url"] + "&${instance:queryparam}"),
+        lambda one: spoil(one["links"][0], url="/d/imds-exporter-fleet")],
+    several_instances_where_one_is_meant: [
+        lambda one: spoil(one["templating"]["list"][-1], multi=True),
+        lambda one: spoil(one["templating"]["list"][-1], includeAll=True)],
+    another_data_source_than_the_default: [lambda one: one["templating"]["list"][0].pop("current")],
+    values_that_are_off_screen: [
+        lambda one: renamed(one, "Firing alerts", ["alertname", "severity", "Value", "summary"]),
+        lambda one: renamed(one, "Suspect processes by unit and pod",
+                            ["pid", "command", "unit", "container_id", "pod_uid", "Value"])],
+    colors_that_change: [
+        lambda one: spoil(defaults_of(one, "Memory"), color={"mode": "shades", "fixedColor": "#0072B2"}),
+        lambda one: spoil(find(one, "Failed polls per minute")["fieldConfig"]["overrides"][0]["properties"][0]["value"],
+                          mode="shades")],
+    cells_that_some_version_does_not_color: [without_the_name_of_old_versions],
+    tiles_that_look_switched_off: [lambda one: spoil(find(one, "Uptime")["options"], colorMode="background")],
+    counts_that_are_not_whole: [
+        lambda one: spoil(defaults_of(one, "Suspect processes"), unit="short"),
+        lambda one: defaults_of(one, "Failed polls per minute")["custom"].pop("axisSoftMax")],
+    legends_that_repeat_the_instance: [
+        lambda one: spoil(find(one, "Memory")["targets"][0], legendFormat="{{instance}}")],
+    panels_that_are_empty_giants_or_unnamed: [lambda one: spoil(find(one, "Memory"), type="bargauge")],
+    switches_that_fill_a_second_line: [unhide],
+}
+rule = pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.__name__)
+
+
+@rule
+def test_grafana_draws_it_as_it_is_meant(rule):
+    assert not [broken for dashboard in DASHBOARDS for broken in rule(dashboard)]
+
+
+@rule
+def test_a_rule_finds_what_breaks_it(rule):
+    for spoil_it in RULES[rule]:
+        spoilt = copy.deepcopy(DASHBOARDS[0])
+        spoil_it(spoilt)
+        assert list(rule(spoilt))
