@@ -130,7 +130,6 @@ def firing_alerts(by):
 def query(expr, legend="", *, instant=False, format="time_series"):
     """One query of a panel; the panel sets its refId."""
     return {
-        "datasource": DATASOURCE,
         "editorMode": "code",
         "expr": " ".join(expr.split()),
         "format": format,
@@ -257,10 +256,9 @@ def name_stat(title, description, expr, label, *, absent, **rest):
 
 
 def graph(title, description, queries, *, width=12, height=8, unit, stack=False, bars=False, line_at=None, colors=None,
-          palette=False, fill=0, log=False, soft_min=None, soft_max=None,
-          legend="list", **rest):
+          palette=False, fill=0, log=False, soft_min=None, soft_max=None, legend="list", names=None, **rest):
     """Lines over time, of one color unless `colors` says otherwise, by regular expressions on the names, or `palette`
-    gives each its own. `line_at` draws a threshold line; values above it are bad, unless `thresholds` says otherwise."""
+    gives each its own; `names` renames series in the same way. `line_at` draws a threshold line; values above it are bad, unless `thresholds` says otherwise."""
     custom = {
         "drawStyle": "bars" if bars else "line",
         "lineInterpolation": "linear",
@@ -286,7 +284,7 @@ def graph(title, description, queries, *, width=12, height=8, unit, stack=False,
     }
     color = {"mode": "palette-classic"} if palette else {"mode": "fixed", "fixedColor": SERIES[0]}
     return panel("timeseries", title, description, queries, width=width, height=height, unit=unit, custom=custom,
-                 options=options, color=color, overrides=color_overrides(colors or {}), **rest)
+                 options=options, color=color, overrides=series_overrides(colors or {}, names or {}), **rest)
 
 
 def counts(title, description, queries, **rest):
@@ -294,11 +292,12 @@ def counts(title, description, queries, **rest):
     return graph(title, description, queries, unit="none", min=0, decimals=0, soft_max=1, **rest)
 
 
-def color_overrides(colors):
-    """Overrides that color series by a regular expression on their names."""
+def series_overrides(colors, names):
+    """Overrides that color and rename series by regular expressions on their names."""
     return [{"matcher": {"id": "byRegexp", "options": f"/{pattern}/"},
-             "properties": [{"id": "color", "value": {"mode": "fixed", "fixedColor": color}}]}
-            for pattern, color in colors.items()]
+             "properties": [{"id": "color", "value": {"mode": "fixed", "fixedColor": colors[pattern]}}] * (pattern in colors)
+             + [{"id": "displayName", "value": names.get(pattern)}] * (pattern in names)}
+            for pattern in colors | names]
 
 
 def timeline(title, description, queries, *, width=24, height=6, **rest):

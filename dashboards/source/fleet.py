@@ -128,17 +128,13 @@ HEALTH = [
                                          "summary": "Summary"}),
 ]
 
-STATES = {"fine": GOOD, "stuck": SERIES[1], "expired or refused": SERIES[3], "failing": BAD, "not scraped": NEUTRAL,
-          "IMDS not used": SERIES[4]}
+STATES = {FINE: ("fine", GOOD), NOT_USED: ("IMDS not used", SERIES[4]), STUCK: ("stuck", SERIES[1]),
+          REJECTED: ("expired or refused", SERIES[3]), FAILING: ("failing", BAD), NOT_SCRAPED: ("not scraped", NEUTRAL)}
 OVER_TIME = [
-    counts("Machines by state", "Each machine is in one of these states, the worst of its exporters.", [
-        query(machines_in(FINE), "fine"),
-        query(machines_in(NOT_USED), "IMDS not used"),
-        query(machines_in(STUCK), "stuck"),
-        query(machines_in(REJECTED), "expired or refused"),
-        query(machines_in(FAILING), "failing"),
-        query(machines_in(NOT_SCRAPED), "not scraped"),
-    ], stack=True, colors={f"^{name}$": color for name, color in STATES.items()}),
+    counts("Machines by state", "Each machine is in one of these states, that of its worst exporter.",
+           [query(f'count_values("state", {STATE})', "{{state}}")], bars=True, stack=True,
+           colors={f"^{state}$": color for state, (_, color) in STATES.items()},
+           names={f"^{state}$": name for state, (name, _) in STATES.items()}),
     counts("Machines failing by kind", "Machines on which the last poll of an exporter failed, by the kind of the failure.",
            [query(f"count by (kind) ({per_machine(FAILING_KINDS, 'kind')})", "{{kind}}")], bars=True, stack=True,
            colors=KINDS),

@@ -289,10 +289,11 @@ MANY = {
     ("stat", "AWS refuses them"): at((QUIET, 0), (END, 1)),
     ("stat", "Suspect processes"): at((QUIET, 0), (END, 2)),
     ("stat", "Not scraped"): at((QUIET, 0), (GAP, 1), (END, 0)),
+    # The states fine, stuck, expired or refused, failing, and not scraped. No machine has only exporters of no concern.
     ("timeseries", "Machines by state"): {END: named({
-        "fine": both(between(0, 3), ends(1)), "stuck": both(between(0, 1), ends(1)), "failing": both(between(1, 2), ends(1)),
-        "expired or refused": both(between(0, 1), ends(1)), "IMDS not used": always(0),
-        "not scraped": both(between(0, 1), covers(RUN), lambda v: sum(v) == 10)})},
+        "1": both(between(1, 3), ends(1)), "2": both(always(1), covers(END - OUTAGE[1])),
+        "3": both(always(1), covers(END - REFUSED_SINCE)), "4": both(between(1, 2), ends(1)),
+        "5": both(always(1), lambda v: len(v) == 10)})},
     ("timeseries", "Machines failing by kind"): {END: lines(
         connect_timeout=both(always(1), covers(OUTAGE[1] - OUTAGE[0])), read_timeout=both(always(1), covers(HOUR)),
         server_error=both(always(1), covers(5 * HOUR)))},

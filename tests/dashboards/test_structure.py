@@ -82,6 +82,12 @@ def test_the_dashboard_linter_reports_nothing(file):
     run(tool("dashboard-linter"), "lint", "--strict", file)
 
 
+def test_they_fit_into_one_config_map():
+    """`kubectl apply` writes all of it into an annotation, as JSON."""
+    content = {file.name: file.read_text(encoding="utf-8") for file in FILES}
+    assert len(json.dumps(content)) < 250_000
+
+
 @each
 def test_an_override_by_name_names_a_column(dashboard):
     seen = 0
