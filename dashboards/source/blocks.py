@@ -442,6 +442,19 @@ def region(name, expr, before, color, title, text=""):
     return _annotation(name, expr, old, color, title, text, hide=False, at_value=False)
 
 
+def for_one_instance(node):
+    """The same with `instance` as one value. Grafana escapes a value for a regular expression only where the variable can
+    have several, and the address of an IPv6 target has brackets."""
+    if isinstance(node, dict):
+        return {key: for_one_instance(child) for key, child in node.items()}
+    if isinstance(node, list):
+        return [for_one_instance(child) for child in node]
+    if isinstance(node, str):
+        return node.replace('instance=~"$instance"', 'instance="$instance"').replace(
+            'instance=~"$instance|"', "instance=~`${instance:regex}|`")
+    return node
+
+
 def dashboard(uid, title, description, *, panels, variables, annotations, links, refresh, past):
     """The dashboard as a document."""
     builtin = {"name": "Annotations & Alerts", "builtIn": 1, "type": "dashboard", "enable": True, "hide": True,

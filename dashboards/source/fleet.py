@@ -6,11 +6,11 @@ the host of `instance`. It counts once, with its worst exporter.
 
 from source import runbook
 from source.blocks import (
-    BAD, CLIENTS_STUCK, EXPIRY_LEVELS, FILLED, FLEET_UID, GOOD, HOUR, IDENTITY, INSTANCE_UID, KINDS, LONG_TEXT, NEUTRAL,
-    NO_TIME, REFUSED, SDK_REFUSES_BELOW, SERIES, SKEW_LEVELS, STEPS, WARN, alerts_table, clients_at_start, counts, dashboard,
-    dashboard_link, firing, graph, instance_link, layout, override, per_minute, quantile, query, rate, region,
-    runbook_link, selector, slower_than_1_s, stalled, stat, stat_thresholds, suspects, table, table_query, threshold_steps, time_to_expiry,
-    value_mappings, variables, width_of,
+    BAD, CLIENTS_STUCK, EXPIRY_LEVELS, FILLED, FLEET_UID, GOOD, HOUR, IDENTITY, INSTANCE_UID, KINDS, LONG_TEXT,
+    NEUTRAL, NO_TIME, REFUSED, SDK_REFUSES_BELOW, SERIES, SKEW_LEVELS, STEPS, WARN, alerts_table, clients_at_start,
+    counts, dashboard, dashboard_link, firing, graph, instance_link, layout, override, per_minute, quantile, query,
+    rate, region, runbook_link, selector, slower_than_1_s, stalled, stat, stat_thresholds, suspects, table,
+    table_query, threshold_steps, time_to_expiry, value_mappings, variables, width_of,
 )
 
 MAX_ROWS = 50

@@ -5,14 +5,14 @@ does not exist. Where the absence of a metric has a meaning, the query turns it 
 """
 
 from source.blocks import (
-    BAD, CLIENTS_FINE, CLIENTS_STUCK, CLIENTS_UNKNOWN, EXPIRY_LEVELS, FILLED, FLEET_UID, GOOD, HOUR, INSTANCE_UID, KINDS,
-    LOWEST, NEUTRAL, REFUSED, SDK_REFUSES_BELOW, SERIES, SKEW_LEVELS, STEPS, WARN, alerts_table, clients_at_start, counts,
-    dashboard, dashboard_link, firing, graph, heatmap, labelled, layout, mark, name_stat, override, page_link, per_instance,
-    per_minute, quantile, query, rate, region, runbook_link, selector, slower_than_1_s, stat, stat_thresholds,
-    suspects, table, table_query, threshold_steps, time_to_expiry, timeline, value_mappings, variables, width_of,
+    BAD, CLIENTS_FINE, CLIENTS_STUCK, CLIENTS_UNKNOWN, EXPIRY_LEVELS, FILLED, FLEET_UID, GOOD, HOUR, INSTANCE_UID,
+    KINDS, LOWEST, NEUTRAL, REFUSED, SDK_REFUSES_BELOW, SERIES, SKEW_LEVELS, STEPS, WARN, alerts_table, counts,
+    dashboard, dashboard_link, firing, for_one_instance, graph, heatmap, labelled, layout, mark, name_stat, override,
+    page_link, per_instance, per_minute, quantile, query, rate, region, runbook_link, selector, slower_than_1_s, stat,
+    stat_thresholds, suspects, table, table_query, threshold_steps, timeline, value_mappings, variables, width_of,
 )
 from source.problems import (
-    CLIENTS, FAILING_SINCE, LAST_SUCCESS, OUTAGE_END, PROBLEMS, REMAINING, SCRAPED, SHADOWED, STARTED, UP,
+    CLIENTS, FAILING_SINCE, OUTAGE_END, PROBLEMS, REMAINING, SCRAPED, SHADOWED, STARTED, UP,
 )
 
 EXPIRATION = per_instance(selector("imds_credentials_expiration_timestamp_seconds"))
@@ -253,7 +253,7 @@ ANNOTATIONS = [
     mark("Exporter started", selector("process_start_time_seconds"), NEUTRAL, "Exporter started"),
 ]
 
-DASHBOARD = dashboard(
+DASHBOARD = for_one_instance(dashboard(
     INSTANCE_UID, "IMDS exporter: one instance",
     "Role credentials from IMDSv2 as one exporter sees them: whether they are available, when they expire, what fails, "
     "which clients are stuck.",
@@ -275,4 +275,4 @@ DASHBOARD = dashboard(
                   "Every alert and every kind of failure, served by the exporter"),
     ],
     refresh="30s", past="6h",
-)
+))

@@ -6,8 +6,9 @@ conditions are those of the alerts without their delays, so that the table is ah
 
 from source import runbook
 from source.blocks import (
-    BAD, CLIENTS_STUCK, FILLED, GOOD, LONG_TEXT, NO_TIME, SDK_REFUSES_BELOW, WARN, clients_at_start, labelled, override,
-    per_instance, runbook_link, selector, stalled, table, table_query, time_to_expiry, value_mappings, width_of,
+    BAD, CLIENTS_STUCK, FILLED, GOOD, LONG_TEXT, NO_TIME, SDK_REFUSES_BELOW, WARN, clients_at_start, labelled,
+    override, per_instance, runbook_link, selector, stalled, table, table_query, time_to_expiry, value_mappings,
+    width_of,
 )
 
 UP = per_instance(selector("imds_up"))

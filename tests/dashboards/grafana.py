@@ -29,6 +29,7 @@ class View:
         """The text with the variables' values; an unknown variable is a mistake in the dashboard."""
         known = {**self.variables, "__rate_interval": f"{4 * STEP}s", "__range": f"{RANGE}s", "__interval": f"{self.step}s",
                  "__interval_ms": str(1000 * self.step), "__from": str(1000 * (self.now - RANGE))}
+        text = re.sub(r"\$\{(\w+):regex\}", lambda hit: re.escape(known[hit[1]]), text)
         done = re.sub(r"\$(?:\{(\w+)\}|([a-z_]\w*))", lambda hit: known[hit[1] or hit[2]], text)
         assert not re.search(r"\$[^1]", done), done
         return done

@@ -20,7 +20,8 @@ SCRAPE = 60
 END = int(datetime.datetime(2026, 3, 2, 12, tzinfo=datetime.timezone.utc).timestamp())
 START = END - 8 * HOUR
 JOB = "imds-exporter"
-HEALTHY, STUCK, EXPIRED, SHADOWED, REFUSED = (f"10.0.0.{n}:10169" for n in range(1, 6))
+HEALTHY, STUCK, EXPIRED, SHADOWED = (f"10.0.0.{n}:10169" for n in range(1, 5))
+REFUSED = "[fd00::5]:10169"
 IN_POD = {"cluster": "blue", "namespace": "shop", "node": "node-b"}
 TARGETS = {
     HEALTHY: {"job": JOB, "instance": HEALTHY},

@@ -88,6 +88,15 @@ def test_they_fit_into_one_config_map():
     assert len(json.dumps(content)) < 250_000
 
 
+def test_every_selector_of_the_instance_dashboard_is_of_that_instance():
+    """For equality, which the linter does not know: an address with brackets would be another regular expression."""
+    for panel in grafana.panels(DASHBOARDS[0]).values():
+        for target in panel["targets"]:
+            selectors = re.findall(r"\b\w+\{([^{}]*(?:\{[^}]*\}[^{}]*)?)\}", target["expr"])
+            assert selectors and all('instance="$instance"' in one or "instance=~`${instance:regex}|`" in one
+                                     for one in selectors), panel["title"]
+
+
 @each
 def test_an_override_by_name_names_a_column(dashboard):
     seen = 0
