@@ -258,7 +258,8 @@ def name_stat(title, description, expr, label, *, absent, **rest):
 def graph(title, description, queries, *, width=12, height=8, unit, stack=False, bars=False, line_at=None, colors=None,
           palette=False, fill=0, log=False, soft_min=None, soft_max=None, legend="list", names=None, **rest):
     """Lines over time, of one color unless `colors` says otherwise, by regular expressions on the names, or `palette`
-    gives each its own; `names` renames series in the same way. `line_at` draws a threshold line; values above it are bad, unless `thresholds` says otherwise."""
+    gives each its own; `names` renames series in the same way. `line_at` draws a threshold line; values above it are
+    bad, unless `thresholds` says otherwise."""
     custom = {
         "drawStyle": "bars" if bars else "line",
         "lineInterpolation": "linear",

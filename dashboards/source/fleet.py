@@ -97,7 +97,8 @@ KIND_LINK = runbook_link("${__data.fields.Instance}", "${__value.raw}", "What ${
 
 HEALTH = [
     count_stat("Fine", "Machines on which every exporter's last poll returned credentials that AWS accepts, as far as is "
-               "known, and no declared workload's clients are stuck.", machines_in(FINE), stat_thresholds((0, NEUTRAL), (1, GOOD))),
+               "known, and no declared workload's clients are stuck.", machines_in(FINE),
+               stat_thresholds((0, NEUTRAL), (1, GOOD))),
     count_stat("Failing", "Machines on which an exporter's last poll failed.", machines_in(FAILING), BAD_FROM_1),
     count_stat("Stuck", "Machines on which IMDS answers, but clients that were created when the declared workload started "
                "have no credentials.", machines_in(STUCK), BAD_FROM_1),

@@ -69,8 +69,7 @@ SIGNED_CALL = f"""
 
 NOW = [
     stat("Scraped", "Whether Prometheus reaches the exporter. *Unknown instance*: Prometheus has no such target.", SCRAPED,
-         width=3, mappings=value_mappings({0: ("NO", BAD), 1: ("yes", GOOD)}), no_value="unknown instance",
-         links=[runbook_link(anchor="ImdsExporterDown")]),
+         width=3, mappings=value_mappings({0: ("NO", BAD), 1: ("yes", GOOD)}), no_value="unknown instance"),
     stat("IMDS", "Whether the last finished poll returned credentials. *Not used*: the SDKs find credentials in their "
          "environment before they would ask IMDS. *No data*: the exporter is not scraped.",
          otherwise(f"0 * {SHADOWED} + {NOT_USED} or {UP}", NOT_YET), mappings=value_mappings(IMDS_STATES),
