@@ -1,192 +1,264 @@
-"""The dashboard of a fleet: how many exporters are fine, which ones are worst. No graph has one line per exporter."""
+"""The dashboard of a fleet: how many machines are fine, which ones are worst. No graph has one line per exporter.
 
+A machine may run several exporters, as with sidecars. Its name is the label `node` of its targets or, where there is none,
+the host of `instance`. It counts once, with its worst exporter.
+"""
+
+from source import runbook
 from source.blocks import (
-    BAD, COLORED, EXPIRY_LEVELS, FLEET_UID, GOOD, INSTANCE_UID, KINDS, SDK_REFUSES_BELOW, SERIES, SKEW_LEVELS, STEPS,
-    WARN, annotation, bar_gauge, clients_stuck, dashboard, dashboard_link, graph, layout, override, quantile, query,
-    rate, runbook_link, selector, slower_than_1_s, stat, stat_thresholds, table, table_query, threshold_steps,
-    time_to_expiry, variables,
+    BAD, CLIENTS_STUCK, EXPIRY_LEVELS, FILLED, FLEET_UID, GOOD, HOUR, IDENTITY, INSTANCE_UID, KINDS, LONG_TEXT,
+    NEUTRAL, NO_TIME, REFUSED, SDK_REFUSES_BELOW, SERIES, SKEW_LEVELS, STEPS, WARN, alerts_table, clients_at_start,
+    counts, dashboard, dashboard_link, firing, graph, instance_link, layout, override, per_minute, quantile, query,
+    rate, region, runbook_link, selector, slower_than_1_s, stalled, stat, stat_thresholds, suspects, table,
+    table_query, threshold_steps, time_to_expiry, value_mappings, variables, width_of,
 )
 
-# The labels that identify an exporter. Labels that a setup does not use are absent.
-IDENTITY = "cluster, namespace, job, instance"
-COLUMNS = {"cluster": "Cluster", "namespace": "Namespace", "job": "Job", "instance": "Instance"}
 MAX_ROWS = 50
+NO_DATA = "no data"
 
-UP = selector("imds_up")
-LAST_SUCCESS = selector("imds_fetch_last_success_timestamp_seconds")
-PROCESS_START = selector("process_start_time_seconds")
-FAILING_FOR = f"""
-    max by ({IDENTITY}) (
-      time() - ({LAST_SUCCESS} or {PROCESS_START}) and {UP} == 0
-    )
-"""
-FAILING_LONGEST = f"topk({MAX_ROWS}, {FAILING_FOR})"
-STALLED = f"""
-    time() - {selector('imds_fetch_last_attempt_timestamp_seconds')}
-      > bool 5 * {selector('imds_poll_interval_seconds')}
-"""
-SKEW = f"abs({selector('imds_clock_skew_seconds')})"
+
+def per_exporter(expr):
+    """One value for each exporter, without the labels that tell its series apart, but with its node."""
+    return f"max by ({IDENTITY}, node) ({expr})"
+
+
+def per_machine(expr, by="", function="max"):
+    """The worst value of each machine's exporters."""
+    named = f'label_replace({expr}, "machine", "$1", "instance", "(.+?)(?::[0-9]+)?")'
+    named = f'label_replace({named}, "machine", "$1", "node", "(.+)")'
+    return f"{function} by (cluster, machine{', ' + by if by else ''}) ({named})"
+
+
+def unless_shadowed(expr):
+    """Without the exporters beside which no SDK asks IMDS: whether IMDS answers them matters to nobody."""
+    return f"({expr} unless on ({IDENTITY}) {selector('imds_chain_shadowed')})"
+
+
+SHADOWED = per_exporter(selector("imds_chain_shadowed"))
+UP = per_exporter(selector("imds_up"))
+# `up` of any job exists: an exporter is a target that was one within a day.
+SCRAPED = per_exporter(f"""
+    {selector('up')} and on ({IDENTITY}) last_over_time({selector('imds_exporter_build_info')}[1d])
+""")
+CLIENTS = clients_at_start(f"{IDENTITY}, node")
+STARTED = per_exporter(selector("process_start_time_seconds"))
+LAST_SUCCESS = per_exporter(selector("imds_fetch_last_success_timestamp_seconds"))
+EXPIRES_IN = unless_shadowed(per_exporter(time_to_expiry()))
+SOONEST = per_machine(EXPIRES_IN, function="min")
+REFUSED_REASON = f'reason=~"{REFUSED}"'
+REFUSED_CALLS = per_exporter(selector("imds_signed_call_failure_active", REFUSED_REASON))
+SIGNED_UP = per_exporter(selector("imds_signed_call_up"))
+SKEW = per_exporter(selector("imds_clock_skew_seconds"))
+FAILING_KINDS = unless_shadowed(f"max by ({IDENTITY}, node, kind, step) ({selector('imds_failure_active')})")
+
+# The states of an exporter, in the order of how bad they are. Each counts a machine once.
+NOT_USED, FINE, STUCK, REJECTED, FAILING, NOT_SCRAPED = range(6)
+STATE = per_machine(f"""
+    0 * ({SCRAPED} == 0) + {NOT_SCRAPED}
+    or 0 * {SHADOWED} + {NOT_USED}
+    or 0 * ({UP} == 0) + {FAILING}
+    or 0 * ({REFUSED_CALLS} or {EXPIRES_IN} <= 0) + {REJECTED}
+    or 0 * ({CLIENTS} == {CLIENTS_STUCK}) + {STUCK}
+    or 0 * {UP} + {FINE}
+""")
+
+
+def machines(expr):
+    """The number of machines for which the comparison with `bool` holds."""
+    return f"sum({expr})"
+
+
+def machines_in(state):
+    return machines(f"({STATE}) == bool {state}")
+
+
 BAD_FROM_1 = stat_thresholds((0, GOOD), (1, BAD))
 WARN_FROM_1 = stat_thresholds((0, GOOD), (1, WARN))
 
 
-def count_stat(title, description, expr, thresholds, no_value="no data", width=3):
-    """A number of exporters."""
-    return stat(title, description, expr, unit="short", decimals=0, thresholds=thresholds, no_value=no_value,
-                width=width)
+def count_stat(title, description, expr, thresholds, no_value=NO_DATA, width=3, **rest):
+    """A number of machines or exporters."""
+    return stat(title, description, expr, unit="none", decimals=0, thresholds=thresholds, no_value=no_value, width=width,
+                **rest)
 
 
-def count_of(expr):
-    """The number of exporters for which the expression is 1 and not 0."""
-    return f"sum({expr})"
+COLUMNS = {"instance": "Instance"}
+PLACE = {"node": "Node", "namespace": "Namespace", "cluster": "Cluster", "job": "Job"}
+INSTANCE = override("Instance", links=[instance_link()], **width_of(200))
 
 
-# 0 where no exporter has a declared workload.
-STUCK = f"({count_of(clients_stuck())} or vector(0))"
+def seconds(name, **more):
+    """A column with a duration, negative ones as such."""
+    return override(name, unit="s", decimals=1, **width_of(130), **more)
 
 
-INSTANCE_LINK = override("Instance", links=[{
-    "title": "Open ${__value.text}",
-    "url": f"/d/{INSTANCE_UID}?var-instance=${{__value.raw}}&${{datasource:queryparam}}"
-           "&${cluster:queryparam}&${namespace:queryparam}&${job:queryparam}&${__url_time_range}",
-}])
+EXPIRES = seconds("Expires in", thresholds=EXPIRY_LEVELS, **FILLED)
 KIND_LINK = runbook_link("${__data.fields.Instance}", "${__value.raw}", "What ${__value.raw} means and what to do")
 
-STATES = {"^fine": GOOD, "^stuck": WARN, "^failing": BAD, "^not scraped": "#808080"}
-
 HEALTH = [
-    count_stat("Fine", "Exporters whose last poll returned credentials, and whose workload's clients are not stuck.",
-               f"sum({UP}) - {STUCK}", stat_thresholds((0, GOOD))),
-    count_stat("Failing", "Exporters whose last poll failed.", count_of(f"{UP} == bool 0"), BAD_FROM_1),
-    count_stat("Stuck", "IMDS answers, but boto3 clients that were created when the declared workload started hold no "
-               "credentials until they are re-created.", STUCK, BAD_FROM_1),
-    count_stat("Close to expiry", "Exporters whose credentials expire in less than 15 minutes: boto3 refuses to sign "
-               "if it cannot refresh.",
-               count_of(f"({time_to_expiry()} < bool {SDK_REFUSES_BELOW}) * ({time_to_expiry()} > bool 0)"),
-               BAD_FROM_1),
-    count_stat("Expired", "The last document seen is past its expiration.",
-               count_of(f"{time_to_expiry()} <= bool 0"), BAD_FROM_1),
-    count_stat("Suspect processes", "Watched processes that started during an outage that is over, on all exporters "
-               "that watch processes: suspicions, never proofs.", count_of(selector("imds_suspect_processes")),
-               WARN_FROM_1, "watching is disabled"),
-    count_stat("Not scraped", "Exporters that Prometheus does not reach.", count_of(f"{selector('up')} == bool 0"),
-               WARN_FROM_1),
-    count_stat("Stalled", "Exporters whose last poll ended more than 5 intervals ago.", count_of(STALLED), WARN_FROM_1),
-    graph("Exporters by state", "Each exporter is in one of these states.", [
-        query(f"sum({UP}) - {STUCK}", "fine"),
-        query(STUCK, "stuck"),
-        query(count_of(f"{UP} == bool 0"), "failing"),
-        query(count_of(f"{selector('up')} == bool 0"), "not scraped"),
-    ], unit="short", stack=True, min=0, colors=STATES, decimals=0),
-    graph("Failing by kind", "Exporters whose last poll failed, by the kind of the failure. If many exporters have the "
-          "same kind, they have one cause.",
-          [query(f"sum by (kind) ({selector('imds_failure_active')})", "{{kind}}")],
-          unit="short", stack=True, min=0, colors=KINDS, decimals=0, no_value="none failing"),
+    count_stat("Fine", "Machines on which every exporter's last poll returned credentials that AWS accepts, as far as is "
+               "known, and no declared workload's clients are stuck.", machines_in(FINE),
+               stat_thresholds((0, NEUTRAL), (1, GOOD))),
+    count_stat("Failing", "Machines on which an exporter's last poll failed.", machines_in(FAILING), BAD_FROM_1),
+    count_stat("Stuck", "Machines on which IMDS answers, but clients that were created when the declared workload started "
+               "have no credentials.", machines_in(STUCK), BAD_FROM_1),
+    count_stat("Close to expiry", "Machines whose credentials expire in less than 15 minutes: boto3 refuses to sign if it "
+               "cannot refresh.",
+               machines(f"({SOONEST} > bool 0) * ({SOONEST} < bool {SDK_REFUSES_BELOW})"), BAD_FROM_1),
+    count_stat("Expired", "Machines whose last document is past its expiration.",
+               machines(f"{SOONEST} <= bool 0"), BAD_FROM_1),
+    count_stat("AWS refuses them", "Machines whose last signed call AWS refused. *Not checked*: no exporter makes signed "
+               "calls.", machines(f"{per_machine(f'{REFUSED_CALLS} or 0 * {SIGNED_UP}')} == bool 1"), BAD_FROM_1,
+               "not checked"),
+    count_stat("Suspect processes", "Watched processes that started during an outage that is over, on all machines: "
+               "suspicions, never proofs.", f"sum({selector('imds_suspect_processes')})", WARN_FROM_1, "not watched"),
+    count_stat("Not scraped", "Machines with an exporter that answered within a day and that Prometheus does not reach "
+               "now.", machines_in(NOT_SCRAPED), WARN_FROM_1),
+    table("What fails, and what to do now", "The kinds of the failures in force, with the number of machines. If many "
+          "machines have the same kind, they have one cause.",
+          [table_query(f"""label_join(count by (kind) ({per_machine(FAILING_KINDS, 'kind')}), "action", "", "kind")""")],
+          columns={"kind": "Kind", "Value": "Machines", "action": "What to do now"}, width=24, height=5,
+          sort=("Machines", True), overrides=[
+              override("Kind", **width_of(210), **FILLED,
+                       mappings=value_mappings({kind: (kind, BAD) for kind in runbook.KINDS})),
+              override("Machines", unit="none", decimals=0, **width_of(110)),
+              override("What to do now", mappings=value_mappings(
+                  {kind: runbook.ACTIONS[kind] for kind in runbook.KINDS}), **LONG_TEXT),
+          ]),
+    alerts_table("alertname, severity", {"alertname": "Alert", "Value": "Active for", "severity": "Severity",
+                                         "summary": "Summary"}),
 ]
+
+STATES = {FINE: ("fine", GOOD), NOT_USED: ("IMDS not used", SERIES[4]), STUCK: ("stuck", SERIES[1]),
+          REJECTED: ("expired or refused", SERIES[3]), FAILING: ("failing", BAD), NOT_SCRAPED: ("not scraped", NEUTRAL)}
+OVER_TIME = [
+    counts("Machines by state", "Each machine is in one of these states, that of its worst exporter.",
+           [query(f'count_values("state", {STATE})', "{{state}}")], bars=True, stack=True,
+           colors={f"^{state}$": color for state, (_, color) in STATES.items()},
+           names={f"^{state}$": name for state, (name, _) in STATES.items()}),
+    counts("Machines failing by kind", "Machines on which the last poll of an exporter failed, by the kind of the failure.",
+           [query(f"count by (kind) ({per_machine(FAILING_KINDS, 'kind')})", "{{kind}}")], bars=True, stack=True,
+           colors=KINDS),
+]
+
+FAILING_FOR = unless_shadowed(f"(time() - ({LAST_SUCCESS} or {STARTED}) and {UP} == 0)")
+FAILING_LONGEST = f"topk({MAX_ROWS}, {FAILING_FOR})"
+STUCK_FOR = f"(time() - {per_exporter(selector('imds_outage_last_end_timestamp_seconds'))}) and {CLIENTS} == {CLIENTS_STUCK}"
+ON_TARGET = f"on ({IDENTITY}, node)"
 
 WORST = [
     table("Failing longest", f"The {MAX_ROWS} exporters that have failed for the longest time, the reason, and the "
           "time to expiry. The instance links to its dashboard, the kind to the exporter's own runbook.", [
               table_query(FAILING_LONGEST),
-              table_query(f"max by ({IDENTITY}) ({time_to_expiry()}) and {FAILING_LONGEST}"),
-              table_query(f"max by ({IDENTITY}, kind, step) ({selector('imds_failure_active')}) "
-                          f"and on ({IDENTITY}) {FAILING_LONGEST}"),
+              table_query(f"max by ({IDENTITY}, node, kind, step) ({FAILING_KINDS}) and {ON_TARGET} {FAILING_LONGEST}"),
+              table_query(f"{EXPIRES_IN} and {ON_TARGET} {FAILING_LONGEST}"),
           ],
-          columns=COLUMNS | {"kind": "Kind", "step": "Step", "Value #A": "Failing for", "Value #B": "Expires in"},
-          width=24, height=9, merge=True, sort=("Failing for", True), no_value="", unit="dtdurations", decimals=1,
-          overrides=[
-              INSTANCE_LINK,
-              override("Kind", links=[KIND_LINK]),
-              override("Expires in", thresholds=EXPIRY_LEVELS, custom__cellOptions=COLORED),
+          columns=COLUMNS | {"Value #A": "Failing for", "Value #C": "Expires in", "kind": "Kind", "step": "Step"} | PLACE,
+          width=24, height=8, merge=True, sort=("Failing for", True), overrides=[
+              INSTANCE, seconds("Failing for"), EXPIRES, override("Kind", links=[KIND_LINK], **width_of(210)),
+              override("Step", **width_of(110)),
           ]),
     table("Closest to expiry", "The 20 exporters whose credentials expire first.",
-          [table_query(f"bottomk(20, min by ({IDENTITY}) ({time_to_expiry()}))")],
-          columns=COLUMNS | {"Value": "Expires in"}, sort=("Expires in", False), unit="dtdurations", decimals=1,
-          overrides=[INSTANCE_LINK, override("Expires in", thresholds=EXPIRY_LEVELS, custom__cellOptions=COLORED)]),
-    table("Stuck exporters", f"Up to {MAX_ROWS} exporters whose workload holds clients without credentials although "
-          "IMDS answers. Restart these workloads.",
-          [table_query(f"topk({MAX_ROWS}, max by ({IDENTITY}) "
-                       f"(time() - {selector('imds_outage_last_end_timestamp_seconds')}) "
-                       f"and max by ({IDENTITY}) ({clients_stuck()}) == 1)")],
-          columns=COLUMNS | {"Value": "Since the outage"}, sort=("Since the outage", True), unit="dtdurations",
-          decimals=1, overrides=[INSTANCE_LINK]),
-    graph("Time to expiry across the fleet", "Minimum, 5th percentile and median over all exporters.", [
-        query(f"min({time_to_expiry()})", "minimum"),
-        query(f"quantile(0.05, {time_to_expiry()})", "p5"),
-        query(f"quantile(0.5, {time_to_expiry()})", "median"),
-    ], unit="s", line_at=SDK_REFUSES_BELOW, thresholds=threshold_steps((None, BAD), (SDK_REFUSES_BELOW, "transparent")),
-        colors={"minimum": SERIES[5], "p5": SERIES[1], "median": SERIES[0]}),
+          [table_query(f"bottomk(20, {EXPIRES_IN})")], columns=COLUMNS | {"Value": "Expires in"} | PLACE,
+          sort=("Expires in", False), overrides=[INSTANCE, EXPIRES]),
+    table("Clients stuck", f"Up to {MAX_ROWS} exporters whose workload holds clients without credentials although "
+          "IMDS answers. Restart the workload, and then the exporter.",
+          [table_query(f"topk({MAX_ROWS}, {STUCK_FOR})")], columns=COLUMNS | {"Value": "For"} | PLACE,
+          sort=("For", True), overrides=[INSTANCE, seconds("For")]),
+    graph("Time to expiry across the fleet", "Minimum, 5th percentile and median over all exporters. The line marks 15 "
+          "minutes.", [
+              query(f"min({EXPIRES_IN}) / {HOUR}", "minimum"),
+              query(f"quantile(0.05, {EXPIRES_IN}) / {HOUR}", "p5"),
+              query(f"quantile(0.5, {EXPIRES_IN}) / {HOUR}", "median"),
+          ], unit="suffix: h", decimals=1, line_at=SDK_REFUSES_BELOW / HOUR, soft_min=0,
+          thresholds=threshold_steps((None, BAD), (SDK_REFUSES_BELOW / HOUR, "transparent")),
+          colors={"minimum": SERIES[5], "p5": SERIES[1], "median": SERIES[0]}),
+    table("AWS refuses the credentials", f"Up to {MAX_ROWS} exporters whose last signed call AWS refused.",
+          [table_query(f"""topk({MAX_ROWS}, max by ({IDENTITY}, node, reason)
+          ({selector('imds_signed_call_failure_active', REFUSED_REASON)}) * {ON_TARGET} group_left ()
+          (time() - {per_exporter(selector('imds_signed_call_last_success_timestamp_seconds'))} or NaN * {UP}))""")],
+          columns=COLUMNS | {"Value": "For", "reason": "Reason"} | PLACE, sort=("For", True), overrides=[
+              INSTANCE, seconds("For", mappings=NO_TIME),
+              override("Reason", **width_of(150), links=[runbook_link(
+                  "${__data.fields.Instance}", "signed_call_${__value.raw}", "What ${__value.raw} means and what to do")]),
+          ]),
     table("Suspect processes", f"Up to {MAX_ROWS} watched processes that started during an outage that is over and "
-          "still run. Suspicions, never proofs.",
-          [table_query(f"bottomk({MAX_ROWS}, max by ({IDENTITY}, pid, command, unit, container_id, pod_uid) "
-                       f"({selector('imds_suspect_process_start_time_seconds')})) * 1000")],
-          columns=COLUMNS | {"pid": "PID", "command": "Command", "unit": "Unit", "container_id": "Container",
-                             "pod_uid": "Pod UID", "Value": "Started"}, sort=("Started", False),
-          unit="dateTimeAsIso", overrides=[INSTANCE_LINK]),
+          "still run, by unit and pod. Suspicions, never proofs.",
+          [table_query(f"bottomk({MAX_ROWS}, {suspects(f'{IDENTITY}, node, pid, command, unit, container_id, pod_uid')})")],
+          columns={"command": "Command", "Value": "Started", "instance": "Instance", "unit": "Unit", "pod_uid": "Pod UID",
+                   "container_id": "Container", "pid": "PID"} | PLACE,
+          width=24, height=7, sort=("Started", False), overrides=[
+              INSTANCE, override("Command", **width_of(200)), override("Started", unit="dateTimeAsIso", **width_of(180)),
+              override("PID", **width_of(80)),
+          ]),
 ]
 
 FAILURES = [
-    graph("Failed polls by kind", "Failed polls per second.",
-          [query(f"sum by (kind) ({rate('imds_fetch_failures_total')}) > 0", "{{kind}}")], unit="ops", stack=True,
-          min=0, colors=KINDS, no_value="no failure"),
-    graph("Share of failed polls", "Failed polls divided by all polls.",
-          [query(f"sum({rate('imds_fetch_failures_total')}) / sum({rate('imds_fetches_total')})", "failed")],
-          unit="percentunit", min=0, max=1, fill=20, colors={"failed": BAD}),
-    graph("Outages and rotations", "Outages that began, and new documents seen.", [
+    counts("Failed polls per minute", "Over all exporters, by kind.",
+           [query(f"sum by (kind) ({per_minute('imds_fetch_failures_total')}) > 0", "{{kind}}")], bars=True, stack=True,
+           colors=KINDS),
+    graph("Outages and rotations", "Outages that began, and new documents seen, in each step of the graph.", [
         query(f"sum({rate('imds_outages_total', function='increase')})", "outages"),
         query(f"sum({rate('imds_credentials_rotations_total', function='increase')})", "rotations"),
-    ], unit="short", min=0, bars=True, colors={"outages": BAD, "rotations": GOOD}),
-    graph("Request duration: 99th percentile", "By request, over all exporters. The line marks 1 second, the default "
-          "timeout of every AWS SDK.",
-          [query(quantile(0.99, "imds_request_duration_seconds", "step"), "{{step}}")], unit="s", line_at=1, min=0,
-          colors=STEPS),
+    ], unit="none", decimals=0, min=0, soft_max=1, bars=True, colors={"outages": BAD, "rotations": GOOD}),
+    graph("Request duration: 99th percentile", "By request, over all exporters and half an hour. The line marks 1 second, "
+          "the default timeout of every AWS SDK.",
+          [query(quantile(0.99, "imds_request_duration_seconds", "step"), "{{step}}")], unit="s", line_at=1, log=True,
+          soft_max=2, colors=STEPS),
     graph("Requests slower than 1 second", "The share of requests on which an AWS SDK with default settings would have "
-          "timed out.", [query(slower_than_1_s(), "{{step}}")], unit="percentunit", min=0, fill=10, colors=STEPS),
-    bar_gauge("Roles", "Exporters by current role; the 10 most frequent roles.",
-              f"topk(10, sum by (role) ({selector('imds_role_info')}))", "{{role}}", decimals=0, min=0,
-              thresholds=stat_thresholds((0, GOOD))),
+          "timed out.", [query(slower_than_1_s(), "{{step}}")], unit="percentunit", min=0, soft_max=0.1, fill=10,
+          colors=STEPS),
 ]
 
 EXPORTERS = [
-    count_stat("Unexpected role", "Exporters whose current role is not the configured one.",
-               count_of(f"{selector('imds_role_expected')} == bool 0"), BAD_FROM_1, "none configured", width=6),
-    count_stat("Clock skew above 60 s", "Exporters whose clock is off by more than 60 s.",
-               count_of(f"{SKEW} > bool 60"), WARN_FROM_1, width=6),
+    count_stat("Exporters", "Exporters that answer.", f"sum({SCRAPED})", stat_thresholds(), filled=False, width=4),
+    count_stat("Stalled", "Exporters whose last poll ended more than 5 intervals ago.",
+               f"count({stalled()}) or 0 * sum({UP})", WARN_FROM_1, width=4),
+    count_stat("IMDS not used", "Exporters beside which no SDK asks IMDS, because their environment has other credentials. "
+               "They count as neither fine nor failing.", f"sum({SHADOWED} or 0 * {UP})", stat_thresholds(), filled=False,
+               width=4),
     count_stat("IMDSv1 only", "Exporters that get credentials only because IMDSv1 answers.",
-               count_of(selector("imds_v1_fallback_active")), WARN_FROM_1, "none", width=6),
-    count_stat("Credentials from elsewhere", "Exporters beside which no SDK asks IMDS, because their environment has other "
-               "credentials.", count_of(selector("imds_chain_shadowed")), stat_thresholds(), "none", width=6),
+               f"sum({per_exporter(selector('imds_v1_fallback_active'))} or 0 * {UP})", WARN_FROM_1, width=4),
+    count_stat("Unexpected role", "Exporters whose current role is not the configured one.",
+               f"sum({selector('imds_role_expected')} == bool 0)", BAD_FROM_1, "not checked", width=4),
+    count_stat("Clock off by 60 s", "Exporters whose clock differs from that of IMDS by 60 seconds or more.",
+               f"sum(abs({SKEW}) >= bool 60)", WARN_FROM_1, width=4),
     graph("Exporters by version", "The progress of a rollout.",
-          [query(f"sum by (version) ({selector('imds_exporter_build_info')})", "{{version}}")], unit="short",
-          stack=True, min=0, decimals=0),
+          [query(f"sum by (version) ({selector('imds_exporter_build_info')})", "{{version}}")], unit="none",
+          stack=True, min=0, decimals=0, soft_max=1, palette=True, legend="table"),
     graph("Exporter starts", "Starts of exporters; many at the same time are a rollout or a crash loop.",
-          [query(f"sum(changes({PROCESS_START}[$__rate_interval]))", "starts")], unit="short", min=0, bars=True),
-    graph("Clock skew", "Absolute difference between the clock of IMDS and the local clock. AWS refuses signatures "
-          "from a clock that is off by 5 minutes.", [
-              query(f"max({SKEW})", "maximum"),
-              query(f"quantile(0.95, {SKEW})", "p95"),
-          ], unit="s", min=0, line_at=60, colors={"maximum": SERIES[5], "p95": SERIES[0]}),
+          [query(f"sum(changes({selector('process_start_time_seconds')}[$__rate_interval]))", "starts")], unit="none",
+          decimals=0, min=0, soft_max=1, bars=True),
+    table("Roles", "Exporters by current role; the 20 most frequent roles.",
+          [table_query(f"topk(20, sum by (role) ({selector('imds_role_info')}))")],
+          columns={"role": "Role", "Value": "Exporters"}, width=6, sort=("Exporters", True),
+          overrides=[override("Exporters", unit="none", decimals=0)]),
+    table("Versions", "Exporters by version and revision.",
+          [table_query(f"sum by (version, revision) ({selector('imds_exporter_build_info')})")],
+          columns={"version": "Version", "Value": "Exporters", "revision": "Revision"}, width=6, sort=("Exporters", True),
+          overrides=[override("Exporters", unit="none", decimals=0)]),
     table("Largest clock skew", "The 20 clocks that are off the most; positive if the local clock is behind.",
-          [table_query(f"max by ({IDENTITY}) ({selector('imds_clock_skew_seconds')}) "
-                       f"and topk(20, max by ({IDENTITY}) ({SKEW}))")],
-          columns=COLUMNS | {"Value": "IMDS minus local"}, unit="s",
-          thresholds=SKEW_LEVELS,
-          overrides=[INSTANCE_LINK, override("IMDS minus local", custom__cellOptions=COLORED)]),
+          [table_query(f"{SKEW} and {ON_TARGET} topk(20, abs({SKEW}))")],
+          columns=COLUMNS | {"Value": "IMDS minus local"} | PLACE,
+          overrides=[INSTANCE, seconds("IMDS minus local", thresholds=SKEW_LEVELS, **FILLED)]),
 ]
 
 DASHBOARD = dashboard(
     FLEET_UID, "IMDS exporter: fleet",
-    "Role credentials from IMDSv2 over all exporters: how many are fine, which ones are worst, how a rollout proceeds.",
+    "Role credentials from IMDSv2 over all exporters: how many machines are fine, which ones are worst, how a rollout "
+    "proceeds.",
     panels=layout(
-        ("How many are fine?", HEALTH),
+        ("How many machines are fine, and what is to be done?", HEALTH),
+        ("How did it come to this?", OVER_TIME),
         ("Which ones are worst?", WORST),
         ("What fails, and how fast is IMDS?", FAILURES),
         ("Rollout, roles and clocks", EXPORTERS),
     ),
     variables=variables(all_instances=True),
     annotations=[
-        annotation("Fleet outage", 'ALERTS{alertname="ImdsFleetOutage", alertstate="firing"}', BAD,
-                   "{{alertname}}", "{{severity}}"),
+        region("Fleet outage", firing("alertname, severity", name="ImdsFleetOutage"),
+               firing("alertname, severity", " offset $__interval", name="ImdsFleetOutage"), BAD, "{{alertname}}",
+               "{{severity}}"),
     ],
     links=[dashboard_link("One instance", INSTANCE_UID)],
     refresh="1m", past="6h",

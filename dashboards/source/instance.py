@@ -1,213 +1,269 @@
-"""The dashboard of one exporter: the questions of the on-call engineer, from top to bottom."""
+"""The dashboard of one exporter: the questions of the on-call engineer, from top to bottom.
+
+Every tile tells apart a value, that something is off or does not apply, and that nothing is known, as of an instance that
+does not exist. Where the absence of a metric has a meaning, the query turns it into a number that no value has.
+"""
 
 from source.blocks import (
-    BAD, COLORED, EXPIRY_LEVELS, FLEET_UID, GOOD, INSTANCE_UID, KINDS, LOWEST, NEUTRAL, SDK_REFUSES_BELOW, SERIES,
-    SKEW_LEVELS, STEPS, WARN, annotation, bar_gauge, clients_stuck, dashboard, dashboard_link, graph, heatmap, layout,
-    override, page_link, quantile, query, rate, runbook_link, selector, slower_than_1_s, stat, stat_thresholds, table,
-    table_query, threshold_steps, time_to_expiry, timeline, value_mappings, variables,
+    BAD, CLIENTS_FINE, CLIENTS_STUCK, CLIENTS_UNKNOWN, EXPIRY_LEVELS, FILLED, FLEET_UID, GOOD, HOUR, INSTANCE_UID,
+    KINDS, LOWEST, NEUTRAL, REFUSED, SDK_REFUSES_BELOW, SERIES, SKEW_LEVELS, STEPS, WARN, alerts_table, counts,
+    dashboard, dashboard_link, firing, for_one_instance, graph, heatmap, labelled, layout, mark, name_stat, override,
+    page_link, per_instance, per_minute, quantile, query, rate, region, runbook_link, selector, slower_than_1_s, stat,
+    stat_thresholds, suspects, table, table_query, threshold_steps, timeline, value_mappings, variables, width_of,
+)
+from source.problems import (
+    CLIENTS, FAILING_SINCE, OUTAGE_END, PROBLEMS, REMAINING, SCRAPED, SHADOWED, STARTED, UP,
 )
 
-FINE_OR_FAILING = value_mappings({0: ("FAILING", BAD), 1: ("fine", GOOD)})
-USABLE = value_mappings({0: ("no credentials", BAD), 1: ("usable", GOOD)})
-CREATED = value_mappings({
-    "now": "now",
-    "before_outage": "while credentials were available",
-    "at_start": "when the workload started",
-})
+EXPIRATION = per_instance(selector("imds_credentials_expiration_timestamp_seconds"))
+LAST_UPDATED = per_instance(selector("imds_credentials_last_updated_timestamp_seconds"))
+OUTAGE_START = per_instance(selector("imds_outage_last_start_timestamp_seconds"))
+FINE_SINCE = f"(({OUTAGE_END} or {STARTED}) and {UP} == 1)"
+LAST_ATTEMPT = per_instance(selector("imds_fetch_last_attempt_timestamp_seconds"))
+SKEW = per_instance(selector("imds_clock_skew_seconds"))
+SIGNED_UP = per_instance(selector("imds_signed_call_up"))
+NO_DATA = "no data"
 
-UP = selector("imds_up")
-# The current state began with the last success, the end of the last outage, or the exporter's own start.
-SINCE = f"""
-    time() - (
-      ({selector('imds_fetch_last_success_timestamp_seconds')} and {UP} == 0)
-      or ({selector('imds_outage_last_end_timestamp_seconds')} and {UP} == 1)
-      or ({selector('process_start_time_seconds')} and {UP})
-    )
+
+def otherwise(expr, code):
+    """The expression or, where it has no value although the exporter answers, the code."""
+    return f"({expr}) or (0 * {SCRAPED} + {code} and {SCRAPED} == 1)"
+
+
+# Times and durations that do not exist. No true one is as large.
+NONE, GOES_ON = 1000000000000000, 2000000000000000
+
+
+def times(absent, goes_on="not over"):
+    """The texts of the two."""
+    return value_mappings({NONE: (absent, NEUTRAL), GOES_ON: (goes_on, BAD)})
+
+
+def last_outage(expr, while_failing):
+    """A fact about the outage that goes on or, if there is none, about the last one."""
+    return otherwise(f"({while_failing}) or ({expr})", NONE)
+
+
+def label_or_no(expr, label):
+    """The series or, if there is none although the exporter answers, one with the label `no`."""
+    return f"({expr}) or on () {labelled(f'0 * ({SCRAPED} == 1)', **{label: 'no'})}"
+
+
+# Numbers beside 0 and 1.
+NOT_USED, NOT_DECLARED, NOT_REACHED, NOT_CHECKED, NOT_YET = 3, 4, 5, 6, 7
+IMDS_STATES = {0: ("FAILING", BAD), 1: ("fine", GOOD), NOT_USED: ("not used", NEUTRAL), NOT_YET: ("first poll runs", NEUTRAL)}
+ACCEPTED = {0: ("REFUSED", BAD), 1: ("yes", GOOD), NOT_REACHED: ("STS not reached", WARN),
+            NOT_CHECKED: ("not checked", NEUTRAL), NOT_YET: ("first call runs", NEUTRAL)}
+STUCK = {
+    CLIENTS_FINE: ("no", GOOD), CLIENTS_STUCK: ("STUCK", BAD), CLIENTS_UNKNOWN: ("unknown while failing", WARN),
+    NOT_DECLARED: ("no workload declared", NEUTRAL), NOT_USED: ("not used", NEUTRAL),
+}
+USABLE = value_mappings({0: ("no credentials", BAD), 1: ("usable", GOOD)})
+
+NOT_REFUSED = f'reason!~"{REFUSED}"'
+SIGNED_CALL = f"""
+    0 * {per_instance(selector('imds_signed_call_failure_active', NOT_REFUSED))} + {NOT_REACHED}
+    or {SIGNED_UP}
+    or 0 * {per_instance(rate('imds_signed_calls_total'))} + {NOT_YET}
 """
-OUTAGE_START = selector("imds_outage_last_start_timestamp_seconds")
-OUTAGE_END = selector("imds_outage_last_end_timestamp_seconds")
 
 NOW = [
-    stat("IMDS", "Whether the last finished poll returned credentials. *No data*: the exporter is not scraped, or no "
-         "poll has ended yet.", UP, mappings=FINE_OR_FAILING, no_value="no data", links=[runbook_link()]),
+    stat("Scraped", "Whether Prometheus reaches the exporter. *Unknown instance*: Prometheus has no such target.", SCRAPED,
+         width=3, mappings=value_mappings({0: ("NO", BAD), 1: ("yes", GOOD)}), no_value="unknown instance"),
+    stat("IMDS", "Whether the last finished poll returned credentials. *Not used*: the SDKs find credentials in their "
+         "environment before they would ask IMDS. *No data*: the exporter is not scraped.",
+         otherwise(f"0 * {SHADOWED} + {NOT_USED} or {UP}", NOT_YET), mappings=value_mappings(IMDS_STATES),
+         no_value=NO_DATA, links=[runbook_link()]),
     stat("In this state for", "How long the current state has lasted. Failing: since the last success. Fine: since the "
-         "end of the last outage, or since the exporter started.", SINCE, unit="dtdurations", decimals=1,
-         background=False, no_value="no data"),
+         "end of the last outage, or since the exporter started.", f"time() - ({FAILING_SINCE} or {FINE_SINCE})",
+         unit="dtdurations", decimals=1, filled=False, no_value=NO_DATA),
     stat("Expires in", "Time until the `Expiration` of the last document seen. Kept while polls fail; negative once "
-         "past. In the last 15 minutes, boto3 refuses to sign if it cannot refresh.", time_to_expiry(),
-         unit="dtdurations", decimals=1, thresholds=EXPIRY_LEVELS, no_value="no credentials seen",
-         links=[runbook_link(anchor="ImdsCredentialsExpired")]),
-    stat("Current failure", "The kind of the last failure, and the request that failed. The link opens the exporter's "
-         "own runbook at this kind.", selector("imds_failure_active"), "{{kind}} ({{step}})", text="name",
-         unit="short", no_value="none", thresholds=stat_thresholds((1, BAD)),
-         links=[runbook_link(anchor="${__field.labels.kind}",
-                             title="What ${__field.labels.kind} means and what to do")]),
-    stat("Stuck clients", "IMDS answers, but boto3 clients that were created when the declared workload started hold no "
-         "credentials permanently. To fix this, restart the workload, and then the exporter. *No workload declared*: "
-         "`IMDS_EXPORTER_WORKLOAD` is `independent`, or the SDKs do not ask IMDS.", clients_stuck(),
-         mappings=value_mappings({0: ("no", GOOD), 1: ("STUCK: restart the workload", BAD)}),
-         no_value="no workload declared", links=[runbook_link(anchor="ImdsClientsStuck")]),
-    stat("Role", "The current role. *None*: IMDS itself reports that no role is attached.", selector("imds_role_info"),
-         "{{role}}", text="name", unit="short", background=False, no_value="none",
-         thresholds=stat_thresholds((0, GOOD))),
-    timeline("State over time", "Whether a poll, and whether boto3 clients, would have had credentials at that time. "
-             "`created` shows when the client was created.", [
-                 query(UP, "IMDS {{instance}}"),
-                 query(selector("imds_client_usable"), "client created {{created}} {{instance}}"),
-             ], mappings=USABLE, no_value="no data", height=7),
+         "past. In the last 15 minutes, boto3 refuses to sign if it cannot refresh. *None seen*: no document is known.",
+         otherwise(REMAINING, NONE), width=5, unit="dtdurations", decimals=1, thresholds=EXPIRY_LEVELS,
+         mappings=times("none seen"), no_value=NO_DATA, links=[runbook_link(anchor="ImdsCredentialsExpired")]),
+    stat("Clients stuck", "Stuck: IMDS answers, but a client that was created when the declared workload started has no "
+         "credentials. To fix this, restart the workload, and then the exporter. While IMDS fails, such a client cannot be "
+         "told from one that recovers by itself. *No workload declared*: `IMDS_EXPORTER_WORKLOAD` is `independent`.",
+         otherwise(f"0 * {SHADOWED} + {NOT_USED} or {CLIENTS}", NOT_DECLARED), mappings=value_mappings(STUCK),
+         no_value=NO_DATA, links=[runbook_link(anchor="ImdsClientsStuck")]),
+    stat("AWS accepts them", "Whether AWS accepted the last call that was signed with these credentials. *STS not reached*: "
+         "AWS did not judge them. *Not checked*: `IMDS_EXPORTER_SIGNED_CALL_INTERVAL` is not set.",
+         otherwise(SIGNED_CALL, NOT_CHECKED), mappings=value_mappings(ACCEPTED), no_value=NO_DATA,
+         links=[runbook_link()]),
+    PROBLEMS,
+    alerts_table("alertname, severity", {"alertname": "Alert", "Value": "Active for", "severity": "Severity",
+                                         "summary": "Summary"}),
+]
+
+STATES = [
+    timeline("State over time", "Whether a poll, a signed call, and SDK clients had credentials at each time. Of several "
+             "SDKs, the worst one. Outages are the red bands of IMDS; they are marked on the graphs below too.", [
+                 query(UP, "IMDS"),
+                 query(SIGNED_UP, "AWS accepts"),
+                 query(f"min by (created) ({selector('imds_client_usable')})", "client created {{created}}"),
+             ], mappings=USABLE, overrides=[
+                 override("IMDS", mappings=value_mappings({0: ("failing", BAD), 1: ("fine", GOOD)})),
+                 override("AWS accepts", mappings=value_mappings({0: ("refused or not reached", BAD), 1: ("yes", GOOD)})),
+             ], no_value=NO_DATA, height=7),
 ]
 
 EXPIRY = [
     graph("Time to expiry", "A sawtooth: it rises with each new document and falls during an outage. The line marks 15 "
-          "minutes: below it, boto3 clients fail if they cannot refresh.", [query(time_to_expiry(), "{{instance}}")],
-          width=16, unit="s", line_at=SDK_REFUSES_BELOW, fill=10,
-          thresholds=threshold_steps((None, BAD), (SDK_REFUSES_BELOW, "transparent"))),
-    graph("Rotations", "New documents seen, and changes of the role's name.", [
-        query(rate("imds_credentials_rotations_total", function="increase"), "new document {{instance}}"),
-        query(rate("imds_role_changes_total", function="increase"), "role changed {{instance}}"),
-    ], width=8, unit="short", bars=True, min=0, colors={"^new": GOOD, "^role": WARN}),
-    stat("Age of the document", "Time since `LastUpdated` of the last document seen. IMDS renews documents well before "
-         "they expire; an age close to the whole lifetime means that it does not.",
-         f"time() - {selector('imds_credentials_last_updated_timestamp_seconds')}", width=5, unit="dtdurations",
-         decimals=1, background=False, no_value="no credentials seen"),
-    stat("Expires at", "`Expiration` of the last document seen.",
-         f"{selector('imds_credentials_expiration_timestamp_seconds')} * 1000", width=5, unit="dateTimeAsIso",
-         background=False, no_value="no credentials seen"),
-    stat("Expected role", "Whether the current role is the configured one.", selector("imds_role_expected"),
-         mappings=value_mappings({0: ("ANOTHER ROLE", BAD), 1: ("yes", GOOD)}),
-         no_value="none configured", links=[runbook_link(anchor="ImdsUnexpectedRole")]),
-    stat("IMDSv1 only", "Credentials resolve only because IMDSv1 answers; the kind is why the token request of IMDSv2 "
-         "fails.", selector("imds_v1_fallback_active"), "{{kind}}", text="name", unit="short", width=5,
-         no_value="no", thresholds=stat_thresholds((1, WARN)), links=[runbook_link(anchor="ImdsV1Fallback")]),
-    stat("Credentials from elsewhere", "What the SDKs' default chain finds in the exporter's environment before it would "
-         "ask IMDS: static keys (environment), IRSA (web_identity), Pod Identity or a task role (container). Then nothing "
-         "is said of clients, and no alert about IMDS fires.", selector("imds_chain_shadowed"), "{{by}}", text="name",
-         unit="short", width=5, no_value="no", background=False),
+          "minutes: below it, boto3 clients fail if they cannot refresh.",
+          [query(f"({REMAINING}) / {HOUR}", "time to expiry")], width=16, unit="suffix: h", decimals=1, fill=10,
+          line_at=SDK_REFUSES_BELOW / HOUR, soft_min=0,
+          thresholds=threshold_steps((None, BAD), (SDK_REFUSES_BELOW / HOUR, "transparent"))),
+    name_stat("Role", "The current role. *None known*: IMDS reports that no role is attached, or has not answered yet.",
+              f"max by (role) ({selector('imds_role_info')})", "role", absent="none known", filled=False),
+    stat("Expected role", "Whether the current role is the configured one.",
+         otherwise(per_instance(selector("imds_role_expected")), NOT_CHECKED),
+         mappings=value_mappings({0: ("ANOTHER ROLE", BAD), 1: ("yes", GOOD), NOT_CHECKED: ("not checked", NEUTRAL)}),
+         no_value=NO_DATA, links=[runbook_link(anchor="ImdsUnexpectedRole")]),
+    stat("Expires at", "`Expiration` of the last document seen.", otherwise(f"{EXPIRATION} * 1000", NONE),
+         unit="dateTimeAsIso", filled=False, mappings=times("none seen"), no_value=NO_DATA),
+    stat("Age of the document", "Time since `LastUpdated` of the last document seen. IMDS renews documents about every "
+         "hour; an age of half the lifetime means that it does not.", otherwise(f"time() - {LAST_UPDATED}", NONE),
+         unit="dtdurations", decimals=1, filled=False, mappings=times("none seen"), no_value=NO_DATA),
 ]
 
 FAILURES = [
-    timeline("Failures", "How each poll failed, and at which request. Empty if no poll failed.",
-             [query(selector("imds_failure_active"), "{{kind}} ({{step}}) {{instance}}")],
-             mappings=value_mappings({1: ("failing", BAD)}),
-             no_value="no failure", height=6,
-             links=[runbook_link(anchor="${__field.labels.kind}", title="What this kind means and what to do")]),
-    graph("Failed polls by kind", "Number of failed polls, by kind.",
-          [query(f"sum by (kind) ({rate('imds_fetch_failures_total', function='increase')}) > 0", "{{kind}}")],
-          unit="short", bars=True, stack=True, min=0, no_value="no failure", colors=KINDS),
-    graph("Share of failed polls", "Failed polls divided by all polls.",
-          [query(f"sum by (instance) ({rate('imds_fetch_failures_total')}) "
-                 f"/ sum by (instance) ({rate('imds_fetches_total')})", "{{instance}}")],
-          unit="percentunit", min=0, max=1, fill=20),
-    bar_gauge("Failed polls in the time range", "Number of failed polls in the selected time range, by kind.",
-              f"sort_desc(sum by (kind) (increase({selector('imds_fetch_failures_total')}[$__range])) > 0)",
-              "{{kind}}", no_value="no failure", decimals=0, min=0, thresholds=stat_thresholds((0, WARN))),
-    graph("Consecutive failed polls", "Number of polls that have failed in a row.",
-          [query(selector("imds_fetch_consecutive_failures"), "{{instance}}")], unit="short", min=0, fill=20),
+    timeline("Failures over time", "How each poll failed, and at which request.",
+             [query(f"max by (kind, step) ({selector('imds_failure_active')})", "{{kind}} ({{step}})")],
+             mappings=value_mappings({1: ("failing", BAD)}), no_value="no failure", width=12, height=8,
+             links=[runbook_link("${instance}", "${__field.labels.kind}", "What this kind means and what to do")]),
+    counts("Failed polls per minute", "Polls that failed, by kind. While failing, the exporter polls every 5 seconds.",
+           [query(f"sum by (kind) ({per_minute('imds_fetch_failures_total')}) > 0", "{{kind}}")], bars=True, stack=True,
+           colors=KINDS),
 ]
 
-CLIENTS = [
-    table("Would a boto3 client have credentials now?", "By the time at which the client was created. *No credentials* "
-          "together with a usable `now` is the stuck state: IMDS is fine, but those clients are not.",
-          [table_query(f"max by (instance, sdk, created) ({selector('imds_client_usable')})")],
-          columns={"instance": "Instance", "sdk": "SDK", "created": "Client was created", "Value": "Now"},
-          width=12, height=7, overrides=[
-              override("Client was created", mappings=CREATED),
-              override("Now", mappings=USABLE, custom__cellOptions=COLORED),
-          ], unit="short"),
-    table("Suspect processes", "Watched processes that started during an outage that is over and still run, the "
-          "longest-running first, at most 16. A suspicion, never a proof: the process may have re-created its clients.",
-          [table_query("max by (instance, pid, command, unit, container_id, pod_uid) "
-                       f"({selector('imds_suspect_process_start_time_seconds')}) * 1000")],
-          columns={"instance": "Instance", "pid": "PID", "command": "Command", "unit": "Unit",
-                   "container_id": "Container", "pod_uid": "Pod UID", "Value": "Started"},
-          width=12, height=7, sort=("Started", False), overrides=[override("Started", unit="dateTimeAsIso")],
-          unit="short", no_value="none"),
-    stat("Last outage: duration", "From the last success before it to the first success after it.",
-         f"{OUTAGE_END} - {OUTAGE_START}", unit="dtdurations", decimals=1, background=False, no_value="no outage"),
-    stat("Last outage: start", "The last success before it, or the start of the exporter. Clients created between the "
-         "start and the end may be stuck.", f"{OUTAGE_START} * 1000", unit="dateTimeAsIso", background=False,
-         no_value="no outage"),
-    stat("Last outage: end", "The first success after it.", f"{OUTAGE_END} * 1000", unit="dateTimeAsIso",
-         background=False, no_value="no outage"),
-    stat("Outages in the time range", "Number of outages that began in the selected time range.",
-         f"increase({selector('imds_outages_total')}[$__range])", unit="short", decimals=0, background=False),
-    stat("Suspect processes", "Watched processes that started during an outage that is over and still run: a "
-         "suspicion, never a proof.", selector("imds_suspect_processes"), unit="short",
-         thresholds=stat_thresholds((0, GOOD), (1, WARN)), no_value="watching is disabled",
+CREATED_AT = 'created="{}"'
+CREATED = {"now": "Created now", "before_outage": "Created while there were credentials",
+           "at_start": "Created at the workload's start"}
+
+CLIENTS_AND_PROCESSES = [
+    table("Would a client have credentials now?", "By SDK, and by the time at which the client was created. *No "
+          "credentials* beside a usable client that is created now is the stuck state: IMDS is fine, but those clients are "
+          "not. Empty cells: nothing is known, or no workload is declared.",
+          [table_query(f"max by (sdk) ({selector('imds_client_usable', CREATED_AT.format(created))})")
+           for created in CREATED],
+          columns={"sdk": "SDK"} | {f"Value #{'ABC'[n]}": heading for n, heading in enumerate(CREATED.values())},
+          width=12, height=8, merge=True,
+          overrides=[override(heading, mappings=USABLE, **FILLED) for heading in CREATED.values()]),
+    stat("Current or last outage: start", "The last success before it, or the start of the exporter. Clients created "
+         "between the start and the end may be stuck.",
+         last_outage(f"{OUTAGE_START} * 1000", f"{FAILING_SINCE} * 1000"), width=6, unit="dateTimeAsIso", filled=False,
+         mappings=times("none seen"), no_value=NO_DATA),
+    stat("Current or last outage: end", "The first success after it.",
+         last_outage(f"{OUTAGE_END} * 1000", f"0 * {FAILING_SINCE} + {GOES_ON}"), width=6, unit="dateTimeAsIso",
+         filled=False, mappings=times("none seen"), no_value=NO_DATA),
+    stat("Suspect processes", "Watched processes that started during an outage that is over and still run: a suspicion, "
+         "never a proof.", otherwise(per_instance(selector("imds_suspect_processes")), NONE), width=6, unit="none",
+         thresholds=stat_thresholds((0, GOOD), (1, WARN)), mappings=times("not watched"), no_value=NO_DATA,
          links=[runbook_link(anchor="ImdsSuspectProcesses")]),
     stat("Watched processes", "Processes that match the configured pattern and can be seen. 0 for a long time means that "
          "the pattern is wrong, or that the exporter does not share the PID namespace.",
-         selector("imds_watched_processes"), unit="short", background=False, no_value="watching is disabled"),
+         otherwise(per_instance(selector("imds_watched_processes")), NONE), width=6, unit="none", filled=False,
+         mappings=times("not watched"), no_value=NO_DATA),
+    table("Suspect processes by unit and pod", "Watched processes that started during an outage that is over and still run, "
+          "at most 16. A suspicion, never a proof: the process may have re-created its clients. A host's process has a "
+          "systemd unit, that of a pod has a container and a pod.",
+          [table_query(suspects("command, pid, unit, pod_uid, container_id"))],
+          columns={"command": "Command", "Value": "Started", "unit": "Unit", "pod_uid": "Pod UID",
+                   "container_id": "Container", "pid": "PID"},
+          width=24, height=6, sort=("Started", False), overrides=[
+              override("Command", **width_of(240)),
+              override("Started", unit="dateTimeAsIso", **width_of(190)),
+              override("PID", **width_of(90)),
+          ]),
 ]
 
 SPEED = [
-    graph("Request duration: median and 99th percentile", "By request. The line marks 1 second, the default timeout of "
-          "every AWS SDK.", [
+    graph("Request duration: median and 99th percentile", "By request, over half an hour each. The line marks 1 second, the "
+          "default timeout of every AWS SDK.", [
               query(quantile(0.5, "imds_request_duration_seconds", "step"), "p50 {{step}}"),
               query(quantile(0.99, "imds_request_duration_seconds", "step"), "p99 {{step}}"),
-          ], unit="s", line_at=1, min=0, colors=STEPS, links=[runbook_link("${instance}", "ImdsFetchSlow")]),
+          ], unit="s", line_at=1, soft_max=2, log=True, links=[runbook_link("${instance}", "ImdsFetchSlow")],
+          colors={f"^{p} {step}$": color for (step, _), pair in
+                  zip(STEPS.items(), ((SERIES[4], SERIES[0]), (SERIES[6], SERIES[1]), (SERIES[3], SERIES[2])))
+                  for p, color in zip(("p50", "p99"), pair)}),
     graph("Requests slower than 1 second", "The share of requests on which an AWS SDK with default settings would have "
-          "timed out.", [query(slower_than_1_s(), "{{step}}")], unit="percentunit", min=0, max=1, fill=10,
+          "timed out.", [query(slower_than_1_s(), "{{step}}")], unit="percentunit", min=0, soft_max=0.1, fill=10,
           colors=STEPS),
     heatmap("Poll duration: distribution", "Number of polls by duration, both successful and failed ones.",
             f"sum by (le) ({rate('imds_fetch_duration_seconds_bucket', function='increase')})", unit="s"),
-    graph("Poll duration: 99th percentile", "By outcome.",
-          [query(quantile(0.99, "imds_fetch_duration_seconds", "outcome"), "{{outcome}}")], unit="s", line_at=1, min=0,
-          colors={"success": GOOD, "failure": BAD}),
+    graph("Poll and signed call: 99th percentile", "Polls by outcome, and the calls to STS where they are made, over half an "
+          "hour each.", [
+              query(quantile(0.99, "imds_fetch_duration_seconds", "outcome"), "poll: {{outcome}}"),
+              query(quantile(0.99, "imds_signed_call_duration_seconds", ""), "signed call"),
+          ], unit="s", line_at=1, soft_max=2, log=True,
+          colors={"success": GOOD, "failure": BAD, "signed call": SERIES[2]}),
 ]
 
 EXPORTER = [
-    stat("Scraped", "Whether Prometheus reaches the exporter.", selector("up"),
-         mappings=value_mappings({0: ("NO", BAD), 1: ("yes", GOOD)}), no_value="unknown"),
-    stat("Last poll", "Time since the last poll ended, in poll intervals. Above 5, the exporter counts as stalled.",
-         f"(time() - {selector('imds_fetch_last_attempt_timestamp_seconds')}) / "
-         f"{selector('imds_poll_interval_seconds')}", unit="short", decimals=1,
-         thresholds=stat_thresholds((LOWEST, GOOD), (3, WARN), (5, BAD)), no_value="no poll yet",
+    stat("Last poll", "Time since the last poll ended, in poll intervals, corrected by the clock skew. Above 5, the "
+         "exporter counts as stalled.",
+         f"(time() - {LAST_ATTEMPT} - ({SKEW} or 0 * {LAST_ATTEMPT})) / "
+         f"{per_instance(selector('imds_poll_interval_seconds'))}", unit="none", decimals=1,
+         thresholds=stat_thresholds((LOWEST, GOOD), (3, WARN), (5, BAD)), no_value="no poll known",
          links=[runbook_link(anchor="ImdsPollStalled")]),
-    stat("Uptime", "Time since the exporter's process started.", f"time() - {selector('process_start_time_seconds')}",
-         unit="dtdurations", decimals=1, background=False, no_value="no data"),
-    stat("Version", "The exporter's version and revision.", selector("imds_exporter_build_info"),
-         "{{version}} ({{revision}})", text="name", unit="short", background=False, width=6, no_value="no data"),
+    stat("Uptime", "Time since the exporter's process started.", f"time() - {STARTED}", unit="dtdurations", decimals=1,
+         filled=False, no_value=NO_DATA),
+    name_stat("Version", "The exporter's version and revision.",
+              f"""label_join(max by (version, revision) ({selector('imds_exporter_build_info')}), "build", " ", "version",
+              "revision")""", "build", absent=NO_DATA, filled=False),
     stat("Clock skew", "The clock of IMDS minus the local clock. AWS refuses signatures from a clock that is off by 5 "
-         "minutes, and the time to expiry is wrong by the same amount.", selector("imds_clock_skew_seconds"), unit="s",
-         width=6, thresholds=SKEW_LEVELS, no_value="unknown", links=[runbook_link(anchor="ImdsClockSkew")]),
-    graph("Polls", "Polls per second.", [query(rate("imds_fetches_total"), "{{instance}}")], width=8, unit="ops", min=0),
+         "minutes, and the time to expiry is wrong by the same amount.",
+         otherwise(SKEW, NONE), unit="s", thresholds=SKEW_LEVELS,
+         mappings=times("unknown"), no_value=NO_DATA, links=[runbook_link(anchor="ImdsClockSkew")]),
+    name_stat("IMDSv1 only", "Credentials resolve only because IMDSv1 answers; the kind is why the token request of IMDSv2 "
+              "fails.", label_or_no(f"max by (kind) ({selector('imds_v1_fallback_active')})", "kind"), "kind",
+              absent=NO_DATA, thresholds=stat_thresholds((0, NEUTRAL), (1, WARN)),
+              links=[runbook_link("${instance}", "ImdsV1Fallback")]),
+    name_stat("Credentials from elsewhere", "What the SDKs' default chain finds in the exporter's environment before it "
+              "would ask IMDS: static keys (environment), IRSA (web_identity), Pod Identity or a task role (container). Then "
+              "nothing is said of clients, and no alert about IMDS fires.",
+              label_or_no(f"max by (by) ({selector('imds_chain_shadowed')})", "by"), "by", absent=NO_DATA, filled=False),
+    graph("Polls per minute", "One every 15 seconds by default, one every 5 seconds while failing.",
+          [query(per_minute("imds_fetches_total"), "polls")], width=8, unit="none", min=0),
     graph("Clock skew over time", "The clock of IMDS minus the local clock. IMDS reports whole seconds.",
-          [query(selector("imds_clock_skew_seconds"), "{{instance}}")], width=8, unit="s"),
-    graph("Scrape duration", "How long Prometheus waits for `/metrics`.",
-          [query(selector("scrape_duration_seconds"), "{{instance}}")], width=8, unit="s", min=0),
-    graph("Memory", "Resident memory.", [query(selector("process_resident_memory_bytes"), "{{instance}}")], width=8,
+          [query(selector("imds_clock_skew_seconds"), "skew")], width=8, unit="s"),
+    graph("Rotations", "New documents seen, and changes of the role's name, in each step of the graph.", [
+        query(rate("imds_credentials_rotations_total", function="increase"), "new document"),
+        query(rate("imds_role_changes_total", function="increase"), "role changed"),
+    ], width=8, unit="none", decimals=0, bars=True, min=0, soft_max=1, colors={"^new": GOOD, "^role": SERIES[1]}),
+    graph("Memory", "Resident memory.", [query(selector("process_resident_memory_bytes"), "resident")], width=6,
           unit="bytes", min=0),
-    graph("CPU", "Share of one CPU.", [query(rate("process_cpu_seconds_total"), "{{instance}}")], width=8,
-          unit="percentunit", min=0),
-    graph("Open files", "Open file descriptors and their limit.", [
-        query(selector("process_open_fds"), "open {{instance}}"),
-        query(selector("process_max_fds"), "limit {{instance}}"),
-    ], width=8, unit="short", min=0, colors={"^open": SERIES[0], "^limit": SERIES[1]}),
+    graph("CPU", "Share of one CPU.", [query(rate("process_cpu_seconds_total"), "CPU")], width=6, unit="percentunit", min=0),
+    graph("Open files", "Open file descriptors, as a share of their limit.",
+          [query(f"{selector('process_open_fds')} / {selector('process_max_fds')}", "open")], width=6,
+          unit="percentunit", min=0, soft_max=0.1),
+    graph("Scrape duration", "How long Prometheus waits for `/metrics`.",
+          [query(selector("scrape_duration_seconds"), "scrape")], width=6, unit="s", min=0),
 ]
 
+_UP = selector("imds_up")
 ANNOTATIONS = [
-    annotation("Outage", f"{UP} == 0", BAD, "IMDS is failing", "{{instance}}"),
-    annotation("Outage ended", f"{OUTAGE_END} * 1000", GOOD, "Outage ended", "{{instance}}", at_value=True),
-    annotation("Alert", 'ALERTS{alertname=~"Imds.*", alertstate="firing", job=~"$job", instance=~"$instance"}', WARN,
-               "{{alertname}}", "{{severity}} {{instance}}"),
-    annotation("Exporter started", f"{selector('process_start_time_seconds')} * 1000", NEUTRAL, "Exporter started",
-               "{{instance}}", at_value=True),
-    annotation("New document", f"{selector('imds_credentials_last_updated_timestamp_seconds')} * 1000", SERIES[4],
-               "IMDS renewed the credentials", "{{instance}}", at_value=True, enable=False),
+    region("Outage", f"({_UP} == bool 0) > 0", f"({_UP} offset $__interval == bool 0) > 0", BAD, "IMDS is failing"),
+    mark("Outage began", f"({selector('imds_fetch_last_success_timestamp_seconds')} and {_UP} == 0) or "
+         f"{selector('imds_outage_last_start_timestamp_seconds')}", BAD, "Outage began: last success"),
+    mark("Outage ended", selector("imds_outage_last_end_timestamp_seconds"), GOOD, "Outage ended: first success"),
+    region("Firing alert", firing("alertname, severity"), firing("alertname, severity", " offset $__interval"), SERIES[1],
+           "{{alertname}}", "{{severity}}"),
+    mark("Exporter started", selector("process_start_time_seconds"), NEUTRAL, "Exporter started"),
 ]
 
-DASHBOARD = dashboard(
+DASHBOARD = for_one_instance(dashboard(
     INSTANCE_UID, "IMDS exporter: one instance",
     "Role credentials from IMDSv2 as one exporter sees them: whether they are available, when they expire, what fails, "
     "which clients are stuck.",
     panels=layout(
-        ("Is it working now, and since when?", NOW),
+        ("Is it working now, and what is to be done?", NOW),
+        ("How did it come to this?", STATES),
         ("How long until the credentials expire?", EXPIRY),
         ("What failed, at which step, how often?", FAILURES),
-        ("Are clients stuck?", CLIENTS),
+        ("Are clients stuck?", CLIENTS_AND_PROCESSES),
         ("How slow is each step, compared with the SDKs' timeout of 1 second?", SPEED),
-        ("Is the exporter itself working?", EXPORTER),
+        ("Is the exporter itself working?", EXPORTER, "collapsed"),
     ),
     variables=variables(all_instances=False),
     annotations=ANNOTATIONS,
@@ -218,4 +274,4 @@ DASHBOARD = dashboard(
                   "Every alert and every kind of failure, served by the exporter"),
     ],
     refresh="30s", past="6h",
-)
+))

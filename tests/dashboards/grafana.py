@@ -7,28 +7,35 @@ RANGE = 6 * 3600
 STEP = 60
 
 
+def seconds(text):
+    """The seconds of a duration such as 5m."""
+    return int(text[:-1]) * {"s": 1, "m": 60, "h": 3600}[text[-1]]
+
+
 def fill(template, labels):
     """A legend with the labels that it names; a missing label is a mistake in the dashboard."""
     return re.sub(r"{{\s*(\w+)\s*}}", lambda hit: labels[hit[1]], template)
 
 
 class View:
-    """A dashboard with values of its variables, at a time."""
+    """A dashboard with values of its variables, at a time. `step` is the time between two points of its graphs."""
 
-    def __init__(self, dashboard, prometheus, now, **variables):
-        self.prometheus, self.now = prometheus, now
+    def __init__(self, dashboard, prometheus, now, *, step=STEP, **variables):
+        self.prometheus, self.now, self.step = prometheus, now, step
         self.variables = {one["name"]: variables.get(one["name"], one.get("allValue"))
                           for one in dashboard["templating"]["list"]}
 
     def interpolate(self, text):
         """The text with the variables' values; an unknown variable is a mistake in the dashboard."""
-        known = {**self.variables, "__rate_interval": f"{4 * STEP}s", "__range": f"{RANGE}s"}
-        done = re.sub(r"\$(?:\{(\w+)\}|(\w+))", lambda hit: known[hit[1] or hit[2]], text)
-        assert "$" not in done, done
+        known = {**self.variables, "__rate_interval": f"{4 * STEP}s", "__range": f"{RANGE}s", "__interval": f"{self.step}s",
+                 "__interval_ms": str(1000 * self.step), "__from": str(1000 * (self.now - RANGE))}
+        text = re.sub(r"\$\{(\w+):regex\}", lambda hit: re.escape(known[hit[1]]), text)
+        done = re.sub(r"\$(?:\{(\w+)\}|([a-z_]\w*))", lambda hit: known[hit[1] or hit[2]], text)
+        assert not re.search(r"\$[^1]", done), done
         return done
 
     def query_range(self, expression):
-        return self.prometheus.query_range(self.interpolate(expression), self.now - RANGE, self.now, STEP)
+        return self.prometheus.query_range(self.interpolate(expression), self.now - RANGE, self.now, self.step)
 
     def query(self, target):
         """The result of a panel's query: [(labels, values)]."""
@@ -47,6 +54,30 @@ class View:
                 assert name not in shown, f"{panel['title']}: {name} twice"
                 shown[name] = values
         return shown
+
+    def events(self, annotation, *, old):
+        """What an annotation shows: [(title, text, start, end)], in seconds. `old` is for Grafana before 12.1, which reads
+        other fields, and joins times into a region that are at most the annotation's own step apart, and not that of the
+        query."""
+        expression = annotation["expr"] if old else annotation["target"]["expr"]
+        apart = seconds(annotation["step"]) if old else self.step
+        found = []
+        for labels, samples in self.query_range(expression):
+            texts = fill(annotation["titleFormat"], labels), fill(annotation["textFormat"], labels)
+            # A value of 0 or less shows nothing, unless it is a time.
+            times = [value / 1000 for _, value in samples] if annotation["useValueForTime"] else [
+                time for time, value in samples if value > 0]
+            start = None
+            for time in times:
+                if start is not None and end + apart >= time:
+                    end = time
+                    continue
+                if start is not None:
+                    found.append((*texts, start, end))
+                start = end = time
+            if start is not None:
+                found.append((*texts, start, end))
+        return sorted(found, key=lambda event: event[2])
 
     def rows(self, panel):
         """What a table shows: a list of {heading: text or value}."""
@@ -73,10 +104,10 @@ def panels(dashboard):
     """The panels other than rows, by type and title."""
     found = {}
     for one in dashboard["panels"]:
-        if one["type"] != "row":
-            key = one["type"], one["title"]
+        for panel in one["panels"] if one["type"] == "row" else [one]:
+            key = panel["type"], panel["title"]
             assert key not in found, f"{key} twice"
-            found[key] = one
+            found[key] = panel
     return found
 
 

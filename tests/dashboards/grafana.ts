@@ -4,7 +4,6 @@ import type {
   AnnotationQuery, Dashboard, DashboardLink, DataQuery, FieldConfig, Panel, RowPanel, TableOptions, TableFieldOptions,
   VariableModel,
 } from '@grafana/schema';
-import type * as bargauge from '@grafana/schema/dist/esm/raw/composable/bargauge/panelcfg/x/BarGaugePanelCfg_types.gen';
 import type * as heatmap from '@grafana/schema/dist/esm/raw/composable/heatmap/panelcfg/x/HeatmapPanelCfg_types.gen';
 import type * as stat from '@grafana/schema/dist/esm/raw/composable/stat/panelcfg/x/StatPanelCfg_types.gen';
 import type * as timeline
@@ -32,6 +31,9 @@ interface PrometheusQuery extends DataQuery {
   range: boolean;
 }
 interface PrometheusAnnotation extends AnnotationQuery<DataQuery & { expr: string; interval: string }> {
+  // What Grafana before 12.1 reads in place of the target.
+  expr: string;
+  step: string;
   tagKeys: string;
   textFormat: string;
   titleFormat: string;
@@ -64,7 +66,6 @@ interface TypedPanel<Type extends string, Options, Custom = Record<string, never
 type Optional<T, K extends keyof T> = Omit<T, K> & Partial<Pick<T, K>>;
 type AnyPanel =
   | RowPanel
-  | TypedPanel<'bargauge', Optional<bargauge.Options, 'legend'>>
   | TypedPanel<'heatmap', heatmap.Options>
   | TypedPanel<'stat', Optional<stat.Options, 'percentChangeColorMode' | 'showPercentChange'>>
   | TypedPanel<'state-timeline', timeline.Options, timeline.FieldConfig>

@@ -1,29 +1,37 @@
-"""The data that the dashboards are tested with: eight hours of three exporters, as Prometheus would have scraped them.
+"""The data that the dashboards are tested with: eight hours of five exporters, as Prometheus would have scraped them.
 
-  HEALTHY   rotates every hour; occasionally a slow request; not scraped for a few minutes; its SDKs do not ask IMDS
+  HEALTHY   rotates every hour; now and then a slow poll; not scraped for a few minutes; AWS accepts its credentials
   STUCK     an outage in which pod and exporter are replaced; IMDS recovers, by IMDSv1 at last; the pod's clients do not
   EXPIRED   an outage that does not end: first time-outs, then errors; the credentials expire; no workload is declared
+  SHADOWED  on the machine of STUCK; its SDKs do not ask IMDS, which refuses connections
+  REFUSED   IMDS is fine, but AWS refuses what it returns
 
-STUCK has the labels `cluster` and `namespace`, the others have neither.
+What the exporters say is played through their own code. What Prometheus and the process collector say is made up here.
 """
 
 import datetime
 import functools
+import re
+
+from helpers.replay import replay
 
 HOUR = 3600
 SCRAPE = 60
 END = int(datetime.datetime(2026, 3, 2, 12, tzinfo=datetime.timezone.utc).timestamp())
 START = END - 8 * HOUR
 JOB = "imds-exporter"
-HEALTHY, STUCK, EXPIRED = "10.0.0.1:10169", "10.0.0.2:10169", "10.0.0.3:10169"
+HEALTHY, STUCK, EXPIRED, SHADOWED = (f"10.0.0.{n}:10169" for n in range(1, 5))
+REFUSED = "[fd00::5]:10169"
+IN_POD = {"cluster": "blue", "namespace": "shop", "node": "node-b"}
 TARGETS = {
     HEALTHY: {"job": JOB, "instance": HEALTHY},
-    STUCK: {"job": JOB, "instance": STUCK, "cluster": "blue", "namespace": "shop"},
+    STUCK: {"job": JOB, "instance": STUCK, **IN_POD},
     EXPIRED: {"job": JOB, "instance": EXPIRED},
+    SHADOWED: {"job": JOB, "instance": SHADOWED, **IN_POD},
+    REFUSED: {"job": JOB, "instance": REFUSED, "node": "node-c"},
 }
-BUCKETS = ["0.001", "0.005", "0.025", "0.1", "0.5", "1", "2.5", "5", "+Inf"]
-KINDS = ["connect_refused", "connect_timeout", "read_timeout", "server_error", "hop_limit", "no_role"]
 LIFETIME = 6 * HOUR + 300
+BUCKETS = ["0.001", "0.005", "0.025", "0.1", "0.5", "1", "2.5", "5", "+Inf"]
 
 
 def clock(hours, minutes=0):
@@ -31,177 +39,151 @@ def clock(hours, minutes=0):
     return END - 12 * HOUR + hours * HOUR + minutes * 60
 
 
-UNSCRAPED = (clock(10, 30), clock(10, 35))
+# Longer than the five minutes for which Prometheus takes backfilled samples as current.
+UNSCRAPED = (clock(10, 30), clock(10, 40))
 OUTAGE = (clock(9), clock(9, 12))
 RESTART = clock(9, 5)
 FIRST_FAILURE = clock(4, 30)
-FIRST_KIND, SECOND_KIND = ("read_timeout", "credentials"), ("server_error", "role")
+FIRST_KIND, SECOND_KIND = {"kind": "read_timeout", "step": "credentials"}, {"kind": "server_error", "step": "role"}
 KIND_CHANGE = clock(7)
 EXPIRY = clock(4) + LIFETIME
 TOKENS_FAIL = clock(11)
-CONTAINERS = {"7": "3f1c" * 16, "9": "5a0d" * 16}
+REFUSED_SINCE = clock(10)
+SKEW = 90
+CONTAINERS = {7: "3f1c" * 16, 9: "5a0d" * 16}
 POD_UID = "4c2d1e5f-6a7b-4c8d-9e0f-1a2b3c4d5e6f"
 BEFORE_START = START - 2 * HOUR
+SIGNED_CALL_EVERY = 300
+# The series of the signed call, which are not played: name to labels.
+SIGNED_CALL = {
+    "imds_signed_call_up": frozenset(),
+    "imds_signed_calls_total": frozenset(),
+    "imds_signed_call_failures_total": frozenset({"reason"}),
+    "imds_signed_call_failure_active": frozenset({"reason"}),
+    "imds_signed_call_duration_seconds_bucket": frozenset({"le"}),
+    "imds_signed_call_duration_seconds_sum": frozenset(),
+    "imds_signed_call_duration_seconds_count": frozenset(),
+    "imds_signed_call_last_attempt_timestamp_seconds": frozenset(),
+    "imds_signed_call_last_success_timestamp_seconds": frozenset(),
+}
 
 
-class Exporter:
-    """The counters of an exporter since its start."""
-
-    def __init__(self, started_at):
-        self.started_at = started_at
-        self.counters = {}
-
-    def count(self, name, labels, by):
-        key = (name, tuple(sorted(labels.items())))
-        self.counters[key] = self.counters.get(key, 0) + by
-
-    def observe(self, name, labels, seconds, times):
-        for bound in BUCKETS:
-            self.count(name + "_bucket", labels | {"le": bound}, times if seconds <= float(bound) else 0)
-        self.count(name + "_sum", labels, seconds * times)
-        self.count(name + "_count", labels, times)
+def _rotations(role, since=BEFORE_START, until=END):
+    """A new document at each full hour."""
+    for updated in range(since, until + 1, HOUR):
+        yield {"at": updated, "document": {"role": role, "last_updated": updated, "expiration": updated + LIFETIME}}
 
 
-def failure(instance, at):
-    """Kind and step of the failure at this time, or None."""
-    if instance == STUCK and OUTAGE[0] <= at < OUTAGE[1]:
-        return "connect_timeout", "token"
-    if instance == EXPIRED and at >= FIRST_FAILURE:
-        return FIRST_KIND if at < KIND_CHANGE else SECOND_KIND
-    return None
+def _history(instance):
+    history = {
+        HEALTHY: {"events": [
+            {"at": BEFORE_START, "exporter": "start"}, *_rotations("web"),
+            *({"at": at + shift, "duration_seconds": seconds} for at in range(START, END, 600)
+              for shift, seconds in ((0, 4.2), (20, 0.002))),
+        ]},
+        STUCK: {"workload": "starts-with-exporter", "watch": True, "expected_role": "orders", "events": [
+            {"at": BEFORE_START, "exporter": "start"}, *_rotations("orders"),
+            {"at": OUTAGE[0], "fault": {"kind": "connect_timeout", "step": "token"}, "duration_seconds": 1},
+            {"at": RESTART, "exporter": "crash"}, {"at": RESTART, "exporter": "start"},
+            *({"at": RESTART + after, "process": {
+                "pid": pid, "command": command, "container_id": CONTAINERS[pid], "pod_uid": POD_UID}}
+              for pid, command, after in ((7, "gunicorn", 10), (9, "celery", 20))),
+            {"at": OUTAGE[1], "fault": None, "duration_seconds": 0.002},
+            {"at": OUTAGE[1] + HOUR, "process": {
+                "pid": 11, "command": "flower", "container_id": CONTAINERS[9], "pod_uid": POD_UID}},
+            {"at": TOKENS_FAIL, "v1_fallback": "hop_limit"},
+        ]},
+        EXPIRED: {"expected_role": "shop", "events": [
+            {"at": BEFORE_START, "exporter": "start", "clock_skew_seconds": SKEW}, *_rotations("web", until=FIRST_FAILURE),
+            {"at": FIRST_FAILURE, "fault": FIRST_KIND, "duration_seconds": 1.2},
+            {"at": KIND_CHANGE, "fault": SECOND_KIND, "duration_seconds": 0.002},
+        ]},
+        SHADOWED: {"shadowed": "web_identity", "events": [
+            {"at": BEFORE_START, "exporter": "start", "fault": {"kind": "connect_refused", "step": "token"}}]},
+        REFUSED: {"events": [{"at": BEFORE_START, "exporter": "start"}, *_rotations("web")]},
+    }[instance]
+    history["events"].sort(key=lambda event: event["at"])
+    return history | {"scrapes": list(range(START, END + 1, SCRAPE))}
 
 
-def document(instance, at):
-    """`LastUpdated` of the last document seen."""
-    seen = min(at, FIRST_FAILURE) if instance == EXPIRED else at
-    if instance == STUCK and OUTAGE[0] <= at < OUTAGE[1]:
-        seen = OUTAGE[0] - 1
-    return seen - seen % HOUR
-
-
-def polls(exporter, instance, at):
-    """Counts the polls since the last scrape."""
-    failed = failure(instance, at)
-    number = SCRAPE // (5 if failed else 15)
-    exporter.count("imds_fetches_total", {}, number)
-    for kind in KINDS:
-        exporter.count("imds_fetch_failures_total", {"kind": kind}, number if failed and failed[0] == kind else 0)
-    slow = failed == FIRST_KIND
-    for outcome in ("success", "failure"):
-        here = (outcome == "failure") == bool(failed)
-        exporter.observe("imds_fetch_duration_seconds", {"outcome": outcome}, 1.001 if slow else 0.004,
-                         number if here else 0)
-    for step in ("token", "role", "credentials"):
-        asked = not failed or ["token", "role", "credentials"].index(step) <= \
-            ["token", "role", "credentials"].index(failed[1])
-        seconds = 1.001 if failed and failed[1] == step and slow else 0.002
-        exporter.observe("imds_request_duration_seconds", {"step": step}, seconds, number if asked else 0)
-    if instance == HEALTHY and at % (10 * SCRAPE) == 0:
-        exporter.observe("imds_request_duration_seconds", {"step": "role"}, 1.4, 1)
-    if not failed and exporter.started_at < document(instance, at) and at - document(instance, at) < SCRAPE:
-        exporter.count("imds_credentials_rotations_total", {}, 1)
-    for name in ("imds_credentials_rotations_total", "imds_role_changes_total", "imds_outages_total"):
-        exporter.count(name, {}, 0)
-    if failed and not failure(instance, at - SCRAPE) or failed and at == exporter.started_at:
-        exporter.count("imds_outages_total", {}, 1)
-    exporter.count("process_cpu_seconds_total", {}, 0.02)
-
-
-def gauges(exporter, instance, at):
-    """The gauges at a scrape: (name, labels, value)."""
-    failed = failure(instance, at)
-    updated = document(instance, at)
-    # An exporter does not know documents from before its start.
-    seen = not failed or not failure(instance, exporter.started_at)
-    yield "imds_up", {}, 0 if failed else 1
-    yield "imds_poll_interval_seconds", {}, 15
-    yield "imds_fetch_last_attempt_timestamp_seconds", {}, at - 4
-    yield "imds_exporter_build_info", {"version": "0.1.0", "revision": "abc1234", "rustversion": "1.95.0"}, 1
-    yield "process_start_time_seconds", {}, exporter.started_at
-    yield "process_resident_memory_bytes", {}, 5e6
-    yield "process_open_fds", {}, 12
-    yield "process_max_fds", {}, 1024
-    yield "imds_clock_skew_seconds", {}, 90 if instance == EXPIRED else 0.4
-    if seen:
-        yield "imds_credentials_expiration_timestamp_seconds", {}, updated + LIFETIME
-        yield "imds_credentials_remaining_seconds", {}, updated + LIFETIME - at
-        yield "imds_credentials_last_updated_timestamp_seconds", {}, updated
-        yield "imds_role_info", {"role": "orders" if instance == STUCK else "web"}, 1
-        began = {STUCK: OUTAGE[0], EXPIRED: FIRST_FAILURE}.get(instance)
-        yield "imds_fetch_last_success_timestamp_seconds", {}, began - SCRAPE if failed else at - 4
-    yield "imds_fetch_consecutive_failures", {}, (at - FIRST_FAILURE) // 5 + 1 if failed else 0
+def _signed_call(instance, at):
+    """The series of the signed call, where it is on: (series, value)."""
+    if instance not in (HEALTHY, REFUSED):
+        return
+    calls, last = (at - BEFORE_START) // SIGNED_CALL_EVERY, at - at % SIGNED_CALL_EVERY
+    failed = max(0, (last - REFUSED_SINCE) // SIGNED_CALL_EVERY + 1) if instance == REFUSED else 0
+    yield "imds_signed_call_up", int(not failed)
+    yield "imds_signed_calls_total", calls
+    for reason in ("expired_token", "timeout"):
+        yield f'imds_signed_call_failures_total{{reason="{reason}"}}', failed if reason == "expired_token" else 0
     if failed:
-        yield "imds_failure_active", {"kind": failed[0], "step": failed[1]}, 1
-    if instance == HEALTHY:
-        yield "imds_chain_shadowed", {"by": "web_identity"}, 1
-    else:
-        usable = {"now": not failed}
-        if seen:
-            usable["before_outage"] = not failed or updated + LIFETIME - at > 900
-        if instance == STUCK:
-            usable["at_start"] = not failed and exporter.started_at != RESTART
-        for created, value in usable.items():
-            yield "imds_client_usable", {"sdk": "boto3", "created": created}, int(value)
-    if instance == STUCK and at >= TOKENS_FAIL:
-        yield "imds_v1_fallback_active", {"kind": "hop_limit"}, 1
-    if instance == STUCK:
-        over = at >= OUTAGE[1]
-        yield "imds_watched_processes", {}, 3
-        yield "imds_suspect_processes", {}, 2 if over else 0
-        if over:
-            yield "imds_outage_last_start_timestamp_seconds", {}, RESTART
-            yield "imds_outage_last_end_timestamp_seconds", {}, OUTAGE[1]
-            for pid, command, started in (("7", "gunicorn", RESTART + 10), ("9", "celery", RESTART + 20)):
-                # Processes of a pod have no unit.
-                owner = {"unit": "", "container_id": CONTAINERS[pid], "pod_uid": POD_UID}
-                yield "imds_suspect_process_start_time_seconds", {"pid": pid, "command": command, **owner}, started
-    if instance != HEALTHY and seen:
-        yield "imds_role_expected", {}, 1 if instance == STUCK else 0
+        yield 'imds_signed_call_failure_active{reason="expired_token"}', 1
+    for bound in ("0.1", "1", "5", "+Inf"):
+        yield f'imds_signed_call_duration_seconds_bucket{{le="{bound}"}}', calls
+    yield "imds_signed_call_duration_seconds_sum", 0.05 * calls
+    yield "imds_signed_call_duration_seconds_count", calls
+    yield "imds_signed_call_last_attempt_timestamp_seconds", last
+    yield "imds_signed_call_last_success_timestamp_seconds", REFUSED_SINCE - SIGNED_CALL_EVERY if failed else last
+
+
+def _process(at):
+    """The series of the process collector, but for the start: (series, value)."""
+    yield "process_resident_memory_bytes", 5e6
+    yield "process_cpu_seconds_total", 0.02 * (at - BEFORE_START) / SCRAPE
+    yield "process_open_fds", 12
+    yield "process_max_fds", 1024
 
 
 def alerts(at):
-    """The alerts that fire."""
+    """The alerts that fire, with the time since which they have been active."""
     if at >= FIRST_FAILURE + 600:
-        labels = {"alertname": "ImdsCredentialsFetchFailing", "alertstate": "firing", "severity": "critical"}
-        yield labels | TARGETS[EXPIRED] | {"kind": failure(EXPIRED, at)[0]}
+        yield {"alertname": "ImdsCredentialsFetchFailing", "severity": "critical"} | TARGETS[EXPIRED], FIRST_FAILURE
+    if at >= OUTAGE[1] + 300:
+        yield {"alertname": "ImdsClientsStuck", "severity": "critical"} | TARGETS[STUCK], OUTAGE[1]
     if OUTAGE[0] + 120 <= at < OUTAGE[1]:
-        yield {"alertname": "ImdsFleetOutage", "alertstate": "firing", "severity": "critical"}
+        yield {"alertname": "ImdsFleetOutage", "severity": "critical"}, OUTAGE[0] + 60
+
+
+def _labels(labels):
+    return ",".join(f'{name}="{value}"' for name, value in labels.items())
 
 
 def samples():
-    """Every sample: (name, labels, value, time)."""
-    for instance, target in TARGETS.items():
-        exporter = Exporter(BEFORE_START)
-        for at in range(START, END + 1, SCRAPE):
-            if instance == STUCK and at == RESTART:
-                exporter = Exporter(RESTART)
-            polls(exporter, instance, at)
+    """Every sample: (series, value, time)."""
+    for (instance, target), scrapes in zip(TARGETS.items(), replay(_history(instance) for instance in TARGETS)):
+        for at, series in scrapes:
             up = not (instance == HEALTHY and UNSCRAPED[0] <= at < UNSCRAPED[1])
-            yield "up", target, int(up), at
-            yield "scrape_duration_seconds", target, 0.003, at
+            exposed = [("up", int(up)), ("scrape_duration_seconds", 0.003)]
             if up:
-                for (name, labels), value in exporter.counters.items():
-                    yield name, dict(labels) | target, value, at
-                for name, labels, value in gauges(exporter, instance, at):
-                    yield name, labels | target, value, at
+                exposed += [*series.items(), *_signed_call(instance, at), *_process(at)]
+            for name, value in exposed:
+                name, _, own = name.removesuffix("}").partition("{")
+                yield f"{name}{{{own + ',' if own else ''}{_labels(target)}}}", value, at
     for at in range(START, END + 1, SCRAPE):
-        for labels in alerts(at):
-            yield "ALERTS", labels, 1, at
+        for labels, since in alerts(at):
+            yield f"ALERTS{{{_labels(labels | {'alertstate': 'firing'})}}}", 1, at
+            yield f"ALERTS_FOR_STATE{{{_labels(labels)}}}", since, at
 
 
 @functools.cache
 def series():
     """The series that the exporters expose: {name: {sets of label names}}."""
     found = {}
-    targets = {"job", "instance", "cluster", "namespace"}
-    for name, labels, _, _ in samples():
-        found.setdefault(name, set()).add(frozenset(labels.keys() - targets))
+    targets = {name for target in TARGETS.values() for name in target}
+    for one, _, _ in samples():
+        name, _, labels = one.partition("{")
+        found.setdefault(name, set()).add(frozenset(re.findall(r'(\w+)="', labels)) - targets)
     return found
+
+
+@functools.cache
+def revision():
+    """The revision of the exporter that was played."""
+    return next(re.search(r'revision="(\w+)"', one)[1] for one, _, _ in samples() if "build_info" in one)
 
 
 def openmetrics():
     """The data as `promtool tsdb create-blocks-from openmetrics` reads it."""
-    for name, labels, value, at in samples():
-        inner = ",".join(f'{key}="{text}"' for key, text in labels.items())
-        yield f"{name}{{{inner}}} {value} {at}\n"
+    for name, value, at in samples():
+        yield f"{name} {value} {at}\n"
     yield "# EOF\n"
