@@ -15,6 +15,8 @@ DOCKERFILE = (DEPLOY / "Dockerfile").read_text()
 WORKER = DEPLOY / "kubernetes" / "examples" / "deployment" / "worker.py"
 # What the templates are rendered for. 1.33: native sidecars are stable.
 KUBERNETES = "1.33.0"
+# The API of the Prometheus operator.
+OPERATOR = "monitoring.coreos.com/v1"
 
 
 def _documents(text):

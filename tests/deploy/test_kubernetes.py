@@ -2,20 +2,18 @@
 
 import copy
 import json
-import os
 import pathlib
 
 import kubernetes_validate
 import pytest
-from forms import KUBERNETES, containers, exporters_in, kustomize, pod_of, pods, runs_exporter
+from forms import KUBERNETES, OPERATOR, containers, exporters_in, kustomize, pod_of, pods, runs_exporter
+from operator_schemas import operator_mistakes
 
 from helpers.alert_rules import GROUPS
-from helpers.commands import run
-from helpers.paths import DASHBOARDS, NODE
+from helpers.paths import DASHBOARDS
 from helpers.reference import default_port
 
 HERE = pathlib.Path(__file__).resolve().parent
-OPERATOR = "monitoring.coreos.com/v1"
 # Forms that use the network or the process namespace of the node.
 PRIVILEGED = {"host-network", "chart with everything"}
 
@@ -41,11 +39,6 @@ def test_the_validation_is_strict(forms):
     with pytest.raises(kubernetes_validate.ValidationError):
         for document in broken:
             validate(document)
-
-
-def operator_mistakes(documents):
-    environment = {**os.environ, "NODE_PACKAGES": str(NODE)}
-    return json.loads(run("node", HERE / "operator_crds.mjs", input=json.dumps(documents), env=environment))
 
 
 def operator_objects(forms):
