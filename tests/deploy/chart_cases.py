@@ -182,8 +182,8 @@ CASES = {
     }, {"dashboards.enabled": True}),
     "test.enabled": Case(False, ["no"]),
     "extraManifests": Case(
-        [{"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "{{ .Release.Name }}-more", "namespace": "a"}, "data": {"a": "b"}},
-         "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: text\n  namespace: b\ndata: {port: {{ .Values.port | quote }}}\n"],
+        [{"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "{{ .Release.Name }}-more"}, "data": {"a": "b"}},
+         "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: text\ndata: {port: {{ .Values.port | quote }}}\n"],
         [{}, "text", [1]]),
 }
 

@@ -33,9 +33,16 @@ def find(documents, kind, name=""):
     return found
 
 
+def _in_a_namespace(document):
+    """As kubectl sends an object."""
+    if document["kind"] == "Namespace":
+        return document
+    return {**document, "metadata": {"namespace": "default", **document["metadata"]}}
+
+
 def mistakes(objects):
     """Of each object what an API server would refuse, or an empty text."""
-    return ask("validate", objects)
+    return ask("validate", list(map(_in_a_namespace, objects)))
 
 
 def pod_security(level, pods):

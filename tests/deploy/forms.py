@@ -61,6 +61,8 @@ def pod_of(document):
     """The pod spec in a document, if there is one."""
     if document["kind"] == "Pod":
         return document["spec"]
+    if document["kind"] == "CronJob":
+        return document["spec"]["jobTemplate"]["spec"]["template"]["spec"]
     if document["kind"] in ("Deployment", "StatefulSet", "DaemonSet", "Job"):
         return document["spec"]["template"]["spec"]
     return None
