@@ -7,11 +7,11 @@ import pytest
 
 from chart_cases import values
 from cluster import ask, find, node, nodes_of, pod_security, render
-from forms import containers
+from forms import containers, kustomize
 
 from helpers.exporters import Exporter, simulator
 from helpers.http_client import samples
-from helpers.paths import production_exporter
+from helpers.paths import DEPLOY, production_exporter
 from helpers.processes import Process
 from helpers.waiting import until
 
@@ -153,6 +153,8 @@ def test_nodes_without_imds_get_no_pod():
         {}, {"affinity": own}, {"affinity": {"podAntiAffinity": {}}}, {"excludeNodesWithoutImds": False})]
     everywhere = [one["metadata"]["name"] for one in NODES]
     assert nodes_of(sets, NODES) == [["ec2", "auto"]] * 3 + [everywhere]
+    manifests = [find(kustomize(DEPLOY / "kubernetes" / "daemonset"), "DaemonSet")]
+    assert nodes_of(manifests, NODES) == [["ec2", "auto"]]
     # The pod of `helm test` is scheduled by the same terms.
     for objects in (chart(), chart({"affinity": own})):
         daemonset = find(objects, "DaemonSet")["spec"]["template"]["spec"]
