@@ -11,6 +11,7 @@ from helpers.paths import DEPLOY, tool
 
 CHART = DEPLOY / "helm" / "imds-exporter"
 EVERYTHING = CHART / "ci" / "everything-values.yaml"
+PROTECTED = CHART / "ci" / "protected-values.yaml"
 DOCKERFILE = (DEPLOY / "Dockerfile").read_text()
 WORKER = DEPLOY / "kubernetes" / "examples" / "deployment" / "worker.py"
 # What the templates are rendered for. 1.33: native sidecars are stable.
@@ -53,6 +54,7 @@ def kubernetes_forms():
         "monitoring": kustomize(kubernetes / "monitoring"),
         "chart": helm(),
         "chart with everything": helm("--values", EVERYTHING),
+        "chart with protection": helm("--values", PROTECTED),
         **{overlay.name: kustomize(overlay) for overlay in sorted(overlays.iterdir())},
     }
 

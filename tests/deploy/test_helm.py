@@ -7,9 +7,9 @@ import re
 import pytest
 import yaml
 
-from forms import CHART, EVERYTHING, KUBERNETES, helm, helm_template
+from forms import CHART, EVERYTHING, KUBERNETES, PROTECTED, helm, helm_template
 
-from helpers.alert_rules import ALERTS, BANDS, TEXT, alerting
+from helpers.alert_rules import ALERTS, BANDS, GROUPS, NAMES, TEXT, alerting
 from helpers.commands import run
 from helpers.paths import DASHBOARDS, RULES, tool
 from helpers.prometheus import promtool
@@ -33,7 +33,7 @@ def rendered_alerts(**prometheus_rule):
     return alerting(spec(helm(values={"prometheusRule": {"enabled": True, **prometheus_rule}}))["groups"])
 
 
-@pytest.mark.parametrize("values", [[], ["--values", EVERYTHING]])
+@pytest.mark.parametrize("values", [[], ["--values", EVERYTHING], ["--values", PROTECTED]])
 def test_it_lints(values):
     run(tool("helm"), "lint", "--strict", "--kube-version", KUBERNETES, CHART, *values)
 
@@ -56,48 +56,9 @@ def test_the_application_version_is_that_of_the_crate():
     assert images == [f"imds-exporter:{version()}"]
 
 
-def test_every_value_has_a_schema():
-    schema = json.loads((CHART / "values.schema.json").read_text())
-    values = yaml.safe_load((CHART / "values.yaml").read_text())
-
-    def closed(value, schema):
-        for key, inner in value.items():
-            assert key in schema["properties"], key
-            if schema["properties"][key].get("additionalProperties") is False:
-                closed(inner, schema["properties"][key])
-
-    assert schema["additionalProperties"] is False
-    closed(values, schema)
-
-
-@pytest.mark.parametrize(
-    "values",
-    [
-        {"prometheusrule": {"enabled": True}},
-        {"config": {"pollInterval": "often"}},
-        {"config": {"watchProcess": "python"}},
-        {"port": "10169"},
-        {"image": {"digest": "sha256:0"}},
-        {"prometheusRule": {"overrides": {"ImdsClockSkew": {"page": {"for": "1m"}}}}},
-        {"prometheusRule": {"overrides": {"ImdsClockSkew": {"warning": {"for": 60}}}}},
-    ],
-)
-def test_unknown_and_malformed_values_are_rejected(values):
-    assert "schema" in rejection(values)
-
-
 def test_it_listens_on_all_addresses_of_both_families_by_default():
     (env,) = [d["spec"]["template"]["spec"]["containers"][0]["env"] for d in helm() if d["kind"] == "DaemonSet"]
     assert {"name": "IMDS_EXPORTER_LISTEN_ADDRESS", "value": ":10169"} in env
-
-
-def test_watching_processes_without_those_of_the_node_is_rejected():
-    assert "hostPID" in rejection({"config": {"watchProcesses": "python"}})
-
-
-def test_an_override_of_an_unknown_alert_is_rejected():
-    values = {"prometheusRule": {"enabled": True, "overrides": {"ImdsNoSuchAlert": {"warning": {"for": "1m"}}}}}
-    assert "ImdsNoSuchAlert" in rejection(values)
 
 
 def test_without_overrides_the_alert_rules_are_the_shipped_ones():
@@ -129,6 +90,47 @@ def test_labels_can_be_added_to_every_alert():
     assert [alert["labels"]["team"] for alert in changed] == ["a"] * len(ALERTS)
 
 
+def test_severities_are_named_as_the_routes_name_them():
+    names = {"critical": "page", "warning": "ticket", "info": "none"}
+    changed = rendered_alerts(severities=names, overrides={"ImdsFlapping": {"warning": {"severity": "page"}}})
+    expected = [{**names, "warning": "page"}[severity] if alert == "ImdsFlapping" else names[severity] for alert, severity in BANDS]
+    assert [alert["labels"]["severity"] for alert in changed] == expected
+
+
+def test_alerts_can_have_a_prefix_and_their_overrides_do_not():
+    changed = rendered_alerts(alertNamePrefix="Platform", overrides={"ImdsFlapping": {"warning": {"for": "77m"}}})
+    assert [alert["alert"] for alert in changed] == [f"Platform{alert}" for alert, _ in BANDS]
+    assert [alert["for"] for alert in changed if alert["alert"] == "PlatformImdsFlapping"] == ["77m"]
+
+
+ANCHORS = set(re.findall(r'<a (?:id|name)="([^"]+)"', (RULES.parent / "RUNBOOK.md").read_text()))
+
+
+def test_alerts_link_to_the_runbook_that_the_user_publishes():
+    base = "https://wiki.example.org/runbook"
+    for alert in rendered_alerts(runbookUrl=base):
+        url, _, section = alert["annotations"]["runbook_url"].partition("#")
+        assert url == base
+        # A kind of failure, which only the alert knows when it fires, or a section.
+        assert "$labels.kind" in section or section in ANCHORS, section
+    assert NAMES <= ANCHORS
+
+
+def test_the_job_and_the_label_of_the_cluster_are_everywhere_those_of_the_user():
+    changed = spec(helm(values={"prometheusRule": {"enabled": True, "job": "node-credentials", "clusterLabel": "k8s_cluster"}}))
+    text = json.dumps(changed)
+    assert text.count('job=~') == text.count('job=~\\"node-credentials\\"') == json.dumps(GROUPS).count("job=~")
+    words = [re.findall(r"\bcluster\b", json.dumps(groups)) for groups in (GROUPS, changed["groups"])]
+    assert len(words[0]) > 10 and words[1] == []
+    assert text.count("k8s_cluster") == len(words[0])
+
+
+def test_groups_of_the_user_come_last():
+    group = {"name": "own", "rules": [{"alert": "Own", "expr": "imds_up == 0"}]}
+    groups = spec(helm(values={"prometheusRule": {"enabled": True, "extraGroups": [group]}}))["groups"]
+    assert groups == [*GROUPS, group]
+
+
 # The table at the head of the rule file gives a number for each alert whose limit can be overridden.
 LIMITS = {
     (alert, severity): limit
@@ -156,7 +158,12 @@ def test_a_limit_for_an_alert_without_one_is_rejected():
         assert alert in rejection(values)
 
 
-@pytest.mark.parametrize("values", [{"prometheusRule": {"enabled": True}}, None], ids=["defaults", "everything"])
+ADAPTED = {"enabled": True, "job": "node-credentials", "clusterLabel": "k8s_cluster", "alertNamePrefix": "Platform",
+           "runbookUrl": "https://wiki.example.org/runbook", "severities": {"critical": "page"}}
+
+
+@pytest.mark.parametrize("values", [{"prometheusRule": {"enabled": True}}, {"prometheusRule": ADAPTED}, None],
+                         ids=["defaults", "adapted", "everything"])
 def test_prometheus_accepts_the_rules_of_the_chart(tmp_path, values):
     documents = helm(values=values) if values else helm("--values", EVERYTHING)
     (tmp_path / "rules.yaml").write_text(yaml.safe_dump(spec(documents)))

@@ -47,7 +47,7 @@ def operator_objects(forms):
 
 def test_every_object_for_the_operator_is_valid(forms):
     objects = operator_objects(forms)
-    assert {document["kind"] for document in objects} == {"PodMonitor", "PrometheusRule"}
+    assert {document["kind"] for document in objects} == {"PodMonitor", "PrometheusRule", "ServiceMonitor"}
     assert operator_mistakes(objects) == []
 
 
@@ -214,7 +214,7 @@ def test_the_network_policies_select_the_pods_and_open_the_port(forms):
 def test_the_dashboards_are_unchanged_copies(forms):
     source = {path.name: json.loads(path.read_text()) for path in DASHBOARDS}
     for form in ("monitoring", "chart with everything"):
-        config = next(d for d in forms[form] if d["kind"] == "ConfigMap")
+        config = next(d for d in forms[form] if d["metadata"]["name"].endswith("imds-exporter-dashboards"))
         assert config["metadata"]["labels"]["grafana_dashboard"] == "1"
         assert {name: json.loads(text) for name, text in config["data"].items()} == source
 
