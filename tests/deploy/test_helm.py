@@ -118,11 +118,18 @@ def test_alerts_link_to_the_runbook_that_the_user_publishes():
 
 def test_the_job_and_the_label_of_the_cluster_are_everywhere_those_of_the_user():
     changed = spec(helm(values={"prometheusRule": {"enabled": True, "job": "node-credentials", "clusterLabel": "k8s_cluster"}}))
-    text = json.dumps(changed)
-    assert text.count('job=~') == text.count('job=~\\"node-credentials\\"') == json.dumps(GROUPS).count("job=~")
-    words = [re.findall(r"\bcluster\b", json.dumps(groups)) for groups in (GROUPS, changed["groups"])]
-    assert len(words[0]) > 10 and words[1] == []
-    assert text.count("k8s_cluster") == len(words[0])
+    before, after = ([rule["expr"] for group in groups for rule in group["rules"]] for groups in (GROUPS, changed["groups"]))
+    assert sum(expr.count("imds-exporter") for expr in before) >= 1
+    assert not any("imds-exporter" in expr for expr in after)
+    assert sum(expr.count('job=~"node-credentials"') for expr in after) == sum(expr.count("job=~") for expr in before)
+    clusters = sum(len(re.findall(r"\bcluster\b", expr)) for expr in before)
+    assert clusters > 10
+    assert sum(len(re.findall(r"\bk8s_cluster\b", expr)) for expr in after) == clusters
+    assert not any(re.search(r"\bcluster\b", expr) for expr in after)
+    # Annotations query by the label too.
+    annotations = json.dumps([alert["annotations"] for alert in alerting(changed["groups"])])
+    assert "labels.k8s_cluster" in annotations and "{k8s_cluster=" in annotations
+    assert not re.search(r"labels\.cluster\b|\bcluster=", annotations)
 
 
 def test_groups_of_the_user_come_last():
