@@ -15,14 +15,45 @@ use strum::VariantArray;
 
 use crate::support::repository::{assert_current, committed, path};
 
-const RULES: &str = "deploy/prometheus/imds-alerts.yaml";
+const RULES: [&str; 2] = ["deploy/prometheus/imds-alerts.yaml", "deploy/prometheus/imds-kubernetes.yaml"];
 
 /// Labels that a scrape or one of the rules adds.
-const ADDED: &[&str] = &["instance", "job", "cluster", "namespace", "pod", "host", "workload_job", "workload_instance"];
+const ADDED: &[&str] = &[
+    "instance",
+    "job",
+    "cluster",
+    "namespace",
+    "pod",
+    "container",
+    "uid",
+    "node",
+    "host",
+    "url",
+    "workload_job",
+    "workload_instance",
+    "suspect_namespace",
+    "suspect_pod",
+    "suspect_container",
+];
 
-/// Metrics of other programs, and recording rules.
-const FOREIGN: &[&str] =
-    &["up", "process_start_time_seconds", "go_info", "jvm_info", "nodejs_version_info", "imds:up:topk1"];
+/// Metrics of other programs, with their labels beyond [`ADDED`]. A test compares those of kube-state-metrics with the real
+/// ones.
+const FOREIGN: &[(&str, &[&str])] = &[
+    ("up", &[]),
+    ("process_start_time_seconds", &[]),
+    ("go_info", &[]),
+    ("jvm_info", &[]),
+    ("nodejs_version_info", &[]),
+    ("kube_pod_info", &[]),
+    ("kube_pod_labels", &["label_imds_exporter_sdk"]),
+    ("kube_pod_container_info", &["container_id"]),
+    ("kube_pod_container_state_started", &[]),
+    // The exporter's own, once it makes signed calls.
+    ("imds_signed_call_failure_active", &["reason"]),
+];
+
+/// The labels beyond [`ADDED`] that recording rules keep.
+const RECORDED: &[&str] = &["kind", "step"];
 
 /// Metrics that no rule and no panel uses, with the reason why they exist.
 const UNUSED: &[(&str, &str)] = &[(
@@ -41,9 +72,10 @@ struct Rule {
 
 fn rules() -> Vec<Rule> {
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-    let document: Value = serde_yaml_ng::from_str(&committed(RULES)).expect("the rule file is YAML");
-    let groups = document["groups"].as_sequence().expect("there are groups");
-    let rules = groups.iter().flat_map(|group| group["rules"].as_sequence().expect("a group has rules"));
+    let documents =
+        RULES.map(|file| serde_yaml_ng::from_str::<Value>(&committed(file)).expect("the rule file is YAML"));
+    let groups = documents.iter().flat_map(|document| document["groups"].as_sequence().expect("there are groups"));
+    let rules = groups.flat_map(|group| group["rules"].as_sequence().expect("a group has rules"));
     rules
         .map(|rule| {
             let mut rule = rule.clone();
@@ -64,9 +96,18 @@ fn rules() -> Vec<Rule> {
         .collect()
 }
 
+/// The names of the recording rules.
+fn recorded() -> BTreeSet<String> {
+    let name = regex_lite::Regex::new(r"- record: (\S+)").expect("it is a pattern");
+    RULES
+        .iter()
+        .flat_map(|file| name.captures_iter(&committed(file)).map(|found| found[1].to_owned()).collect::<Vec<_>>())
+        .collect()
+}
+
 /// The expressions that a template passes to `query`.
 fn queries(template: &str) -> Vec<String> {
-    let literal = regex_lite::Regex::new(r#"(?:query|printf) "((?:[^"\\]|\\.)*)""#).expect("it is a pattern");
+    let literal = regex_lite::Regex::new("(?:query|printf) `([^`]*)`").expect("it is a pattern");
     literal.captures_iter(template).map(|found| found[1].replace("%q", "\"x\"")).collect()
 }
 
@@ -110,12 +151,18 @@ impl Named {
 
     fn selector(&mut self, selector: &VectorSelector) {
         let name = selector.name.clone().expect("every selector names its metric");
+        let foreign = FOREIGN.iter().any(|(known, _)| *known == name);
         for Matcher { op, name: label, value } in &selector.matchers.matchers {
             self.labels.push((label.clone(), BTreeSet::from([name.clone()])));
-            if !ADDED.contains(&label.as_str()) {
-                assert!(matches!(op, MatchOp::Equal | MatchOp::NotEqual), "{name}: {label} is a closed list");
-                self.values.push((label.clone(), value.clone()));
+            if ADDED.contains(&label.as_str()) || foreign || value.is_empty() {
+                continue;
             }
+            // An expression that is matched is a list of alternatives.
+            let alternatives = match op {
+                MatchOp::Equal | MatchOp::NotEqual => vec![value.clone()],
+                MatchOp::Re(_) | MatchOp::NotRe(_) => value.split('|').map(str::to_owned).collect(),
+            };
+            self.values.extend(alternatives.into_iter().map(|value| (label.clone(), value)));
         }
         self.metrics.insert(name);
     }
@@ -149,8 +196,11 @@ fn collect_metrics(expression: &Expr, found: &mut BTreeSet<String>) {
 
 /// The labels that the exporter gives a metric; `None` if the metric does not exist.
 fn labels_of(name: &str) -> Option<&'static [&'static str]> {
-    if FOREIGN.contains(&name) {
-        return Some(&[]);
+    if let Some((_, labels)) = FOREIGN.iter().find(|(known, _)| *known == name) {
+        return Some(labels);
+    }
+    if name.starts_with("imds:") {
+        return recorded().contains(name).then_some(RECORDED);
     }
     catalog::ALL
         .iter()
@@ -263,7 +313,7 @@ fn every_alert_has_a_runbook_section_and_every_section_has_an_alert() {
 #[test]
 fn misspelt_metrics_labels_and_values_are_detected() {
     assert!(labels_of("imds_upp").is_none() && labels_of("imds_fetch_duration_seconds").is_none());
-    assert_eq!(queries(r#"{{ with printf "imds_up{job=%q}" $x | query }}"#), [r#"imds_up{job="x"}"#]);
+    assert_eq!(queries("{{ with printf `imds_up{job=%q}` $x | query }}"), [r#"imds_up{job="x"}"#]);
     let named = named(r#"sum without (kin) (imds_failure_active{kind="hop_limits"})"#);
     assert_eq!(named.labels[0].0, "kin");
     assert!(!values_of("kind").contains(named.values[0].1.as_str()));

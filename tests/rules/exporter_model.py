@@ -1,17 +1,23 @@
-"""A model of the exporter, which gives the series that scrapes of it would have, for `promtool test rules`.
+"""Exporters and workloads that something happens to, as the series that scrapes of them would have, for `promtool test rules`.
 
-It polls, remembers and forgets as the exporter does. Time starts at 0; a scrape comes every STEP seconds. The model
-takes what happens to an exporter (in minutes), and must not know the alerts.
+What an exporter says comes from its own code (helpers/replay.py). Time starts at 0; a scrape comes every STEP seconds. This
+module takes what happens (in minutes), knows when a scrape fails and when a target is gone, and must not know the alerts.
 """
 
+import re
 from dataclasses import dataclass, field
 from itertools import groupby
+
+from helpers.alert_rules import TEXT
+from helpers.replay import replay
 
 STEP = 30
 MINUTE = 60
 LIFETIME = 390 * MINUTE
-SDK_MARGIN = 15 * MINUTE
-BUCKETS = (0.001, 0.005, 0.025, 0.1, 0.5, 1.0, 2.5, 5.0)
+# A restart takes less than a scrape interval: exactly one scrape fails.
+RESTART = 25
+# What the rules read; the rest would only take time.
+METRICS = sorted({"imds_exporter_build_info", "process_start_time_seconds", *re.findall(r"\bimds_\w+", TEXT)})
 
 
 def within(spans, now):
@@ -35,6 +41,7 @@ class Exporter:
     stalls: list = field(default_factory=list)  # (from, to): the poll loop hangs
     restarts: list = field(default_factory=list)  # minutes at which it crashes and starts again
     stops: list = field(default_factory=list)  # minutes at which it stops in an orderly way and starts again
+    dead: list = field(default_factory=list)  # (from, to): it crashed, and does not run
     keeps_state: bool = True  # has a state file
     workload: str = "independent"  # IMDS_EXPORTER_WORKLOAD
     shadowed: str | None = None  # what shadows IMDS in its environment
@@ -45,122 +52,75 @@ class Exporter:
     expects: str | None = None
     skew: list = field(default_factory=list)  # (from, to, seconds)
     slow: list = field(default_factory=list)  # (from, to, seconds)
-    suspects: list = field(default_factory=list)  # (from, to, number)
+    watches: bool = False
+    processes: list = field(default_factory=list)  # (from, to): watched processes
+    rejected: list = field(default_factory=list)  # (from, to, reason): signed calls that fail
     lose_every: int = 0  # one scrape in so many is lost too
+    metrics: list = field(default_factory=lambda: METRICS)
 
-    def series(self, minutes):
-        """Series name to its values, one a scrape; None where there is no sample."""
-        table = {}
-        memory, bound, window, last_success, document = None, None, None, None, None
+    def history(self, minutes):
+        """What happens, for `replay`."""
+        happens = []
         rotations = sorted(self.rotates if self.rotates is not None else range(-30, int(minutes) + 1, 60))
-        restarts = sorted([self.starts, *self.restarts, *self.stops])
-        next_poll = 0.0
-        for index in range(int(minutes * MINUTE / STEP) + 1):
-            now = index * STEP
-            while restarts and restarts[0] * MINUTE <= now:
-                restart = restarts.pop(0)
-                started = restart * MINUTE
-                memory = {"started": started, "fetches": 0, "outages": 0, "role_changes": 0, "streak": 0,
-                          "buckets": [0] * (len(BUCKETS) + 1)}
-                if restart in self.stops:
-                    bound = None
-                if not self.keeps_state:
-                    bound, window, document, last_success = None, None, None, None
-                if last_success is None:
-                    last_success = started
-                next_poll = started
-            while memory and next_poll <= now:
-                at = next_poll
-                if within(self.stalls, at) is not None:
-                    next_poll += self.interval
-                    continue
-                failure = within(self.fails, at)
-                memory["fetches"] += 1
-                memory["attempt"] = at
-                if failure:
-                    memory["streak"] += 1
-                    if memory["streak"] == 1:
-                        memory["outages"] += 1
-                    memory["failure"] = failure
-                    if self.workload == "starts-with-exporter":
-                        bound = bound or "nothing"
-                    next_poll += min(5, self.interval)
-                else:
-                    if memory["streak"]:
-                        window = (last_success, at)
-                    memory["streak"] = 0
-                    last_success = at
-                    updated = max((r for r in rotations if r * MINUTE <= at), default=0) * MINUTE
-                    role = [name for start, name in self.role if start * MINUTE <= at][-1]
-                    memory["role_changes"] += document is not None and document[2] != role
-                    document = (updated, updated + self.lifetime, role)
-                    if self.workload != "independent":
-                        bound = bound or "credentials"
-                    memory["fallback"] = within(self.fallback, at)
-                    seconds = (within(self.slow, at) or (0.002,))[0]
-                    memory["buckets"][sum(limit < seconds for limit in BUCKETS)] += 1
-                    next_poll += self.interval
-            self._scrape(table, index, now, memory, bound, window, document)
-        return table
+        for minute in sorted({0, *rotations, *(start for start, _ in self.role)}):
+            updated = max((r for r in rotations if r <= minute), default=0) * MINUTE
+            role = [name for start, name in self.role if start <= max(minute, 0)][-1]
+            happens.append((minute, {"document": {
+                "role": role, "last_updated": updated, "expiration": updated + self.lifetime}}))
+        for start, end, kind, step in self.fails:
+            happens += [(end, {"fault": None}), (start, {"fault": {"kind": kind, "step": step}})]
+        for start, end, kind in self.fallback:
+            happens += [(end, {"v1_fallback": None}), (start, {"v1_fallback": kind})]
+        for start, end, seconds in self.skew:
+            happens += [(end, {"clock_skew_seconds": 0}), (start, {"clock_skew_seconds": seconds})]
+        for start, end, seconds in self.slow:
+            happens += [(end, {"duration_seconds": 0.002}), (start, {"duration_seconds": seconds})]
+        for start, end in self.stalls:
+            happens += [(end, {"exporter": "go_on"}), (start, {"exporter": "hang"})]
+        for pid, (start, end) in enumerate(self.processes, 100):
+            happens += [(end, {"process_ends": pid}), (start, {"process": {"pid": pid, "command": "python3"}})]
+        happens.append((self.starts, {"exporter": "start"}))
+        for how, at in [*(("crash", at) for at in self.restarts), *(("stop", at) for at in self.stops)]:
+            happens += [(at, {"exporter": how}), (at + RESTART / MINUTE, {"exporter": "start"})]
+        for start, end in self.dead:
+            happens += [(start, {"exporter": "crash"}), (end, {"exporter": "start"})]
+        # At one moment, what ends comes before what starts, IMDS before the exporter, and its start before it hangs.
+        happens.sort(key=lambda event: (
+            event[0], "exporter" in event[1], event[1].get("exporter") == "hang", None not in event[1].values()))
+        return {
+            "poll_interval_seconds": self.interval, "workload": self.workload, "shadowed": self.shadowed,
+            "expected_role": self.expects, "state_file": self.keeps_state, "watch": self.watches,
+            "metrics": self.metrics, "events": [{"at": minute * MINUTE, **what} for minute, what in happens],
+            "scrapes": [index * STEP for index in range(int(minutes * MINUTE / STEP) + 1)],
+        }
 
-    def _scrape(self, table, index, now, memory, bound, window, document):
-        def put(name, value, **labels):
-            row = table.setdefault(selector(name, {**self.labels, **labels}), [])
+    def series(self, minutes, scrapes):
+        """Series to its values, one a scrape; None where there is no sample. `scrapes` is what `replay` returned."""
+        table = {}
+        target = ",".join(f'{key}="{value}"' for key, value in sorted(self.labels.items()))
+        answers = dict(scrapes)
+
+        def put(index, series, value):
+            row = table.setdefault(series, [])
             row.extend([None] * (index - len(row)))
             row.append(value)
 
-        if within(self.absent, now) is not None or memory is None:
-            return
-        restarting = any(0 <= now - restart * MINUTE < 30 for restart in [*self.restarts, *self.stops])
-        lost = within(self.lost, now) is not None or (self.lose_every and index % self.lose_every == 7)
-        put("up", int(not (lost or restarting)))
-        if lost or restarting:
-            return
-        put("process_start_time_seconds", memory["started"])
-        put("imds_poll_interval_seconds", self.interval)
-        put("imds_fetches_total", memory["fetches"])
-        put("imds_outages_total", memory["outages"])
-        put("imds_role_changes_total", memory["role_changes"])
-        count = 0
-        for limit, more in zip((*BUCKETS, "+Inf"), memory["buckets"]):
-            count += more
-            put("imds_fetch_duration_seconds_bucket", count, outcome="success", le=str(limit))
-        number = within(self.suspects, now)
-        if self.suspects:
-            put("imds_suspect_processes", number[0] if number else 0)
-        if self.shadowed:
-            put("imds_chain_shadowed", 1, by=self.shadowed)
-        if "attempt" not in memory:
-            return
-        failing = memory["streak"] > 0
-        skew = (within(self.skew, now) or (0,))[0]
-        put("imds_up", int(not failing))
-        put("imds_fetch_last_attempt_timestamp_seconds", memory["attempt"] - skew)
-        put("imds_clock_skew_seconds", skew)
-        if failing:
-            kind, step = memory["failure"]
-            put("imds_failure_active", 1, kind=kind, step=step)
-        elif memory["fallback"]:
-            put("imds_v1_fallback_active", 1, kind=memory["fallback"][0])
-        if document:
-            updated, expiration, role = document
-            put("imds_credentials_last_updated_timestamp_seconds", updated)
-            put("imds_credentials_expiration_timestamp_seconds", expiration)
-            put("imds_role_info", 1, role=role)
-        usable = {"now": not failing}
-        if document:
-            usable["before_outage"] = not failing or document[1] - now > SDK_MARGIN
-        if bound:
-            # What clients hold of an older document is not modelled.
-            usable["at_start"] = bound == "credentials" and usable["before_outage"]
-        for created, value in usable.items():
-            if not self.shadowed:
-                put("imds_client_usable", int(value), sdk="boto3", created=created)
-        if self.expects:
-            put("imds_role_expected", int(bool(document) and document[2] == self.expects))
-        if window:
-            put("imds_outage_last_start_timestamp_seconds", window[0])
-            put("imds_outage_last_end_timestamp_seconds", window[1])
+        for index in range(int(minutes * MINUTE / STEP) + 1):
+            now = index * STEP
+            if within(self.absent, now) is not None or now < self.starts * MINUTE:
+                continue
+            lost = within(self.lost, now) is not None or (self.lose_every and index % self.lose_every == 7)
+            answer = None if lost else answers.get(now)
+            put(index, f"up{{{target}}}", int(answer is not None))
+            if answer is None:
+                continue
+            for series, value in answer.items():
+                name, _, own = series.partition("{")
+                put(index, f"{name}{{{own.removesuffix('}') + ',' if own else ''}{target}}}", value)
+            reason = within(self.rejected, now)
+            if reason:
+                put(index, f'imds_signed_call_failure_active{{reason="{reason[0]}",{target}}}', 1)
+        return table
 
 
 @dataclass
@@ -180,15 +140,43 @@ class Workload:
                 for name in ("process_start_time_seconds", "up", *self.exposes)}
 
 
+@dataclass
+class Given:
+    """A series of another program, with one value from a minute to another."""
+
+    name: str
+    labels: dict
+    value: float = 1
+    start: float = 0
+    until: float = float("inf")
+
+    def series(self, minutes):
+        first, last = (int(min(minute, minutes + 1) * MINUTE / STEP) for minute in (self.start, self.until))
+        return {selector(self.name, self.labels): [None] * first + [self.value] * (last - first)}
+
+
 def selector(name, labels):
     return "%s{%s}" % (name, ",".join(f'{key}="{value}"' for key, value in sorted(labels.items())))
 
 
-def notation(values, length):
-    """Values in promtool's notation. A series that ends is marked as stale, as Prometheus does."""
+def number(value):
+    """As promtool reads it, without an exponent."""
+    return str(int(value)) if value == int(value) else f"{value:.6f}"
+
+
+def notation(values, length, unseen=()):
+    """Values in promtool's notation. A series that ends is marked as stale, as Prometheus does.
+
+    `unseen` are the spans, in minutes, in which Prometheus does not run: there is neither a sample nor a mark.
+    """
     values = [*values, *[None] * (length - len(values))]
-    marked = ["stale" if value is None and index and values[index - 1] is not None else value
-              for index, value in enumerate(values)]
+    marked, before = [], None
+    for index, value in enumerate(values):
+        if within(unseen, index * STEP) is not None:
+            marked.append(None)
+        else:
+            marked.append("stale" if value is None and before is not None else value)
+            before = value
     runs = []
     for value, group in groupby(marked):
         more = len(list(group)) - 1
@@ -197,17 +185,19 @@ def notation(values, length):
         elif value == "stale":
             runs.append("stale")
         else:
-            runs.append(f"{value}x{more}" if more else str(value))
+            runs.append(f"{number(value)}x{more}" if more else number(value))
     return " ".join(runs)
 
 
-def input_series(targets, minutes):
-    """The `input_series` of a promtool test."""
+def input_series(targets, minutes, unseen=()):
+    """The `input_series` of a promtool test; `unseen` as in `notation`."""
     length = int(minutes * MINUTE / STEP) + 1
+    replayed = iter(replay([target.history(minutes) for target in targets if isinstance(target, Exporter)]))
     merged = {}
     for target in targets:
-        for name, values in target.series(minutes).items():
+        series = target.series(minutes, next(replayed)) if isinstance(target, Exporter) else target.series(minutes)
+        for name, values in series.items():
             if name in merged:
                 raise ValueError(f"two targets have {name}")
             merged[name] = values
-    return [{"series": name, "values": notation(values, length)} for name, values in merged.items()]
+    return [{"series": name, "values": notation(values, length, unseen)} for name, values in merged.items()]

@@ -11,25 +11,28 @@ from urllib.parse import urlsplit
 import pytest
 import yaml
 
-from helpers.alert_rules import ALERTS, BANDS, GROUPS, NAMES, TEXT
+from helpers.alert_rules import ALERTS, BANDS, GROUPS, KUBERNETES_GROUPS, KUBERNETES_TEXT, NAMES, TEXT, alerting
 from helpers.commands import run
-from helpers.paths import DEPLOY, ROOT, RULES, tool
+from helpers.paths import DEPLOY, KUBERNETES_RULES, ROOT, RULES, tool
 from helpers.prometheus import promtool
 
 PROMETHEUS = DEPLOY / "prometheus" / "prometheus.yaml"
 ALERTMANAGER = DEPLOY / "prometheus" / "alertmanager.yaml"
 PROMETHEUS_RULE = DEPLOY / "kubernetes" / "components" / "prometheusrule" / "prometheusrule.yaml"
 BAND_ORDER = ["warning", "critical"]
+# Those of the optional file too.
+EVERY = ALERTS + alerting(KUBERNETES_GROUPS)
 
-each_alert = pytest.mark.parametrize("rule", ALERTS, ids=["-".join(band) for band in BANDS])
+each_alert = pytest.mark.parametrize("rule", EVERY, ids=lambda rule: f"{rule['alert']}-{rule['labels']['severity']}")
 
 
 def minutes(duration):
-    return int(re.fullmatch(r"(\d+)m", duration)[1])
+    number, unit = re.fullmatch(r"(\d+)([mh])", duration).groups()
+    return int(number) * {"m": 1, "h": 60}[unit]
 
 
 def test_prometheus_loads_the_rules():
-    result = promtool("check", "rules", "--lint=all", "--lint-fatal", RULES)
+    result = promtool("check", "rules", "--lint=all", "--lint-fatal", RULES, KUBERNETES_RULES)
     assert result.returncode == 0, result.stdout + result.stderr
 
 
@@ -44,11 +47,11 @@ def test_alertmanager_loads_the_example():
 
 def test_pint_reports_nothing():
     run(tool("pint"), "--no-color", "--offline", "--config", ROOT / "tests/rules/pint.hcl", "lint",
-        "--min-severity=info", "--fail-on=info", RULES)
+        "--min-severity=info", "--fail-on=info", RULES, KUBERNETES_RULES)
 
 
 def test_groups_are_small_and_named():
-    for group in GROUPS:
+    for group in GROUPS + KUBERNETES_GROUPS:
         assert len(group["name"]) <= 40
         assert len(group["rules"]) <= 20
         assert set(group) == {"name", "rules"}, "a field that Prometheus 2.42 does not know"
@@ -61,32 +64,54 @@ def test_an_alert_has_the_labels_and_annotations_that_people_and_routing_need(ru
     annotations = rule["annotations"]
     assert set(annotations) == {"summary", "description", "runbook_url"}
     assert "{{" not in annotations["summary"] and re.fullmatch(r"[A-Z].*\.", annotations["summary"])
-    assert rule["alert"] == "ImdsExporterAbsent" or "{{ $labels." in annotations["description"]
+    assert "$labels." in annotations["description"]
     assert ". Next: " in annotations["description"] and annotations["description"].endswith(".")
     assert annotations["runbook_url"].strip() == annotations["runbook_url"]
 
 
+BASE = '{{ with query `imds:runbook:url{url!=""}` }}{{ . | first | label "url" }}{{ else }}'
+
+
 @each_alert
 def test_the_anchor_in_the_runbook_is_the_alert_or_the_kind(rule):
-    anchors = set(re.findall(r"#([^ {]+|\{\{ \$labels\.kind \}\})", rule["annotations"]["runbook_url"]))
-    if rule["alert"] == "ImdsCredentialsFetchFailing":
-        assert anchors == {"{{ $labels.kind }}"}
+    url = rule["annotations"]["runbook_url"]
+    assert url.startswith(BASE), "the base of the link is not the one that can be set"
+    assert url.count("#") == 1
+    anchor = url.rpartition("#")[2]
+    by_kind = {"ImdsCredentialsFetchFailing": "kind", "ImdsCredentialsRejected": "reason", "ImdsSignedCallFailing": "reason"}
+    if rule["alert"] in by_kind:
+        assert f'label "{by_kind[rule["alert"]]}"' in anchor
+        assert "{{ else }}" + rule["alert"] + "{{ end }}" in anchor
     else:
-        assert anchors <= {rule["alert"]}
-        assert rule["annotations"]["runbook_url"].count(rule["alert"]) >= 1
+        assert anchor == rule["alert"]
 
 
-@each_alert
-def test_an_alert_tolerates_a_lost_scrape(rule):
+def test_the_base_of_the_runbook_links_is_set_in_one_place():
+    assert TEXT.count('url: ""') == 1
+    [rule] = [rule for group in GROUPS for rule in group["rules"] if rule.get("record") == "imds:runbook:url"]
+    assert rule["labels"] == {"url": ""}
+
+
+# What is absent or marked as stale as soon as a target is gone, which is what it is read for.
+INSTANT = {"up", "imds_failure_active"}
+
+
+def test_rules_tolerate_a_lost_scrape():
     """No gauge is read at one instant, no window is too short for a lost scrape, no rate is instantaneous."""
-    assert "irate" not in rule["expr"]
-    if rule["alert"] == "ImdsExporterAbsent":
-        return
-    expr = re.sub(r"\((?:go_info or jvm_info or nodejs_version_info)\)", "()", rule["expr"])
-    selectors = re.findall(r"\b(?:imds_\w+|up|process_start_time_seconds)(?:\{[^}]*\})?(\[\w+\])?", expr)
-    assert selectors and all(selectors), "a selector without a window"
-    windows = [int(number) * {"m": 1, "h": 60}[unit] for number, unit in re.findall(r"\[(\d+)([mh])\]", expr)]
-    assert min(windows) >= (2 if rule["alert"] == "ImdsPollStalled" else 3)
+    for rule in [rule for group in GROUPS + KUBERNETES_GROUPS for rule in group["rules"]]:
+        name = rule.get("alert") or rule["record"]
+        assert "irate" not in rule["expr"]
+        expr = re.sub(r"\((?:go_info or jvm_info or nodejs_version_info)\)", "()", rule["expr"])
+        selectors = re.findall(r"\b(?<!:)((?:imds|kube)_\w+|up|process_start_time_seconds)(?:\{[^}]*\})?(\[\w+\])?(?![:\w(])", expr)
+        assert all(window or metric in INSTANT for metric, window in selectors), (name, "a selector without a window")
+        windows = [int(number) * {"m": 1, "h": 60, "d": 1440}[unit] for number, unit in re.findall(r"\[(\d+)([mhd])\]", expr)]
+        assert min(windows, default=3) >= (2 if name == "ImdsPollStalled" else 3), name
+
+
+def test_no_label_of_an_alert_changes_while_a_fault_lasts():
+    for rule in ALERTS:
+        for label in ("kind", "step", "reason", "sdk", "created"):
+            assert f"$labels.{label} " not in rule["annotations"]["description"], (rule["alert"], label)
 
 
 def test_alerts_wait_and_keep_firing_for_minutes():
@@ -94,7 +119,7 @@ def test_alerts_wait_and_keep_firing_for_minutes():
         if rule["alert"] not in {"ImdsRoleChanged", "ImdsExporterAbsent"}:
             assert minutes(rule["keep_firing_for"]) >= 5, rule["alert"]
         if rule["alert"] != "ImdsRoleChanged":
-            assert 1 <= minutes(rule["for"]) <= 15, rule["alert"]
+            assert 1 <= minutes(rule["for"]) <= (60 if rule["alert"] == "ImdsWatchesNothing" else 15), rule["alert"]
 
 
 def test_the_bands_of_an_alert_differ_in_severity_alone_and_escalate():
@@ -106,12 +131,12 @@ def test_the_bands_of_an_alert_differ_in_severity_alone_and_escalate():
 
 
 def test_the_table_of_thresholds_agrees_with_the_rules():
-    table = re.findall(r"^#   (Imds\w+) +(\w+) +(.+?)  +(\d+m)  +\S.*$", TEXT, re.MULTILINE)
+    table = re.findall(r"^#   (Imds\w+) +(\w+) +(.+?)  +(\d+[mh])  +\S.*$", TEXT + KUBERNETES_TEXT, re.MULTILINE)
     rows = [(name, severity, wait) for name, severity, _, wait in table]
-    defined = [(rule["alert"], rule["labels"]["severity"], rule.get("for", "0m")) for rule in ALERTS]
+    defined = [(rule["alert"], rule["labels"]["severity"], rule.get("for", "0m")) for rule in EVERY]
     assert sorted(rows) == sorted(defined)
     for name, severity, limit, _ in table:
-        [rule] = [rule for rule, band in zip(ALERTS, BANDS) if band == (name, severity)]
+        [rule] = [rule for rule in EVERY if (rule["alert"], rule["labels"]["severity"]) == (name, severity)]
         assert re.search(re.escape(limit) + r"(?![\d.])", rule["expr"]), (name, limit)
 
 
@@ -124,19 +149,24 @@ def test_healthy_rotation_never_reaches_the_limits_of_rotation_overdue():
 
 def test_the_alertmanager_configuration_names_existing_alerts_only():
     config = yaml.safe_load(ALERTMANAGER.read_text())
-    severities = {severity for _, severity in BANDS}
-    severity_of = {name: {severity for known, severity in BANDS if known == name} for name in NAMES}
+    bands = {(rule["alert"], rule["labels"]["severity"]) for rule in EVERY}
+    names = {name for name, _ in bands}
+    severities = {severity for _, severity in bands}
+    severity_of = {name: {severity for known, severity in bands if known == name} for name in names}
 
     def matched(matchers):
-        found = set(NAMES)
+        found = set(names)
         for matcher in matchers:
             label, operator, value = re.fullmatch(r'(\w+)(=~?)"(.*)"', matcher).groups()
             pattern = value if operator == "=~" else re.escape(value)
             if label == "severity":
                 assert value in severities
                 found &= {name for name in found if value in severity_of[name]}
+            elif label == "explained_by":
+                assert value in names
+                found &= {rule["alert"] for rule in EVERY if f'"explained_by", "{value}"' in rule["expr"]}
             else:
-                hit = {name for name in NAMES if re.fullmatch(pattern, name)}
+                hit = {name for name in names if re.fullmatch(pattern, name)}
                 alternatives = re.search(r"\((.*)\)", value)
                 if alternatives:
                     assert len(hit) == len(alternatives[1].split("|")), f"an unknown alert in {value}"
@@ -144,16 +174,23 @@ def test_the_alertmanager_configuration_names_existing_alerts_only():
         assert found, matchers
         return found
 
-    keeps = {rule["alert"]: minutes(rule.get("keep_firing_for", "0m")) for rule in ALERTS}
+    keeps = {rule["alert"]: minutes(rule.get("keep_firing_for", "0m")) for rule in EVERY}
+    keeps |= {rule["alert"]: minutes(rule["keep_firing_for"]) for rule in EVERY if rule["labels"]["severity"] == "critical"
+              and "keep_firing_for" in rule}
     # Their conditions are others than those of the alerts that inhibit them, and may outlast them.
-    independent = {"ImdsFlapping", "ImdsFetchSlow", "ImdsRoleChanged"}
+    independent = {"ImdsFlapping", "ImdsFetchSlow", "ImdsRoleChanged", "ImdsFetchUnreliable"}
+    inhibited = set()
     for rule in config["inhibit_rules"]:
         sources, targets = matched(rule["source_matchers"]), matched(rule["target_matchers"])
-        assert {"cluster", "job"} <= set(rule["equal"])
+        assert "cluster" in rule["equal"] or rule["equal"][0] == "alertname"
         if rule["equal"][0] != "alertname":
             assert not sources & targets, "an alert that inhibits itself"
+            inhibited |= {(source, target) for source in sources for target in targets}
             for target in targets - independent:
                 assert min(keeps[source] for source in sources) > keeps[target], f"{target} would notify at the end"
+    assert not [pair for pair in inhibited if pair[::-1] in inhibited], "two alerts that inhibit each other: neither notifies"
+    never = {"ImdsClientsFailing", "ImdsClientsStuck", "ImdsFleetOutage", "ImdsExportersDown", "ImdsExporterAbsent"}
+    assert not {target for _, target in inhibited} & never
 
 
 def prometheus_rule():

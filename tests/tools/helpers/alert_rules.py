@@ -2,11 +2,14 @@
 
 import yaml
 
-from helpers.paths import RULES
+from helpers.paths import KUBERNETES_RULES, RULES
 
 TEXT = RULES.read_text(encoding="utf-8")
 DOCUMENT = yaml.safe_load(TEXT)
 GROUPS = DOCUMENT["groups"]
+# The optional ones.
+KUBERNETES_TEXT = KUBERNETES_RULES.read_text(encoding="utf-8")
+KUBERNETES_GROUPS = yaml.safe_load(KUBERNETES_TEXT)["groups"]
 
 
 def alerting(groups):

@@ -9,6 +9,7 @@ TOOLS = ROOT / "target" / "tools"
 DEBIAN = TOOLS / "debian"
 NODE = TOOLS / "node"
 RULES = DEPLOY / "prometheus" / "imds-alerts.yaml"
+KUBERNETES_RULES = DEPLOY / "prometheus" / "imds-kubernetes.yaml"
 INSTANCE_DASHBOARD = ROOT / "dashboards" / "imds-instance.json"
 FLEET_DASHBOARD = ROOT / "dashboards" / "imds-fleet.json"
 DASHBOARDS = [INSTANCE_DASHBOARD, FLEET_DASHBOARD]
