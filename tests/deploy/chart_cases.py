@@ -167,6 +167,8 @@ CASES = {
         "runbookUrl": Case("https://wiki.example.org/imds", ["wiki.example.org", "https://a#b", "https://a b", 1]),
         "job": Case("node-credentials", ["", "(", 'a"b', r"a\d", 1]),
         "clusterLabel": Case("k8s_cluster", ["k8s-cluster", "", 1]),
+        "kubernetes.enabled": Case(True, ["yes"]),
+        "kubernetes.namespaces": Case(["shop", "billing"], ["shop", ["a b"], ["Shop"], [".*"]], {"prometheusRule.kubernetes.enabled": True}),
         "overrides": Case({"ImdsClockSkew": {"warning": {"for": "1w", "severity": "page", "limit": 30, "labels": {"a": "b"}}}},
                           [[], {"ImdsClockSkew": {"page": {}}}, {"ImdsClockSkew": {"warning": {"for": 60}}}, {"ImdsClockSkew": {"warning": {"For": "1m"}}},
                            {"ImdsClockSkew": {"warning": {"for": "1 m"}}}, {"ImdsClockSkew": {"warning": {"limit": "60"}}}, {"ImdsClockSkew": {"warning": {"expr": ""}}}]),
@@ -205,6 +207,9 @@ CONFLICTS = {
             {"name": "IMDS_EXPORTER_EXPECTED_ROLE", "valueFrom": {"secretKeyRef": {"name": "a", "key": "b"}}}]},
         "IMDS_EXPORTER_EXPECTED_ROLE"),
     "an unknown alert": ({"prometheusRule.enabled": True, "prometheusRule.overrides": {"ImdsNoSuchAlert": {"warning": {}}}}, "ImdsNoSuchAlert"),
+    "an alert of rules that are not wanted": (
+        {"prometheusRule.enabled": True, "prometheusRule.overrides": {"ImdsContainersStartedDuringOutage": {"warning": {}}}},
+        "ImdsContainersStartedDuringOutage"),
     "an unknown severity": ({"prometheusRule.enabled": True, "prometheusRule.overrides": {"ImdsFlapping": {"info": {}}}}, "ImdsFlapping"),
 }
 
