@@ -1,7 +1,11 @@
 """The chart's pods in a cluster: the controller of DaemonSets, Pod Security, OpenShift, Fargate, network policies."""
 
+import base64
 import copy
 import os
+import ssl
+import urllib.error
+import urllib.request
 
 import pytest
 
@@ -9,10 +13,12 @@ from chart_cases import values
 from cluster import ask, find, node, nodes_of, pod_security, render
 from forms import containers, kustomize
 
+from helpers.commands import run
 from helpers.exporters import Exporter, simulator
-from helpers.http_client import samples
+from helpers.http_client import get, samples
 from helpers.paths import DEPLOY, production_exporter
-from helpers.processes import Process
+from helpers.processes import Process, free_port
+from helpers.reference import variables
 from helpers.waiting import until
 
 PHASES = ["Pending", "Running", "Succeeded", "Failed", "Unknown"]
@@ -211,6 +217,48 @@ def test_with_a_web_configuration_probes_have_a_port_of_their_own():
     mount, = (m for m in container["volumeMounts"] if m["mountPath"] == folder)
     assert name == "web-config.yml" and mount["readOnly"]
     assert {"name": mount["name"], "secret": {"secretName": "web"}} in pod["volumes"]
+
+
+# The hash of `secret`, by crypt(3).
+WEB_CONFIG = """\
+tls_server_config: {cert_file: tls.crt, key_file: tls.key}
+basic_auth_users: {prometheus: $2b$04$abcdefghijklmnopqrstuu2r9OfJnfCsdneAXAGHnS4UpFFP8WIrW}
+"""
+
+
+@pytest.mark.skipif("IMDS_EXPORTER_SIGNED_CALL_INTERVAL" not in variables(), reason="this build may be one without TLS")
+def test_prometheus_needs_certificate_and_password_and_the_kubelet_needs_neither(tmp_path):
+    """The container as rendered, with the Secret that the README tells to make."""
+    (tmp_path / "web-config.yml").write_text(WEB_CONFIG)
+    run("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2",
+        "-subj", "/CN=imds-exporter", "-addext", "subjectAltName=IP:127.0.0.1", "-keyout", tmp_path / "tls.key", "-out", tmp_path / "tls.crt")
+    objects = chart({**WEB, "port": free_port(), "web.probePort": free_port(), "config.listenHost": "0.0.0.0", "config.stateFile": False})
+    container, = find(objects, "DaemonSet")["spec"]["template"]["spec"]["containers"]
+    manifest = {variable["name"]: variable["value"].replace("0.0.0.0", "127.0.0.1") for variable in container["env"]}
+    probes = {container[kind]["httpGet"]["path"]: container[kind]["httpGet"]["port"] for kind in ("livenessProbe", "readinessProbe")}
+    metrics = f"https://{manifest['IMDS_EXPORTER_LISTEN_ADDRESS']}/metrics"
+    trusted = ssl.create_default_context(cafile=tmp_path / "tls.crt")
+
+    def scrape(password=None):
+        token = base64.b64encode(f"prometheus:{password}".encode()).decode()
+        request = urllib.request.Request(metrics, headers={"Authorization": f"Basic {token}"} if password else {})
+        handlers = urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=trusted)
+        try:
+            return urllib.request.build_opener(*handlers).open(request, timeout=10).status
+        except urllib.error.HTTPError as error:
+            with error:
+                return error.code
+
+    with simulator() as imds:
+        environment = {
+            "PATH": os.environ["PATH"], **manifest, "AWS_EC2_METADATA_SERVICE_ENDPOINT": imds.endpoint,
+            "IMDS_EXPORTER_WEB_CONFIG_FILE": manifest["IMDS_EXPORTER_WEB_CONFIG_FILE"].replace("/etc/imds-exporter/web", str(tmp_path)),
+        }
+        with Process([production_exporter()], environment) as process:
+            for path, port in probes.items():
+                until(lambda: get(f"http://127.0.0.1:{port}{path}")[0] == 200, lambda: f"{path}: {process.output}")
+            assert [scrape(password) for password in ("secret", "wrong", None)] == [200, 401, 401]
+            assert get(f"http://127.0.0.1:{port}/metrics")[0] == 404
 
 
 def test_the_sidecars_of_the_cluster_are_scraped_without_tls_and_password():
