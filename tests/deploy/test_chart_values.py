@@ -2,9 +2,11 @@
 
 import json
 import os
+import re
 
 import kubernetes_validate
 import pytest
+import yaml
 
 from chart_cases import CASES, CONFLICTS, values
 from chart_documents import README, VALUES, leaves, readme, schema, values_yaml
@@ -77,6 +79,13 @@ def test_values_that_are_wrong_together_are_refused_by_name(conflicts, name):
         assert isinstance(conflicts[name], list), conflicts[name]
     else:
         assert isinstance(conflicts[name], str) and expected in conflicts[name], conflicts[name]
+
+
+def test_the_values_in_the_readme_are_accepted():
+    blocks = re.findall(r"^```yaml\n(.*?)^```", README.read_text(), re.M | re.S)
+    assert len(blocks) >= 2
+    for objects in render([yaml.safe_load(block) for block in blocks]):
+        assert isinstance(objects, list), objects
 
 
 def test_every_value_is_described():

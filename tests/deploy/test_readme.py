@@ -29,7 +29,7 @@ shift 2
 [ "$command" = test ] && exit 0
 for argument; do
   shift
-  case $argument in --create-namespace|--reuse-values) ;; *) set -- "$@" "$argument" ;; esac
+  case $argument in --create-namespace|--reset-then-reuse-values) ;; *) set -- "$@" "$argument" ;; esac
 done
 exec {helm} template "$release" --kube-version {version} "$@"
 """
@@ -82,7 +82,7 @@ def test_what_to_replace_is_said_before_the_command(heading, before, script):
 def test_the_commands_apply_what_finds_its_image_and_its_prometheus(shell, script):
     objects = shell(script)
     images = {c["image"] for document in objects if pod_of(document) for c in exporters_in(pod_of(document))}
-    assert images <= {f"YOUR_REGISTRY/imds-exporter:{version()}"} or "--reuse-values" in script
+    assert images <= {f"YOUR_REGISTRY/imds-exporter:{version()}"} or "--reset-then-reuse-values" in script
     watched = [d for d in objects if d["apiVersion"].startswith("monitoring.coreos.com/")]
     assert all(d["metadata"]["labels"]["release"] == "YOUR_STACK" for d in watched)
     assert bool(watched) == ("YOUR_STACK" in script)

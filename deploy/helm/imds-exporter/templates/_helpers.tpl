@@ -200,6 +200,13 @@ securityContext:
 {{- if gt (include "imds-exporter.milliseconds" $config.timeout | int) (include "imds-exporter.milliseconds" (default "15s" $config.pollInterval) | int) -}}
 {{- fail "config.timeout must be at most config.pollInterval" -}}
 {{- end -}}
+{{- range .Values.extraEnv -}}
+{{- if and (eq .name "AWS_METADATA_SERVICE_TIMEOUT") .value (not $config.timeout) -}}
+{{- if gt (mul 1000 (int .value)) (include "imds-exporter.milliseconds" (default "15s" $config.pollInterval) | int64) -}}
+{{- fail "extraEnv: AWS_METADATA_SERVICE_TIMEOUT must be at most config.pollInterval" -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
 {{- if and (or $config.signedCall.region $config.signedCall.httpsProxy) (not $config.signedCall.interval) -}}
 {{- fail "config.signedCall.region and httpsProxy have no effect without config.signedCall.interval" -}}
 {{- end -}}
