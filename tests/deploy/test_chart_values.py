@@ -1,5 +1,6 @@
 """Every value of the chart, once right and at least once wrong; and what several values make together."""
 
+import concurrent.futures
 import json
 import os
 import re
@@ -46,9 +47,18 @@ def test_what_the_right_values_render_is_valid(rendered):
     assert len(of_the_operator) > 30 and len(others) > 100
     assert operator_mistakes(of_the_operator) == []
     assert [(mistake, d["metadata"]) for d, mistake in zip(others, mistakes(others)) if mistake] == []
-    for version in VERSIONS:
-        for document in others:
+    with concurrent.futures.ProcessPoolExecutor() as pool:
+        assert list(pool.map(_schema_mistakes, [others] * len(VERSIONS), VERSIONS)) == [[]] * len(VERSIONS)
+
+
+def _schema_mistakes(documents, version):
+    mistakes = []
+    for document in documents:
+        try:
             kubernetes_validate.validate(document, version, strict=True)
+        except kubernetes_validate.ValidationError as mistake:
+            mistakes.append(f"{version}: {document['kind']}: {mistake}")
+    return mistakes
 
 
 WRONG = [(path, wrong) for path, case in CASES.items() for wrong in case.wrong]
