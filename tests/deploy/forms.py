@@ -6,7 +6,7 @@ import re
 
 import yaml
 
-from helpers.commands import complete, run
+from helpers.commands import run
 from helpers.paths import DEPLOY, tool
 
 CHART = DEPLOY / "helm" / "imds-exporter"
@@ -28,19 +28,12 @@ def kustomize(directory):
     return _documents(run(tool("kustomize"), "build", directory))
 
 
-def helm_template(*arguments, values=None):
-    """The completed `helm template`. `values` is the content of a user's values file."""
+def helm(*arguments, values=None):
+    """The chart rendered. `values` is the content of a user's values file."""
     command = [tool("helm"), "template", "release", CHART, "--namespace", "monitoring", "--kube-version", KUBERNETES]
     if values is None:
-        return complete(*command, *arguments)
-    return complete(*command, "--values", "-", *arguments, input=json.dumps(values))
-
-
-def helm(*arguments, values=None):
-    """The chart rendered."""
-    done = helm_template(*arguments, values=values)
-    assert done.returncode == 0, done.stderr
-    return _documents(done.stdout)
+        return _documents(run(*command, *arguments))
+    return _documents(run(*command, *arguments, "--values", "-", input=json.dumps(values)))
 
 
 def kubernetes_forms():

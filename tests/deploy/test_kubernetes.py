@@ -6,6 +6,7 @@ import pathlib
 
 import kubernetes_validate
 import pytest
+from cluster import mistakes, pod_security
 from forms import KUBERNETES, OPERATOR, containers, exporters_in, kustomize, pod_of, pods, runs_exporter
 from operator_schemas import operator_mistakes
 
@@ -79,6 +80,23 @@ def test_the_exporter_needs_no_more_than_restricted_pod_security(forms):
                 assert not any("hostPort" in port for port in container.get("ports", []))
         volumes = [set(volume) - {"name"} for volume in pod.get("volumes", [])]
         assert all(volume <= {"configMap", "emptyDir", "secret", "projected"} for volume in volumes), form
+
+
+@pytest.mark.parametrize("form, level", [
+    ("DaemonSet", "restricted"), ("example Deployment", "restricted"), ("example Job", "restricted"),
+    ("chart with protection", "restricted"), ("host-network", "privileged"), ("chart with everything", "privileged")])
+def test_pod_security_admits_every_pod_of_the_form(forms, form, level):
+    found = [{"metadata": {}, "spec": pod} for _, _, pod in pods({form: forms[form]})]
+    assert pod_security(level, found) == [""] * len(found) and found
+    assert level == "restricted" or any(pod_security("baseline", found))
+
+
+def test_the_api_server_takes_every_object(forms):
+    objects = [d for documents in forms.values() for d in documents if d["apiVersion"] != OPERATOR]
+    assert [(d["kind"], mistake) for d, mistake in zip(objects, mistakes(objects)) if mistake] == []
+    broken = copy.deepcopy(next(d for d in objects if d["kind"] == "DaemonSet"))
+    pod_of(broken)["containers"][0]["ports"].append({"name": "imds-metrics", "containerPort": 1})
+    assert mistakes([broken]) != [""]
 
 
 def test_the_namespace_of_the_daemonset_enforces_pod_security(forms):
