@@ -14,6 +14,7 @@ import (
 	"k8s.io/client-go/kubernetes/fake"
 	"k8s.io/client-go/testing"
 	"k8s.io/client-go/util/flowcontrol"
+	"k8s.io/kubernetes/pkg/api/legacyscheme"
 	"k8s.io/kubernetes/pkg/controller/daemon"
 )
 
@@ -50,6 +51,9 @@ func adoptOne(request adoptRequest) (adopted, error) {
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	set, pod := &request.DaemonSet, &request.Pod
+	// As the API server completes what it takes.
+	legacyscheme.Scheme.Default(set)
+	legacyscheme.Scheme.Default(pod)
 	set.UID, pod.UID, request.Node.UID = "set", "pod", "node"
 	client := fake.NewClientset(set, &request.Node, pod)
 	// As the API server names pods.
