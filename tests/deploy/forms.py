@@ -6,15 +6,18 @@ import re
 
 import yaml
 
-from helpers.commands import complete, run
+from helpers.commands import run
 from helpers.paths import DEPLOY, tool
 
 CHART = DEPLOY / "helm" / "imds-exporter"
 EVERYTHING = CHART / "ci" / "everything-values.yaml"
+PROTECTED = CHART / "ci" / "protected-values.yaml"
 DOCKERFILE = (DEPLOY / "Dockerfile").read_text()
 WORKER = DEPLOY / "kubernetes" / "examples" / "deployment" / "worker.py"
 # What the templates are rendered for. 1.33: native sidecars are stable.
 KUBERNETES = "1.33.0"
+# The API of the Prometheus operator.
+OPERATOR = "monitoring.coreos.com/v1"
 
 
 def _documents(text):
@@ -25,19 +28,12 @@ def kustomize(directory):
     return _documents(run(tool("kustomize"), "build", directory))
 
 
-def helm_template(*arguments, values=None):
-    """The completed `helm template`. `values` is the content of a user's values file."""
+def helm(*arguments, values=None):
+    """The chart rendered. `values` is the content of a user's values file."""
     command = [tool("helm"), "template", "release", CHART, "--namespace", "monitoring", "--kube-version", KUBERNETES]
     if values is None:
-        return complete(*command, *arguments)
-    return complete(*command, "--values", "-", *arguments, input=json.dumps(values))
-
-
-def helm(*arguments, values=None):
-    """The chart rendered."""
-    done = helm_template(*arguments, values=values)
-    assert done.returncode == 0, done.stderr
-    return _documents(done.stdout)
+        return _documents(run(*command, *arguments))
+    return _documents(run(*command, *arguments, "--values", "-", input=json.dumps(values)))
 
 
 def kubernetes_forms():
@@ -51,6 +47,7 @@ def kubernetes_forms():
         "monitoring": kustomize(kubernetes / "monitoring"),
         "chart": helm(),
         "chart with everything": helm("--values", EVERYTHING),
+        "chart with protection": helm("--values", PROTECTED),
         **{overlay.name: kustomize(overlay) for overlay in sorted(overlays.iterdir())},
     }
 
@@ -59,6 +56,8 @@ def pod_of(document):
     """The pod spec in a document, if there is one."""
     if document["kind"] == "Pod":
         return document["spec"]
+    if document["kind"] == "CronJob":
+        return document["spec"]["jobTemplate"]["spec"]["template"]["spec"]
     if document["kind"] in ("Deployment", "StatefulSet", "DaemonSet", "Job"):
         return document["spec"]["template"]["spec"]
     return None

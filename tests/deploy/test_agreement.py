@@ -71,7 +71,7 @@ def compose_target():
 
 def test_the_port_is_the_same_everywhere(forms):
     # Its values set another port.
-    forms = {name: documents for name, documents in forms.items() if name != "chart with everything"}
+    forms = {name: documents for name, documents in forms.items() if name not in ("chart with everything", "chart with protection")}
     ports = {
         **{f"{form}: probe": probe["port"] for form, probe in probes(forms)},
         **{f"{form}: exec probe": int(re.search(r'"127\.0\.0\.1", (\d+)', script)[1])
@@ -101,6 +101,17 @@ def test_the_port_of_the_chart_is_set_everywhere(forms):
     assert {listen.rsplit(":", 1)[1], *map(str, probed), str(container["ports"][0]["hostPort"])} == {"10170"}
 
 
+# What the form "chart with protection" needs of the exporter.
+PROTECTION = {"IMDS_EXPORTER_SDKS", "IMDS_EXPORTER_SIGNED_CALL_INTERVAL", "IMDS_EXPORTER_WEB_CONFIG_FILE"}
+
+
+def without_protection(forms):
+    """The forms that this exporter can run."""
+    if PROTECTION <= set(reference.variables()):
+        return forms
+    return {name: documents for name, documents in forms.items() if name != "chart with protection"}
+
+
 def environments(forms):
     """(name, environment) of every exporter in a form."""
     for form, document, pod in pods(forms):
@@ -115,18 +126,17 @@ def environments(forms):
 
 
 def test_every_variable_in_a_form_is_one_that_the_exporter_reads(forms):
-    known = set(reference.variables())
-    unknown = {name: set(environment) - known for name, environment in environments(forms)}
+    # The proxy is everybody's.
+    known = {*reference.variables(), "HTTPS_PROXY"}
+    unknown = {name: set(environment) - known for name, environment in environments(without_protection(forms))}
     assert {name: variables for name, variables in unknown.items() if variables} == {}
     assert len(unknown) > 10
 
 
 def test_the_chart_can_set_every_variable_of_the_exporter(forms):
-    (everything,) = [e for name, e in environments(forms) if name.startswith("chart with everything") and "check" not in name]
-    settable = {name for name in reference.variables() if name.startswith("IMDS_EXPORTER_")}
-    # TLS needs a file from a secret; the listener for probes goes with it.
-    settable -= {"IMDS_EXPORTER_WEB_CONFIG_FILE", "IMDS_EXPORTER_PROBE_LISTEN_ADDRESS"}
-    assert settable <= set(everything)
+    charts = ("chart with everything", "chart with protection")
+    settable = {name for name, environment in environments({form: forms[form] for form in charts}) for name in environment}
+    assert {name for name in reference.variables() if name.startswith("IMDS_EXPORTER_")} <= settable
 
 
 def commands(forms):
@@ -150,7 +160,7 @@ def commands(forms):
 
 
 def test_the_exporter_accepts_every_command_line(forms):
-    used = set(commands(forms))
+    used = set(commands(without_protection(forms)))
     assert {line[0] for line in used if line} == {"wait", "check", "healthcheck", "simulate"}
     for line in used:
         # With --help at its end a command line is parsed and then nothing runs.
@@ -161,7 +171,7 @@ def test_the_exporter_accepts_every_command_line(forms):
 def test_the_exporter_accepts_every_environment(forms):
     """The exporter reports a wrong value before anything else."""
     tried = 0
-    for name, environment in environments(forms):
+    for name, environment in environments(without_protection(forms)):
         done = complete(exporter(), "check", env={**environment, "AWS_EC2_METADATA_DISABLED": "true"}, timeout=30)
         assert done.returncode == 1, (name, done.returncode, done.stderr)
         tried += 1

@@ -2,20 +2,19 @@
 
 import copy
 import json
-import os
 import pathlib
 
 import kubernetes_validate
 import pytest
-from forms import KUBERNETES, containers, exporters_in, kustomize, pod_of, pods, runs_exporter
+from cluster import mistakes, pod_security
+from forms import KUBERNETES, OPERATOR, containers, exporters_in, kustomize, pod_of, pods, runs_exporter
+from operator_schemas import operator_mistakes
 
 from helpers.alert_rules import GROUPS
-from helpers.commands import run
-from helpers.paths import DASHBOARDS, NODE
+from helpers.paths import DASHBOARDS
 from helpers.reference import default_port
 
 HERE = pathlib.Path(__file__).resolve().parent
-OPERATOR = "monitoring.coreos.com/v1"
 # Forms that use the network or the process namespace of the node.
 PRIVILEGED = {"host-network", "chart with everything"}
 
@@ -43,18 +42,13 @@ def test_the_validation_is_strict(forms):
             validate(document)
 
 
-def operator_mistakes(documents):
-    environment = {**os.environ, "NODE_PACKAGES": str(NODE)}
-    return json.loads(run("node", HERE / "operator_crds.mjs", input=json.dumps(documents), env=environment))
-
-
 def operator_objects(forms):
     return [d for documents in forms.values() for d in documents if d["apiVersion"] == OPERATOR]
 
 
 def test_every_object_for_the_operator_is_valid(forms):
     objects = operator_objects(forms)
-    assert {document["kind"] for document in objects} == {"PodMonitor", "PrometheusRule"}
+    assert {document["kind"] for document in objects} == {"PodMonitor", "PrometheusRule", "ServiceMonitor"}
     assert operator_mistakes(objects) == []
 
 
@@ -86,6 +80,23 @@ def test_the_exporter_needs_no_more_than_restricted_pod_security(forms):
                 assert not any("hostPort" in port for port in container.get("ports", []))
         volumes = [set(volume) - {"name"} for volume in pod.get("volumes", [])]
         assert all(volume <= {"configMap", "emptyDir", "secret", "projected"} for volume in volumes), form
+
+
+@pytest.mark.parametrize("form, level", [
+    ("DaemonSet", "restricted"), ("example Deployment", "restricted"), ("example Job", "restricted"),
+    ("chart with protection", "restricted"), ("host-network", "privileged"), ("chart with everything", "privileged")])
+def test_pod_security_admits_every_pod_of_the_form(forms, form, level):
+    found = [{"metadata": {}, "spec": pod} for _, _, pod in pods({form: forms[form]})]
+    assert pod_security(level, found) == [""] * len(found) and found
+    assert level == "restricted" or any(pod_security("baseline", found))
+
+
+def test_the_api_server_takes_every_object(forms):
+    objects = [d for documents in forms.values() for d in documents if d["apiVersion"] != OPERATOR]
+    assert [(d["kind"], mistake) for d, mistake in zip(objects, mistakes(objects)) if mistake] == []
+    broken = copy.deepcopy(next(d for d in objects if d["kind"] == "DaemonSet"))
+    pod_of(broken)["containers"][0]["ports"].append({"name": "imds-metrics", "containerPort": 1})
+    assert mistakes([broken]) != [""]
 
 
 def test_the_namespace_of_the_daemonset_enforces_pod_security(forms):
@@ -128,7 +139,17 @@ def without_components(name):
     return pod_of(named(kustomize(HERE / "workloads"), name))
 
 
-@pytest.mark.parametrize("name", ["web", "store", "agent", "report"])
+NAMES = ["web", "store", "agent", "report", "nightly"]
+
+
+def without_fail_loudly(container):
+    """The container without what fail-loudly adds, which the overlays contain; it must be there."""
+    container = copy.deepcopy(container)
+    container["env"].remove({"name": "AWS_EC2_METADATA_V1_DISABLED", "value": "true"})
+    return container if container["env"] else {k: v for k, v in container.items() if k != "env"}
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_the_sidecar_starts_first_and_the_workload_is_unchanged(forms, name):
     document = named(forms["sidecar"], name)
     before, after = without_components(name), pod_of(document)
@@ -136,9 +157,9 @@ def test_the_sidecar_starts_first_and_the_workload_is_unchanged(forms, name):
     assert runs_exporter(sidecar)
     assert sidecar["restartPolicy"] == "Always"
     assert sidecar["startupProbe"]["httpGet"]["path"] == "/-/startup"
-    assert others == before["initContainers"]
-    workload = copy.deepcopy(after["containers"])
-    if document["kind"] != "Job":
+    assert list(map(without_fail_loudly, others)) == before["initContainers"]
+    workload = list(map(without_fail_loudly, after["containers"]))
+    if "Job" not in document["kind"]:
         assert "exec" in workload[0].pop("livenessProbe")
         before["containers"][0].pop("livenessProbe")
         assert after["shareProcessNamespace"] is True
@@ -155,14 +176,14 @@ def test_an_outage_of_a_day_restarts_no_sidecar(forms):
                 assert probe["httpGet"]["path"] == "/-/healthy"
 
 
-@pytest.mark.parametrize("name", ["web", "store", "agent", "report"])
+@pytest.mark.parametrize("name", NAMES)
 def test_the_init_container_waits_without_a_sidecar(forms, name):
     after = pod_of(named(forms["wait"], name))
     wait, *others = after["initContainers"]
     assert runs_exporter(wait)
     assert wait["args"][0] == "wait"
     assert "restartPolicy" not in wait
-    assert others == without_components(name)["initContainers"]
+    assert list(map(without_fail_loudly, others)) == without_components(name)["initContainers"]
 
 
 def selected(selector, labels):
@@ -173,16 +194,24 @@ def selected(selector, labels):
     )
 
 
-@pytest.mark.parametrize("form", ["monitoring", "chart with everything"])
-def test_the_pod_monitor_selects_every_pod_with_the_exporter(forms, form):
-    monitor = next(d for d in forms[form] if d["kind"] == "PodMonitor")
-    ports = {endpoint["port"] for endpoint in monitor["spec"]["podMetricsEndpoints"]}
+def pod_labels(document):
+    if document["kind"] == "CronJob":
+        return document["spec"]["jobTemplate"]["spec"]["template"]["metadata"]["labels"]
+    return document["spec"]["template"]["metadata"]["labels"]
+
+
+@pytest.mark.parametrize("form, others", [("monitoring", set()), ("chart with everything", {"DaemonSet", "host-network"})])
+def test_exactly_one_pod_monitor_selects_every_pod_with_the_exporter(forms, form, others):
+    """`others` are forms whose pods the chart does not know."""
+    monitors = [d["spec"] for d in forms[form] if d["kind"] == "PodMonitor"]
+    ports = {endpoint["port"] for monitor in monitors for endpoint in monitor["podMetricsEndpoints"]}
     found = 0
     for name, document, pod in pods(forms):
         exposed = {p.get("name") for c in exporters_in(pod) for p in c.get("ports", [])}
         if not exposed:
             continue
-        assert selected(monitor["spec"]["selector"], document["spec"]["template"]["metadata"]["labels"]), name
+        selecting = [m for m in monitors if selected(m["selector"], pod_labels(document))]
+        assert len(selecting) == (name not in others), name
         assert ports <= exposed
         found += 1
     assert found >= 8
@@ -195,7 +224,7 @@ def test_the_network_policies_select_the_pods_and_open_the_port(forms):
         for policy in found.values():
             assert [p["port"] for rule in policy["spec"]["ingress"] for p in rule["ports"]] == [default_port()]
             for _, document, _ in pods({form: forms[form]}):
-                labels = document["spec"]["template"]["metadata"]["labels"]
+                labels = pod_labels(document)
                 assert selected(policy["spec"]["podSelector"], labels)
     assert not any(d["kind"] == "NetworkPolicy" for d in forms["host-network"])
 
@@ -203,7 +232,7 @@ def test_the_network_policies_select_the_pods_and_open_the_port(forms):
 def test_the_dashboards_are_unchanged_copies(forms):
     source = {path.name: json.loads(path.read_text()) for path in DASHBOARDS}
     for form in ("monitoring", "chart with everything"):
-        config = next(d for d in forms[form] if d["kind"] == "ConfigMap")
+        config = next(d for d in forms[form] if d["metadata"]["name"].endswith("imds-exporter-dashboards"))
         assert config["metadata"]["labels"]["grafana_dashboard"] == "1"
         assert {name: json.loads(text) for name, text in config["data"].items()} == source
 

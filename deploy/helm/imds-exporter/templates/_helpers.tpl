@@ -12,42 +12,138 @@
 {{- end -}}
 {{- end -}}
 
+{{- define "imds-exporter.namespace" -}}
+{{- default .Release.Namespace .Values.namespaceOverride -}}
+{{- end -}}
+
 {{- define "imds-exporter.selectorLabels" -}}
 app.kubernetes.io/name: {{ include "imds-exporter.name" . }}
 app.kubernetes.io/instance: {{ .Release.Name }}
 {{- end -}}
 
-{{- define "imds-exporter.labels" -}}
-{{ include "imds-exporter.selectorLabels" . }}
+{{/* The labels of what belongs to the release, and is not one of the DaemonSet's pods, with a name of its own. */}}
+{{- define "imds-exporter.commonLabels" -}}
+app.kubernetes.io/instance: {{ .Release.Name }}
 app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 app.kubernetes.io/managed-by: {{ .Release.Service }}
 helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
+{{- with .Values.commonLabels }}
+{{ toYaml . }}
+{{- end }}
+{{- end -}}
+
+{{- define "imds-exporter.labels" -}}
+app.kubernetes.io/name: {{ include "imds-exporter.name" . }}
+{{ include "imds-exporter.commonLabels" . }}
+{{- end -}}
+
+{{/*
+The metadata of an object: (dict "root" $ "suffix" "-dashboards" "values" (dict "namespace" "" "labels" dict
+"annotations" dict)), of which the last two are optional.
+*/}}
+{{- define "imds-exporter.metadata" -}}
+{{- $values := default dict .values -}}
+name: {{ printf "%s%s" (include "imds-exporter.fullname" .root | trunc (int (sub 63 (len (default "" .suffix))))) (default "" .suffix) }}
+namespace: {{ default (include "imds-exporter.namespace" .root) $values.namespace }}
+labels:
+  {{- mustMerge (fromYaml (include "imds-exporter.labels" .root)) (default dict $values.labels) | toYaml | nindent 2 }}
+{{- with mustMerge dict (default dict $values.annotations) .root.Values.commonAnnotations }}
+annotations:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
 {{- end -}}
 
 {{- define "imds-exporter.image" -}}
+{{- $registry := default (dig "imageRegistry" "" .Values.global) .Values.image.registry -}}
+{{- $name := ternary (printf "%s/%s" (trimSuffix "/" $registry) .Values.image.repository) .Values.image.repository (ne $registry "") -}}
 {{- if .Values.image.digest -}}
-{{- printf "%s@%s" .Values.image.repository .Values.image.digest -}}
+{{- printf "%s@%s" $name .Values.image.digest -}}
 {{- else -}}
-{{- printf "%s:%s" .Values.image.repository (default .Chart.AppVersion .Values.image.tag) -}}
+{{- printf "%s:%s" $name (default .Chart.AppVersion .Values.image.tag) -}}
 {{- end -}}
 {{- end -}}
 
-{{- define "imds-exporter.podSecurityContext" -}}
-runAsNonRoot: true
-runAsUser: 65534
-runAsGroup: 65534
-seccompProfile:
-  type: RuntimeDefault
+{{- define "imds-exporter.pullSecrets" -}}
+{{- $secrets := list -}}
+{{- range concat (dig "imagePullSecrets" list .Values.global) .Values.imagePullSecrets -}}
+{{- $secrets = append $secrets (ternary (dict "name" .) . (kindIs "string" .)) -}}
+{{- end -}}
+{{- with $secrets | uniq -}}
+imagePullSecrets:
+  {{- toYaml . | nindent 2 }}
+{{- end -}}
 {{- end -}}
 
-{{- define "imds-exporter.containerSecurityContext" -}}
-allowPrivilegeEscalation: false
-readOnlyRootFilesystem: true
-capabilities:
-  drop: [ALL]
+{{- define "imds-exporter.serviceAccountName" -}}
+{{- default (ternary (include "imds-exporter.fullname" .) "default" .Values.serviceAccount.create) .Values.serviceAccount.name -}}
 {{- end -}}
 
-{{/* The environment of the exporter and of the release test. */}}
+{{/* OpenShift gives each namespace users and groups of its own, and refuses others. */}}
+{{- define "imds-exporter.withoutUser" -}}
+{{- $found := .root.Capabilities.APIVersions.Has "security.openshift.io/v1" -}}
+{{- $omit := ternary $found .root.Values.openshift (kindIs "string" .root.Values.openshift) -}}
+{{- ternary (omit .context "runAsUser" "runAsGroup" "fsGroup") .context $omit | toYaml -}}
+{{- end -}}
+
+{{/* Fargate and hybrid nodes have no IMDS. The expression is added to each of the user's terms, one of which must match. */}}
+{{- define "imds-exporter.affinity" -}}
+{{- $affinity := deepCopy .Values.affinity -}}
+{{- if .Values.excludeNodesWithoutImds -}}
+{{- $expression := dict "key" "eks.amazonaws.com/compute-type" "operator" "NotIn" "values" (list "fargate" "hybrid") -}}
+{{- $required := dig "nodeAffinity" "requiredDuringSchedulingIgnoredDuringExecution" dict $affinity -}}
+{{- $terms := list -}}
+{{- range default (list dict) $required.nodeSelectorTerms -}}
+{{- $terms = append $terms (set (deepCopy .) "matchExpressions" (append (default list .matchExpressions) $expression)) -}}
+{{- end -}}
+{{- $node := set (deepCopy (dig "nodeAffinity" dict $affinity)) "requiredDuringSchedulingIgnoredDuringExecution" (dict "nodeSelectorTerms" $terms) -}}
+{{- $_ := set $affinity "nodeAffinity" $node -}}
+{{- end -}}
+{{- with $affinity -}}
+affinity:
+  {{- toYaml . | nindent 2 }}
+{{- end -}}
+{{- end -}}
+
+{{/* Where and as whom the exporter and the release test run. */}}
+{{- define "imds-exporter.pod" -}}
+serviceAccountName: {{ include "imds-exporter.serviceAccountName" . }}
+automountServiceAccountToken: {{ .Values.serviceAccount.automountServiceAccountToken }}
+enableServiceLinks: false
+{{- if .Values.hostNetwork }}
+hostNetwork: true
+{{- end }}
+{{- with default (ternary "ClusterFirstWithHostNet" "" .Values.hostNetwork) .Values.dnsPolicy }}
+dnsPolicy: {{ . }}
+{{- end }}
+{{- with .Values.dnsConfig }}
+dnsConfig:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with include "imds-exporter.pullSecrets" . }}
+{{ . }}
+{{- end }}
+{{- with .Values.priorityClassName }}
+priorityClassName: {{ . }}
+{{- end }}
+{{- with .Values.runtimeClassName }}
+runtimeClassName: {{ . }}
+{{- end }}
+{{- with .Values.nodeSelector }}
+nodeSelector:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .Values.tolerations }}
+tolerations:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with include "imds-exporter.affinity" . }}
+{{ . }}
+{{- end }}
+securityContext:
+  {{- include "imds-exporter.withoutUser" (dict "root" . "context" .Values.podSecurityContext) | nindent 2 }}
+{{- end -}}
+
+{{/* What the exporter and the release test poll, and how. */}}
 {{- define "imds-exporter.env" -}}
 {{- $config := .Values.config -}}
 {{- $env := dict
@@ -55,10 +151,14 @@ capabilities:
   "IMDS_EXPORTER_TIMEOUT" $config.timeout
   "IMDS_EXPORTER_EXPECTED_ROLE" $config.expectedRole
   "IMDS_EXPORTER_WATCH_PROCESSES" $config.watchProcesses
-  "IMDS_EXPORTER_SDKS" $config.sdks
+  "IMDS_EXPORTER_SDKS" (join "," $config.sdks)
+  "IMDS_EXPORTER_SIGNED_CALL_INTERVAL" $config.signedCall.interval
   "IMDS_EXPORTER_LOG" $config.log
   "IMDS_EXPORTER_LOG_FORMAT" $config.logFormat
   "AWS_EC2_METADATA_SERVICE_ENDPOINT_MODE" $config.endpointMode
+  "AWS_EC2_METADATA_V1_DISABLED" (ternary "true" "" $config.v1Disabled)
+  "AWS_REGION" $config.signedCall.region
+  "HTTPS_PROXY" $config.signedCall.httpsProxy
 -}}
 {{- range $name, $value := $env }}
 {{- if $value }}
@@ -68,4 +168,72 @@ capabilities:
 {{- end }}
 - name: IMDS_EXPORTER_LISTEN_ADDRESS
   value: {{ printf "%s:%v" $config.listenHost .Values.port | quote }}
+{{- with .Values.extraEnv }}
+{{ toYaml . }}
+{{- end }}
+{{- end -}}
+
+{{- define "imds-exporter.probePort" -}}
+{{- ternary .Values.web.probePort .Values.port (ne .Values.web.existingSecret "") -}}
+{{- end -}}
+
+{{- define "imds-exporter.scheme" -}}
+{{- ternary "https" "http" (and (ne .Values.web.existingSecret "") .Values.web.tls) -}}
+{{- end -}}
+
+{{- define "imds-exporter.milliseconds" -}}
+{{- $milliseconds := 0 -}}
+{{- range regexFindAll "[0-9]+(ms|s|m|h)" . -1 -}}
+{{- $unit := get (dict "ms" 1 "s" 1000 "m" 60000 "h" 3600000) (regexFind "[a-z]+" .) -}}
+{{- $milliseconds = add $milliseconds (mul (regexFind "[0-9]+" . | int) $unit) -}}
+{{- end -}}
+{{- $milliseconds -}}
+{{- end -}}
+
+{{/* What a schema cannot tell, because it concerns several values. */}}
+{{- define "imds-exporter.check" -}}
+{{- $config := .Values.config -}}
+{{- if and $config.watchProcesses (not .Values.hostPID) -}}
+{{- fail "config.watchProcesses requires hostPID: true, because without it the exporter sees only its own process" -}}
+{{- end -}}
+{{- $_ := mustRegexMatch $config.watchProcesses "" -}}
+{{- if gt (include "imds-exporter.milliseconds" $config.timeout | int) (include "imds-exporter.milliseconds" (default "15s" $config.pollInterval) | int) -}}
+{{- fail "config.timeout must be at most config.pollInterval" -}}
+{{- end -}}
+{{- range .Values.extraEnv -}}
+{{- if and (eq .name "AWS_METADATA_SERVICE_TIMEOUT") .value (not $config.timeout) -}}
+{{- if gt (mul 1000 (int .value)) (include "imds-exporter.milliseconds" (default "15s" $config.pollInterval) | int64) -}}
+{{- fail "extraEnv: AWS_METADATA_SERVICE_TIMEOUT must be at most config.pollInterval" -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- if and (or $config.signedCall.region $config.signedCall.httpsProxy) (not $config.signedCall.interval) -}}
+{{- fail "config.signedCall.region and httpsProxy have no effect without config.signedCall.interval" -}}
+{{- end -}}
+{{- if and .Values.web.existingSecret (eq (int .Values.web.probePort) (int .Values.port)) -}}
+{{- fail "web.probePort and port must differ" -}}
+{{- end -}}
+{{- if and .Values.podMonitor.enabled .Values.serviceMonitor.enabled -}}
+{{- fail "podMonitor.enabled and serviceMonitor.enabled: each of them scrapes every pod, choose one" -}}
+{{- end -}}
+{{- range $kind := list "podMonitor" "serviceMonitor" -}}
+{{- with index $.Values $kind -}}
+{{- if gt (include "imds-exporter.milliseconds" .scrapeTimeout | int) (include "imds-exporter.milliseconds" .interval | int) -}}
+{{- fail (printf "%s.scrapeTimeout must be at most %s.interval" $kind $kind) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- if hasKey .Values.serviceAccount.annotations "eks.amazonaws.com/role-arn" -}}
+{{- fail "serviceAccount.annotations: eks.amazonaws.com/role-arn gives the exporter credentials that do not come from IMDS: it would say nothing about the node's role" -}}
+{{- end -}}
+{{- if and .Values.hostNetwork (not (has (toString .Values.updateStrategy.rollingUpdate.maxSurge) (list "0" "0%"))) -}}
+{{- fail "updateStrategy.rollingUpdate.maxSurge must be 0 with hostNetwork: two pods of one node cannot have the same port" -}}
+{{- end -}}
+{{- $names := list -}}
+{{- range fromYamlArray (include "imds-exporter.env" .) -}}
+{{- if has .name $names -}}
+{{- fail (printf "extraEnv: %s is set twice, here or by config" .name) -}}
+{{- end -}}
+{{- $names = append $names .name -}}
+{{- end -}}
 {{- end -}}
