@@ -38,8 +38,10 @@ DEB_FILES = {
 }
 RPM_FILES = {"/usr/share/licenses/imds-exporter/LICENSE", "/usr/share/zsh/site-functions/_imds-exporter"}
 
-# no-signature: whoever publishes the packages signs them. no-binary: nfpm does not record the types of files.
-RPMLINT = 'Filters = ["no-signature", "no-binary"]\n'
+# Whoever publishes the packages signs them. The program needs no library on purpose.
+RPMLINT = 'Filters = ["no-signature", "statically-linked-binary"]\n'
+# rpmlint unpacks with cpio, and nfpm names files by absolute paths: they would land on this machine.
+CPIO = '#!/bin/sh\nexec /usr/bin/cpio --no-absolute-filenames "$@"\n'
 
 
 def files_below(root):
@@ -62,8 +64,14 @@ def test_the_linter_of_debian_finds_a_mistake(tmp_path):
 def test_the_linter_of_rpm_finds_no_error(tmp_path):
     config = tmp_path / "rpmlint.toml"
     config.write_text(RPMLINT)
-    done = complete("rpmlint", "--config", config, packages()[1])
-    assert (done.returncode, re.findall(r": E: (.*)", done.stdout)) == (0, [])
+    cpio = tmp_path / "bin" / "cpio"
+    cpio.parent.mkdir()
+    cpio.write_text(CPIO)
+    cpio.chmod(0o755)
+    environment = {**os.environ, "PATH": f"{cpio.parent}:{os.environ['PATH']}"}
+    done = complete("rpmlint", "--config", config, packages()[1], env=environment)
+    assert not os.path.exists("/usr/bin/imds-exporter")
+    assert (done.returncode, re.findall(r": E: (.*)", done.stdout)) == (0, []), done.stdout
     assert "1 packages" in done.stdout
 
 
