@@ -167,6 +167,15 @@ def test_the_packaged_units_run_the_packaged_program(tmp_path):
         assert path.read_text() == source.read_text().replace("/usr/local/bin/", "/usr/bin/")
 
 
+def test_the_documented_commands_name_the_packages_and_the_examples():
+    text = (DEPLOY / "README.md").read_text()
+    named = re.findall(r"install \./(\S+)", text)
+    version = reference.version()
+    assert named == [f"imds-exporter_{version}-1_amd64.deb", f"imds-exporter-{version}-1.x86_64.rpm"]
+    folder = re.search(r"installed, in `(/usr/share/\S+)`", text)[1]
+    assert f"{folder}/hold-back.conf" in FILES
+
+
 # The pages.
 
 def pages():
