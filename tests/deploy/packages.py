@@ -2,8 +2,7 @@
 
 import functools
 import os
-import pathlib
-import tempfile
+import shutil
 
 from helpers import paths, reference
 from helpers.commands import run
@@ -35,4 +34,6 @@ def build_packages(folder, program=None, arch=None):
 @functools.cache
 def packages():
     """Both packages for this machine."""
-    return build_packages(pathlib.Path(tempfile.mkdtemp(prefix="imds-packages-")))
+    folder = ROOT / "target" / "packages"
+    shutil.rmtree(folder, ignore_errors=True)
+    return build_packages(folder)
