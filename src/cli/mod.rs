@@ -16,7 +16,7 @@ mod wait;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::config::{Config, VARIABLES, environment};
 use crate::platform::{logging, process_memory};
@@ -74,6 +74,12 @@ enum Command {
     Simulate(simulate::Arguments),
 }
 
+/// The command line with all its commands and options: for man pages and completions.
+#[must_use]
+pub fn command() -> clap::Command {
+    Cli::command()
+}
+
 /// Runs the command that the command line names.
 #[must_use]
 pub fn run() -> ExitCode {
@@ -119,12 +125,10 @@ fn environment_help() -> String {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     use super::*;
 
     #[test]
     fn the_command_line_is_declared_consistently() {
-        Cli::command().debug_assert();
+        command().debug_assert();
     }
 }

@@ -96,12 +96,21 @@ class _CloudFormation(yaml.SafeLoader):
     """YAML with CloudFormation's short tags, which are read as their argument."""
 
 
-_CloudFormation.add_multi_constructor("!", lambda loader, suffix, node: loader.construct_scalar(node))
+def _argument(loader, suffix, node):
+    if isinstance(node, yaml.ScalarNode):
+        return loader.construct_scalar(node)
+    return loader.construct_sequence(node, deep=True)
+
+
+_CloudFormation.add_multi_constructor("!", _argument)
+
+
+def ecs_resources():
+    return yaml.load((DEPLOY / "ecs" / "imds-exporter.yaml").read_text(), Loader=_CloudFormation)["Resources"]
 
 
 def ecs_task():
-    template = yaml.load((DEPLOY / "ecs" / "imds-exporter.yaml").read_text(), Loader=_CloudFormation)
-    return template["Resources"]["Task"]["Properties"]
+    return ecs_resources()["Task"]["Properties"]
 
 
 def ecs_exporters():

@@ -147,7 +147,7 @@ def commands(forms):
     for container in ecs_exporters():
         yield tuple(container.get("Command", []))
         if check := container.get("HealthCheck"):
-            assert check["Command"][:2] == ["CMD", "/imds-exporter"]
+            assert check["Command"][:2] == ["CMD", "imds-exporter"]
             yield tuple(check["Command"][2:])
     yield tuple(compose_services()["imds"]["command"])
     yield tuple(json.loads(re.search(r"HEALTHCHECK .* CMD (\[.*\])", DOCKERFILE)[1])[1:])

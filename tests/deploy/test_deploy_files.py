@@ -4,11 +4,14 @@ import re
 
 import yaml
 
-from forms import DOCKERFILE, compose_services, ecs_exporters, ecs_task
+from forms import DOCKERFILE, compose_services, ecs_exporters, ecs_resources, ecs_task
 
 from helpers import reference
 from helpers.commands import run
 from helpers.paths import DASHBOARDS, DEPLOY, ROOT, RULES, tool
+
+
+ECS_PROMETHEUS = DEPLOY / "ecs" / "prometheus.yaml"
 
 
 def test_the_dockerfile_lints():
@@ -18,17 +21,15 @@ def test_the_dockerfile_lints():
 def test_the_image_contains_the_production_binary_and_runs_unprivileged():
     build, image = re.split(r"^FROM scratch$", DOCKERFILE, flags=re.M)
     assert f"ARG RUST_VERSION={reference.toolchain()}\n" in build
-    assert "--locked" in build and "--no-default-features" in build
     assert 'ARG FEATURES=""' in build
-    assert {"amd64", "arm64"} <= set(re.findall(r"\b(amd64|arm64)\)", build))
     assert "USER 65534:65534\n" in image
     assert f"ARG VERSION={reference.version()}\n" in image
     labels = set(re.findall(r"org\.opencontainers\.image\.(\w+)=", image))
-    assert labels == {"title", "description", "version", "revision", "created", "licenses"}
+    assert labels == {"title", "description", "version", "revision", "source", "created", "licenses"}
 
 
 def test_the_build_context_contains_exactly_what_is_copied():
-    copied = set(re.findall(r"^COPY (?!--from)(.*) \S+$", DOCKERFILE, re.M))
+    copied = re.findall(r"^COPY (?!--from)(.*) \S+$", DOCKERFILE, re.M)
     names = {name for line in copied for name in line.split()}
     kept = set(re.findall(r"^!(.+)$", (DEPLOY / "Dockerfile.dockerignore").read_text(), re.M))
     assert names == kept
@@ -37,6 +38,44 @@ def test_the_build_context_contains_exactly_what_is_copied():
 
 def test_the_task_definition_lints():
     run(tool("cfn-lint"), "--template", DEPLOY / "ecs" / "imds-exporter.yaml")
+
+
+def test_the_ecs_service_runs_the_task_where_prometheus_reaches_it():
+    resources = ecs_resources()
+    task, service, group = (resources[name]["Properties"] for name in ("Task", "Service", "SecurityGroup"))
+    assert (task["NetworkMode"], service["LaunchType"], service["TaskDefinition"]) == ("awsvpc", "EC2", "Task")
+    assert "TaskRoleArn" not in task
+    assert service["NetworkConfiguration"]["AwsvpcConfiguration"]["SecurityGroups"] == ["SecurityGroup"]
+    (ingress,) = group["SecurityGroupIngress"]
+    port = reference.default_port()
+    assert (ingress["FromPort"], ingress["ToPort"]) == (port, port)
+    # From the security group of Prometheus alone.
+    assert ingress["SourceSecurityGroupId"] == "PrometheusSecurityGroupId" and "CidrIp" not in ingress
+
+
+def test_prometheus_finds_the_tasks_of_ecs():
+    """By the tag of the task, which the service hands on. The labels are those of Prometheus' own discovery."""
+    (job,) = yaml.safe_load(ECS_PROMETHEUS.read_text())["scrape_configs"]
+    (discovery,) = job["aws_sd_configs"]
+    assert (job["job_name"], discovery["role"], discovery["port"]) == ("imds-exporter", "ecs", reference.default_port())
+    keep = next(relabel for relabel in job["relabel_configs"] if relabel.get("action") == "keep")
+    resources = ecs_resources()
+    (tag,) = resources["Task"]["Properties"]["Tags"]
+    assert keep["source_labels"] == ["__meta_ecs_tag_task_" + tag["Key"].replace("-", "_")] and keep["regex"] == tag["Value"]
+    assert resources["Service"]["Properties"]["PropagateTags"] == "TASK_DEFINITION"
+
+
+def test_prometheus_accepts_the_discovery_of_ecs_by_dns(tmp_path):
+    """The second job, with its comment signs removed."""
+    head, alternative = ECS_PROMETHEUS.read_text().split("  # - job_name", 1)
+    lines = ("  # - job_name" + alternative).splitlines()
+    config = tmp_path / "prometheus.yml"
+    config.write_text("scrape_configs:\n" + "\n".join(line.replace("  # ", "  ", 1) for line in lines) + "\n")
+    run(tool("promtool"), "check", "config", config)
+    (job,) = yaml.safe_load(config.read_text())["scrape_configs"]
+    (discovery,) = job["dns_sd_configs"]
+    assert (job["job_name"], discovery["type"], discovery["port"]) == ("imds-exporter", "A", reference.default_port())
+    assert discovery["names"][0].split(".")[0] == ecs_resources()["Discovery"]["Properties"]["Name"]
 
 
 def test_the_ecs_task_holds_the_workload_back():

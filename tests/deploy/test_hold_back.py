@@ -70,7 +70,7 @@ def by_ecs(machine, _):
                 start(on)
             if condition == "HEALTHY":
                 program, *arguments = definitions[on]["HealthCheck"]["Command"][1:]
-                assert program == "/imds-exporter"
+                assert program == "imds-exporter"
                 machine.run(f"{on}: health", [exporter(), *arguments], machine.environment())
         started.add(name)
         if name not in commands:

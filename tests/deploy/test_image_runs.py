@@ -16,11 +16,14 @@ from helpers import exporters
 from helpers.commands import complete
 from helpers.exporters import Exporter, simulator
 from helpers.http_client import get, samples
-from helpers.paths import production_exporter
+from helpers.paths import DEPLOY, production_exporter
 from helpers.processes import Process
 from helpers.waiting import until
 
+RUNBOOK = DEPLOY / "prometheus" / "RUNBOOK.md"
 USER = int(re.search(r"^USER (\d+):(\d+)$", DOCKERFILE, re.M)[1])
+PATH = re.search(r"^ENV PATH=(.*)$", DOCKERFILE, re.M)[1]
+(PROGRAM,) = re.search(r'^ENTRYPOINT \["(.*)"\]$', DOCKERFILE, re.M).groups()
 STATE = "/var/lib/imds-exporter/state"
 
 # Runs in new namespaces and makes what a container engine does: a read-only root, /proc, a volume for the state.
@@ -39,7 +42,8 @@ class Container:
         (self.root / "var/lib/imds-exporter").mkdir(parents=True)
         if with_proc:
             (self.root / "proc").mkdir()
-        binary = self.root / "imds-exporter"
+        binary = self.root / PROGRAM.lstrip("/")
+        binary.parent.mkdir(parents=True)
         binary.write_bytes(production_exporter().read_bytes())
         binary.chmod(0o755)
         # The user of the image owns no file.
@@ -58,14 +62,16 @@ class Container:
         if os.geteuid() == 0:
             # As a container engine does.
             unshare = ["unshare", "--mount", "--pid", "--fork", "--kill-child"]
-            enter = f'exec setpriv --no-new-privs chroot --userspec={USER}:{USER} "$root" "$@"'
+            enter = f'exec setpriv --no-new-privs env PATH={PATH} "$(command -v chroot)" --userspec={USER}:{USER} "$root" "$@"'
         else:
             # As a rootless engine does: root of a user namespace prepares, the program runs in another one.
             unshare = ["unshare", "--user", "--map-root-user", "--mount", "--pid", "--fork", "--kill-child"]
-            enter = f'exec unshare --user --map-user={USER} --map-group={USER} --root="$root" --wd=/ "$@"'
+            enter = f'exec env PATH={PATH} "$(command -v unshare)" --user --map-user={USER} --map-group={USER} ' \
+                    '--root="$root" --wd=/ "$@"'
         assignments = "\n".join(f"{name}={shlex.quote(value)}" for name, value in settings.items())
         script = f"set -e\n{assignments}\n{PREPARE}\n{enter}"
-        return [*unshare, "sh", "-c", script, "sh", "/imds-exporter", *arguments]
+        # By its name, as an operator runs it in a container.
+        return [*unshare, "sh", "-c", script, "sh", "imds-exporter", *arguments]
 
     @contextlib.contextmanager
     def serving(self, imds, **more):
@@ -91,7 +97,7 @@ class Running(Exporter):
             return dict(line.rstrip("\n").split(":\t", 1) for line in file if ":\t" in line)
 
     def healthcheck(self):
-        command = re.search(r'^HEALTHCHECK .*CMD \["/imds-exporter", "(\w+)"\]$', DOCKERFILE, re.M)[1]
+        command = re.search(rf'^HEALTHCHECK .*CMD \["{PROGRAM}", "(\w+)"\]$', DOCKERFILE, re.M)[1]
         return complete(*self.container.command(command), env=self.environment, timeout=30).returncode
 
 
@@ -108,6 +114,28 @@ def test_the_binary_needs_no_other_file():
     kinds = {struct.unpack_from("<I", program, offset + index * size)[0] for index in range(count)}
     interpreter = 3
     assert interpreter not in kinds
+
+
+def runbook_commands():
+    """Every command line of the exporter in the runbook, up to what a shell would do next."""
+    lines = re.findall(r"(?<![\w/.-])imds-exporter ((?:check|wait|healthcheck)\b[^`\n;|&]*)", RUNBOOK.read_text())
+    return sorted({line.strip() for line in lines})
+
+
+def test_the_runbook_names_commands():
+    assert "check" in runbook_commands()
+    # Where the program is, depends on the form.
+    assert not re.search(r"/imds-exporter (check|wait|healthcheck)", RUNBOOK.read_text())
+
+
+@pytest.mark.parametrize("line", runbook_commands())
+def test_the_runbooks_commands_run_in_the_image(tmp_path, imds, line):
+    environment = exporters.environment(imds.endpoint, AWS_ENDPOINT_URL_STS="http://127.0.0.1:9")
+    done = complete(*Container(tmp_path).command(*line.split()), env=environment, timeout=60)
+    # The simulated IMDS is fine; no exporter listens, and there is no STS.
+    assert done.returncode == (1 if line.startswith("healthcheck") or "--signed" in line else 0), done.stderr
+    if line == "check":
+        assert "simulated-role" in done.stdout
 
 
 def test_the_binary_contains_no_simulator():

@@ -9,6 +9,8 @@ use std::collections::BTreeMap;
 use std::io::{BufRead, BufWriter, Write};
 use std::time::Duration;
 
+use imds_exporter::domain::sdk::SdkSet;
+use imds_exporter::domain::signed_call::{AccountId, Caller, Reason, SignedCall};
 use imds_exporter::domain::state::{Declared, Report, State};
 use imds_exporter::domain::workload::Workload;
 use imds_exporter::domain::{
@@ -31,9 +33,14 @@ struct History {
     workload: Workload,
     #[serde(default)]
     v1_disabled: bool,
+    /// The SDKs that are exported, as in `IMDS_EXPORTER_SDKS`.
+    #[serde(default, deserialize_with = "sdks")]
+    sdks: SdkSet,
     #[serde(default, deserialize_with = "shadow")]
     shadowed: Option<Shadow>,
     expected_role: Option<RoleName>,
+    /// The interval of signed calls; none are made without one.
+    signed_call_interval_seconds: Option<f64>,
     /// Whether the exporter has a state file.
     #[serde(default)]
     state_file: bool,
@@ -69,6 +76,9 @@ struct Event {
     /// Why the token request fails while IMDSv1 answers; null if IMDSv2 works again.
     #[serde(default, deserialize_with = "mentioned")]
     v1_fallback: Option<Option<String>>,
+    /// Why signed calls fail from now on; null if AWS accepts them again.
+    #[serde(default, deserialize_with = "mentioned")]
+    signed_call_failure: Option<Option<String>>,
     /// How long a poll takes.
     duration_seconds: Option<f64>,
     /// The clock of IMDS minus that of the machine.
@@ -144,6 +154,11 @@ fn workload<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Workload, D::E
     name.parse().map_err(|_| serde::de::Error::custom(format!("no workload: {name}")))
 }
 
+fn sdks<'de, D: Deserializer<'de>>(deserializer: D) -> Result<SdkSet, D::Error> {
+    let labels = String::deserialize(deserializer)?;
+    labels.parse().map_err(|_| serde::de::Error::custom(format!("no SDKs: {labels}")))
+}
+
 fn shadow<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Shadow>, D::Error> {
     let Some(name) = Option::<String>::deserialize(deserializer)? else { return Ok(None) };
     let found = Shadow::VARIANTS.iter().find(|shadow| shadow.label() == name);
@@ -155,6 +170,11 @@ fn shadow<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Shadow>, 
 
 fn kind(name: &str) -> Kind {
     name.parse().unwrap_or_else(|_| panic!("no kind of failure: {name}"))
+}
+
+fn reason(label: &str) -> Reason {
+    let found = Reason::VARIANTS.iter().find(|reason| reason.label() == label);
+    *found.unwrap_or_else(|| panic!("no reason: {label}"))
 }
 
 fn timestamp(seconds: f64) -> Timestamp {
@@ -172,6 +192,7 @@ struct Machine {
     document: Document,
     fault: Option<Failure>,
     v1_fallback: Option<Kind>,
+    signed_call_failure: Option<Reason>,
     poll_seconds: f64,
     clock_skew_seconds: f64,
     processes: Vec<(Candidate, Owner)>,
@@ -238,8 +259,12 @@ struct Exporter {
 impl Exporter {
     fn start(history: &History, machine: &mut Machine, at: f64) -> Self {
         let now = machine.clock(at);
-        let declared =
-            Declared { workload: history.workload, v1_disabled: history.v1_disabled, shadowed: history.shadowed };
+        let declared = Declared {
+            workload: history.workload,
+            v1_disabled: history.v1_disabled,
+            shadowed: history.shadowed,
+            sdks: history.sdks,
+        };
         let mut state = State::new(declared, now);
         if let Some(saved) = machine.saved.as_ref() {
             let content = serde_json::to_vec(saved).expect("it can be written");
@@ -250,12 +275,19 @@ impl Exporter {
         if history.state_file && history.workload != Workload::Independent {
             machine.saved = Some(Saved::of(&state, Some(&machine.boot_id()), false));
         }
+        if let Some(interval) = history.signed_call_interval_seconds {
+            state = state.with_signed_calls(duration(interval));
+        }
         let options = Options {
             poll_interval: duration(history.poll_interval_seconds),
             expected_role: history.expected_role.clone(),
             process_metrics: false,
         };
-        Self { state, metrics: Metrics::new(options, Build::THIS), started: at, hangs: false, next_poll: at }
+        let mut metrics = Metrics::new(options, Build::THIS);
+        if history.signed_call_interval_seconds.is_some() {
+            metrics = metrics.with_signed_calls();
+        }
+        Self { state, metrics, started: at, hangs: false, next_poll: at }
     }
 
     fn poll(&mut self, history: &History, machine: &mut Machine) {
@@ -264,6 +296,9 @@ impl Exporter {
         let at = machine.clock(began + machine.poll_seconds);
         let change = self.state.record(&resolution, took, at);
         let failed = resolution.outcome.is_err();
+        if let Ok(credential) = &resolution.outcome {
+            self.call(credential, machine.signed_call_failure, at);
+        }
         self.metrics.record(&Report { at, duration: took, resolution, change });
         self.next_poll += schedule::delay(duration(history.poll_interval_seconds), failed, 0.5).as_secs_f64();
         if history.state_file {
@@ -272,6 +307,17 @@ impl Exporter {
                 machine.saved = Some(saved);
             }
         }
+    }
+
+    /// Makes a signed call with these credentials, if one is due.
+    fn call(&mut self, credential: &Credential, failure: Option<Reason>, at: Timestamp) {
+        let Some(calls) = self.state.signed_calls_mut().filter(|calls| calls.due(credential, at)) else { return };
+        let caller = || Caller { account: AccountId::parse("123456789012").expect("an account"), role: None };
+        let outcome = failure.map_or_else(|| Ok(caller()), |reason| Err(reason.into()));
+        let call = SignedCall { at, duration: duration(0.08), outcome };
+        calls.begin(credential, at);
+        self.metrics.record_signed_call(&call);
+        calls.finish(call);
     }
 
     fn scrape(&self, history: &History, machine: &Machine, at: f64) -> BTreeMap<String, String> {
@@ -310,6 +356,7 @@ fn replay(history: &History) -> Vec<Scrape> {
         },
         fault: None,
         v1_fallback: None,
+        signed_call_failure: None,
         poll_seconds: 0.002,
         clock_skew_seconds: 0.0,
         processes: Vec::new(),
@@ -360,6 +407,9 @@ fn apply(event: &Event, history: &History, machine: &mut Machine, exporter: &mut
     }
     if let Some(fallback) = &event.v1_fallback {
         machine.v1_fallback = fallback.as_deref().map(kind);
+    }
+    if let Some(failure) = &event.signed_call_failure {
+        machine.signed_call_failure = failure.as_deref().map(reason);
     }
     machine.poll_seconds = event.duration_seconds.unwrap_or(machine.poll_seconds);
     machine.clock_skew_seconds = event.clock_skew_seconds.unwrap_or(machine.clock_skew_seconds);

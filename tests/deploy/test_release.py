@@ -1,0 +1,148 @@
+"""A release: one command makes everything that is published, of a commit alone, and the same bytes each time."""
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import subprocess
+import tarfile
+
+import pytest
+
+from image_build import FAST
+
+from helpers import reference
+from helpers.commands import complete, run
+from helpers.paths import ROOT, tool
+
+VERSION = reference.version()
+ARCH = {"x86_64": "amd64", "aarch64": "arm64"}[os.uname().machine]
+RPM_ARCH = os.uname().machine
+NAMES = {
+    f"imds-exporter-{VERSION}-linux-{ARCH}.tar.gz",
+    f"imds-exporter-{VERSION}-linux-{ARCH}.cdx.json",
+    f"imds-exporter_{VERSION}-1_{ARCH}.deb",
+    f"imds-exporter-{VERSION}-1.{RPM_ARCH}.rpm",
+    f"imds-exporter-{VERSION}.tgz",
+    f"imds-exporter-{VERSION}-monitoring.tar.gz",
+    "SHA256SUMS",
+}
+DAY = "2026-01-02T03:04:05Z"
+
+
+def repository(folder):
+    """The sources of this tree, committed in a repository of their own."""
+    folder.mkdir()
+    listed = run("git", "ls-files", "-z", "--cached", "--others", "--exclude-standard", cwd=ROOT).split("\0")
+    names = "\n".join(name for name in listed if name and os.path.lexists(ROOT / name))
+    subprocess.run(["tar", "-C", ROOT, "-cf", folder / "all.tar", "-T", "-"], input=names, text=True, check=True)
+    run("tar", "-C", folder, "-xf", folder / "all.tar")
+    (folder / "all.tar").unlink()
+    commit = ["git", "-c", "user.name=test", "-c", "user.email=test@example.org", "commit", "-qm", "test"]
+    environment = {**os.environ, "GIT_AUTHOR_DATE": DAY, "GIT_COMMITTER_DATE": DAY}
+    for command in (["git", "init", "-q"], ["git", "add", "-A"], commit):
+        run(*command, cwd=folder, env=environment)
+    # The tools are fetched already.
+    (folder / "target").mkdir()
+    (folder / "target" / "tools").symlink_to(ROOT / "target" / "tools")
+    return folder
+
+
+def release(folder, *arguments):
+    """The completed command. Optimized less, and with the dependencies that this tree has compiled."""
+    path = os.environ["PATH"]
+    environment = {**os.environ, **FAST, "ARCHITECTURES": ARCH, "PATH": path, "DOCKER_HOST": "unix:///nonexistent",
+                   "CARGO_TARGET_DIR": str(ROOT / "target")}
+    return complete(folder / "deploy" / "release", *arguments, env=environment, timeout=1800)
+
+
+@pytest.fixture(scope="module")
+def released(tmp_path_factory):
+    """Two releases of one commit, each from a repository of its own."""
+    made = []
+    for _ in range(2):
+        folder = repository(tmp_path_factory.mktemp("release") / "repository")
+        done = release(folder, VERSION)
+        assert done.returncode == 0, done.stdout + done.stderr
+        made.append(folder / "target" / "releases" / VERSION)
+    return made
+
+
+def test_a_release_holds_everything_with_its_checksums(released):
+    folder = released[0]
+    assert {path.name for path in folder.iterdir()} == NAMES
+    sums = dict(line.split()[::-1] for line in (folder / "SHA256SUMS").read_text().splitlines())
+    assert sums == {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in NAMES - {"SHA256SUMS"}}
+
+
+def test_two_releases_of_a_commit_are_the_same(released):
+    first, second = ((folder / "SHA256SUMS").read_text() for folder in released)
+    assert first == second
+
+
+def test_the_program_is_that_of_the_commit(released, tmp_path):
+    name = f"imds-exporter-{VERSION}-linux-{ARCH}"
+    with tarfile.open(released[0] / f"{name}.tar.gz") as archive:
+        archive.extractall(tmp_path, filter="data")
+    inside = {str(path.relative_to(tmp_path / name)) for path in (tmp_path / name).rglob("*") if path.is_file()}
+    assert {"imds-exporter", "LICENSE", "imds-exporter.service", "imds-exporter.default", "examples/hold-back.conf",
+            "man/imds-exporter.1", "completions/imds-exporter.bash"} <= inside
+    program = tmp_path / name / "imds-exporter"
+    assert run(program, "--version") == f"imds-exporter {VERSION}\n"
+    commit = run("git", "rev-parse", "--short=12", "HEAD", cwd=released[0].parents[2]).strip()
+    assert commit.encode() in program.read_bytes()
+    # The package has the same program.
+    run("dpkg-deb", "--extract", released[0] / f"imds-exporter_{VERSION}-1_{ARCH}.deb", tmp_path / "deb")
+    assert (tmp_path / "deb/usr/bin/imds-exporter").read_bytes() == program.read_bytes()
+
+
+def test_the_chart_is_one_that_helm_accepts_and_holds_the_rules(released):
+    chart = released[0] / f"imds-exporter-{VERSION}.tgz"
+    run(tool("helm"), "lint", "--strict", chart)
+    rendered = run(tool("helm"), "template", "release", chart, "--set", "prometheusRule.enabled=true")
+    assert "ImdsClientsStuck" in rendered and f"imds-exporter:{VERSION}" in rendered
+
+
+def test_the_monitoring_archive_holds_rules_that_prometheus_accepts(released, tmp_path):
+    with tarfile.open(released[0] / f"imds-exporter-{VERSION}-monitoring.tar.gz") as archive:
+        archive.extractall(tmp_path, filter="data")
+    folder = tmp_path / f"imds-exporter-{VERSION}-monitoring"
+    run(tool("promtool"), "check", "rules", folder / "prometheus" / "imds-alerts.yaml")
+    run(tool("amtool"), "check-config", folder / "prometheus" / "alertmanager.yaml")
+    for name in ("imds-instance.json", "imds-fleet.json"):
+        assert json.loads((folder / "dashboards" / name).read_text())["panels"]
+
+
+def test_the_bill_of_materials_names_what_is_linked(released):
+    bill = json.loads((released[0] / f"imds-exporter-{VERSION}-linux-{ARCH}.cdx.json").read_text())
+    assert bill["metadata"]["component"]["version"] == VERSION
+    names = {each["name"] for each in bill["components"]}
+    # dlmalloc is in the static program alone; the last ones are for tests and packages.
+    assert {"tokio", "hyper", "prometheus", "dlmalloc"} <= names
+    assert names.isdisjoint({"toml", "proptest", "clap_mangen"})
+
+
+def test_a_tree_with_changes_is_refused(tmp_path):
+    folder = repository(tmp_path / "repository")
+    (folder / "README.md").write_text("changed")
+    done = release(folder, VERSION)
+    assert done.returncode == 64 and "README.md" in done.stderr
+    assert not (folder / "target" / "releases").exists()
+
+
+def test_another_version_than_that_of_the_sources_is_refused(tmp_path):
+    folder = repository(tmp_path / "repository")
+    done = release(folder, "99.0.0")
+    assert done.returncode == 64
+    assert set(re.findall(r"^  (\S+) has", done.stderr, re.M)) == {
+        "Cargo.toml", "deploy/helm/imds-exporter/Chart.yaml(version)", "deploy/helm/imds-exporter/Chart.yaml(appVersion)",
+        "deploy/Dockerfile"}
+    for wrong in ("", "one", "1.2", "1.2.3/../.."):
+        assert release(folder, wrong).returncode == 64
+    full = tmp_path / "full"
+    full.mkdir()
+    (full / "mine").touch()
+    assert release(folder, VERSION, full).returncode == 64
+    assert (full / "mine").exists()
+    shutil.rmtree(folder)
