@@ -246,7 +246,10 @@ impl Report<'_> {
 
     fn sdk(&self, sdk: &Sdk) -> SdkJson {
         let attempt = sdk.attempt(self.resolution, self.v1_disabled);
-        let now = sdk.outlook(sdk.created(self.resolution, self.v1_disabled, self.at), attempt, self.at);
+        let now = match attempt {
+            Attempt::Useless => Outlook::FailsUntilRefresh,
+            attempt => sdk.outlook(sdk.created(self.resolution, self.v1_disabled, self.at), attempt, self.at),
+        };
         let known = self.known_sdks.iter().filter(|known| known.sdk == sdk.label).flat_map(|known| &known.clients);
         let known = known.filter_map(|client| {
             let created = Created::VARIANTS.iter().find(|created| created.label() == client.created)?;

@@ -228,6 +228,8 @@ pub enum Outlook {
         /// For how long at most, in seconds.
         lag_seconds: i64,
     },
+    /// It takes the incomplete document that it gets for whole, and signs no call until it refreshes that.
+    FailsUntilRefresh,
     /// IMDS answers, but it goes on with credentials that have ended.
     RecoversBy {
         /// Until then at the latest.
@@ -256,8 +258,9 @@ impl Sdk {
             (Some(true), Attempt::Works(_), _) | (Some(true), _, None) => Outlook::Works,
             (Some(false), _, None) if self.binds_at_creation => Outlook::CreationRaises,
             (Some(true), _, Some(held)) => Outlook::WorksUntil { until: self.works_until(held, attempt) },
-            (Some(false), Attempt::Works(_), Some(HeldDocument { pause: Some(Pause { until, .. }), .. })) => {
-                Outlook::RecoversBy { until }
+            (Some(false), Attempt::Works(_), Some(held)) => {
+                let [_, refreshes] = self.refreshes_from(held.fetched_at, held.ends_at);
+                Outlook::RecoversBy { until: held.pause.map_or(refreshes, |pause| pause.until.max(refreshes)) }
             }
             (Some(false), _, held) => match self.failed_refresh {
                 FailedRefresh::KeepsTheOld { longest_pause, .. } if held.is_some() && attempt != Attempt::Raises => {
@@ -403,6 +406,9 @@ mod tests {
         let polls = [(HOUR, up(HOUR - MINUTE)), (HOUR + MINUTE, up(7 * HOUR))];
         assert_eq!(signs(sdk("boto3"), &polls[..1], HOUR), Some(true), "IMDS has nothing newer");
         assert_eq!(signs(sdk("boto3"), &polls, HOUR + MINUTE), Some(false));
+        let (holds, attempt) = replay(sdk("boto3"), &polls);
+        let until = at(HOUR + 10 * MINUTE);
+        assert_eq!(sdk("boto3").outlook(holds, attempt, at(HOUR + MINUTE)), Outlook::RecoversBy { until });
         let later = [polls[0].clone(), (HOUR + 11 * MINUTE, up(7 * HOUR))];
         assert_eq!(signs(sdk("boto3"), &later, HOUR + 11 * MINUTE), Some(true));
     }

@@ -174,8 +174,8 @@ pub const SDKS: [Sdk; 6] = [
     },
     // `InstanceProfileCredentials` rescues a failed request, but not what `Aws::Json.load` and `Time.iso8601` raise, and its
     // list of errors after which it goes on without a token lacks `EOFError`, `Errno::ECONNRESET` and
-    // `Net::HTTPBadResponse`. `CredentialProviderChain.resolve` runs once, when the client is created, and returns nothing if no provider has
-    // credentials. `RefreshingCredentials` refreshes synchronously from 5 minutes before the expiration, and
+    // `Net::HTTPBadResponse`. `CredentialProviderChain.resolve` runs once, when the client is created, and returns nothing if
+    // no provider has credentials. `RefreshingCredentials` refreshes synchronously from 5 minutes before the expiration, and
     // `InstanceProfileCredentials.refresh` keeps what it has if that brings none, or one that has ended, and sets
     // `@no_refresh_until` to 300 to 360 seconds later.
     Sdk {
@@ -199,8 +199,7 @@ pub const SDKS: [Sdk; 6] = [
         obeys_metadata_disabled: true,
     },
     // `ec2rolecreds.Provider.Retrieve` takes a document for valid for an hour at most, `CredentialsCache` does not keep one
-    // without keys, and `HandleFailToRefresh` puts the
-    // next attempt off by 5 to 15 minutes.
+    // without keys, and `HandleFailToRefresh` puts the next attempt off by 5 to 15 minutes.
     Sdk {
         label: "go-v2",
         covers: "aws-sdk-go-v2",
@@ -221,8 +220,9 @@ pub const SDKS: [Sdk; 6] = [
         v1_disabled: V1Disabled::Fails,
         obeys_metadata_disabled: true,
     },
-    // `Chain.Retrieve` takes whatever came without an error and with a key id or a key. `Expiry.SetExpiration` cuts a fifth off the time that is left when a document is fetched. `getCredentials` goes on
-    // without a token only after its context's deadline of a second. No variable switches IMDS off.
+    // `Chain.Retrieve` takes whatever came without an error and with a key id or a key. `Expiry.SetExpiration` cuts a fifth
+    // off the time that is left when a document is fetched. `getCredentials` goes on without a token only after its
+    // context's deadline of a second. No variable switches IMDS off.
     Sdk {
         label: "minio-go",
         covers: "minio-go, and what is built on it: Thanos and other users of its `objstore`",

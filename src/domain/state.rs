@@ -345,14 +345,20 @@ impl State {
     /// workload, and where the SDK asks IMDS in a way in which the exporter does not. `sdk` is an index of [`SDKS`].
     #[must_use]
     pub fn client_usable(&self, sdk: usize, created: Created, at: Timestamp) -> Option<bool> {
-        SDKS[sdk].can_sign(self.holds(sdk, created)?, self.attempt(sdk)?, at)
+        let (holds, attempt) = (self.holds(sdk, created)?, self.attempt(sdk)?);
+        // Its creation and first call are one attempt.
+        let holds = if created == Created::Now { Holds::NotYet } else { holds };
+        SDKS[sdk].can_sign(holds, attempt, at)
     }
 
     /// What the state means for a client of the SDK that was created at that time; `None` where there is no such client, and
     /// before the first poll ended. `sdk` is an index of [`SDKS`].
     #[must_use]
     pub fn outlook(&self, sdk: usize, created: Created, at: Timestamp) -> Option<Outlook> {
-        Some(SDKS[sdk].outlook(self.holds(sdk, created)?, self.attempt(sdk)?, at))
+        match (created, self.attempt(sdk)?) {
+            (Created::Now, Attempt::Useless) => Some(Outlook::FailsUntilRefresh),
+            (_, attempt) => Some(SDKS[sdk].outlook(self.holds(sdk, created)?, attempt, at)),
+        }
     }
 
     /// Whether new clients of an exported SDK work, but those of the declared workload hold nothing, permanently.

@@ -66,6 +66,9 @@ pub fn sentence(sdk: &Sdk, created: Created, outlook: Option<Outlook>, now: Time
         )
         .as_str()
         .into(),
+        Outlook::FailsUntilRefresh => {
+            "It keeps the incomplete document that it gets, and signs no call until it refreshes that.".into()
+        }
         Outlook::RecoversBy { until } => Sentence {
             before: "It still uses credentials that have ended, which AWS refuses. It recovers by itself by ".to_owned(),
             time: Some(until),
@@ -140,7 +143,8 @@ mod tests {
             Outlook::Works,
             Outlook::WorksUntil { until },
             Outlook::Fails,
-            Outlook::FailsAndLags { lag_seconds: 360 },
+            Outlook::FailsAndLags { lag_seconds: 480 },
+            Outlook::FailsUntilRefresh,
             Outlook::RecoversBy { until },
             Outlook::MustBeCreatedAgain,
             Outlook::CreationRaises,

@@ -4,7 +4,7 @@ use std::sync::LazyLock;
 
 use jiff::SignedDuration;
 
-use crate::domain::sdk::{FailedRefresh, Refresh, SDKS, Sdk, V1Disabled, V1Fallback};
+use crate::domain::sdk::{FailedRefresh, IncompleteDocument, RaisesAt, Refresh, SDKS, Sdk, V1Disabled, V1Fallback};
 
 /// The anchor of the section.
 pub(super) const ANCHOR: &str = "sdks";
@@ -20,6 +20,8 @@ pub struct SdkText {
     pub refresh_at_random: Option<String>,
     /// What a refresh that fails does.
     pub failed_refresh: String,
+    /// What it does with answers that it cannot use.
+    pub unusable_answers: String,
     /// The fallback to IMDSv1.
     pub v1: String,
 }
@@ -35,6 +37,7 @@ impl From<&Sdk> for SdkText {
             refresh: refresh(sdk.refresh),
             refresh_at_random: refresh_at_random(sdk.refresh),
             failed_refresh: failed_refresh(sdk.failed_refresh),
+            unusable_answers: unusable_answers(sdk),
             v1: v1(sdk),
         }
     }
@@ -81,6 +84,24 @@ fn failed_refresh(failed_refresh: FailedRefresh) -> String {
     }
 }
 
+fn unusable_answers(sdk: &Sdk) -> String {
+    let raises = match sdk.raises_at {
+        RaisesAt::Nothing => None,
+        RaisesAt::TokenOrTime => Some(
+            "a session token that cannot be sent, or an `Expiration` that is no time, raises an error when a client is created",
+        ),
+        RaisesAt::Document => {
+            Some("a document that is not JSON, or an `Expiration` that is no time, raises an error, without a pause")
+        }
+    };
+    let incomplete = match sdk.incomplete_document {
+        IncompleteDocument::IsNone => "an incomplete document counts as none",
+        IncompleteDocument::FailsTheCall => "an incomplete document fails the call, without a pause",
+        IncompleteDocument::IsKept => "an incomplete document is kept: no call is signed until it is refreshed",
+    };
+    raises.into_iter().chain([incomplete]).collect::<Vec<_>>().join("; ")
+}
+
 fn v1(sdk: &Sdk) -> String {
     let after = match sdk.v1_fallback {
         V1Fallback::Any => "after any failure of the token request but a 400",
@@ -108,11 +129,11 @@ pub(super) fn texts() -> impl Iterator<Item = (&'static str, &'static str)> {
 }
 
 fn paragraph(sdk: &Sdk) -> String {
-    let SdkText { creation, refresh, refresh_at_random, failed_refresh, v1 } = sdk.into();
+    let SdkText { creation, refresh, refresh_at_random, failed_refresh, unusable_answers, v1 } = sdk.into();
     let at_random = refresh_at_random.map(|text| format!("; {text}")).unwrap_or_default();
     let Sdk { covers, version, symptom, cure, .. } = sdk;
     format!(
-        "For {covers} (measured with {version}). A client that is created without credentials {creation}. It refreshes what it holds {refresh}{at_random}. A refresh that fails {failed_refresh}. It falls back to IMDSv1: {v1}. What you see: {symptom}. What to do: {cure}"
+        "For {covers} (measured with {version}). A client that is created without credentials {creation}. It refreshes what it holds {refresh}{at_random}. A refresh that fails {failed_refresh}. Of the answers of IMDS, {unusable_answers}. It falls back to IMDSv1: {v1}. What you see: {symptom}. What to do: {cure}"
     )
 }
 

@@ -58,15 +58,16 @@ fn routes() -> String {
 
 fn clients() -> String {
     let rows = SDKS.iter().map(|sdk| {
-        let SdkText { creation, refresh, refresh_at_random, failed_refresh, v1 } = sdk.into();
+        let SdkText { creation, refresh, refresh_at_random, failed_refresh, unusable_answers, v1 } = sdk.into();
         let refresh = [Some(refresh), refresh_at_random].into_iter().flatten().collect::<Vec<_>>().join("; ");
-        [code(sdk.label), creation.to_owned(), refresh, failed_refresh, v1]
+        [code(sdk.label), creation.to_owned(), refresh, failed_refresh, unusable_answers, v1]
     });
     let headings = [
         "`sdk`",
         "a client that is created without credentials",
         "refreshes",
         "a refresh that fails",
+        "of the answers of IMDS",
         "falls back to IMDSv1",
     ];
     let behaviour = table(headings, rows);

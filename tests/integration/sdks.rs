@@ -155,6 +155,25 @@ async fn what_an_sdk_gets_that_ignores_the_variable_is_absent_where_version_1_is
     assert_eq!(simulator.counts().without_token, 0);
 }
 
+#[tokio::test]
+async fn a_client_that_keeps_an_incomplete_document_signs_nothing() {
+    let simulator = start_simulator().await;
+    apply_toml(&simulator, "fault = 'incomplete_document'\nfield = 'SecretAccessKey'").await;
+    let exporter = ExporterProcess::start_with(with_sdks(&simulator, &labels().join(","))).await;
+    let incomplete = |scrape: &Scrape| scrape.active_kind() == Some(Kind::IncompleteDocument.label());
+    let scrape = scrape_until(exporter.address, "the failure", incomplete).await;
+    let status = status(&exporter).await;
+    for sdk in &SDKS {
+        assert_eq!(usable(&scrape, sdk.label, Created::Now), Some(false), "{}", sdk.label);
+        let outlook = match sdk.label {
+            "boto3" | "ruby" => "must_be_created_again",
+            "minio-go" => "fails_until_refresh",
+            _ => "fails",
+        };
+        assert_eq!(told(&status, sdk.label, Created::Now)["outlook"], outlook, "{}", sdk.label);
+    }
+}
+
 /// Ruby goes on with credentials that have ended for up to six minutes after an outage, also over a crash of the exporter.
 #[tokio::test]
 async fn an_ended_holder_in_its_pause_cannot_sign_although_credentials_resolve() {

@@ -55,6 +55,7 @@ capabilities:
   "IMDS_EXPORTER_TIMEOUT" $config.timeout
   "IMDS_EXPORTER_EXPECTED_ROLE" $config.expectedRole
   "IMDS_EXPORTER_WATCH_PROCESSES" $config.watchProcesses
+  "IMDS_EXPORTER_SDKS" $config.sdks
   "IMDS_EXPORTER_LOG" $config.log
   "IMDS_EXPORTER_LOG_FORMAT" $config.logFormat
   "AWS_EC2_METADATA_SERVICE_ENDPOINT_MODE" $config.endpointMode
