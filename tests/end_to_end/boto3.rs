@@ -1,4 +1,4 @@
-//! boto3 with the simulator, and three programs that use it in different ways around an outage.
+//! boto3 with the simulator, three programs that use it in different ways around an outage, and s3fs.
 
 use imds_exporter::simulator::Simulator;
 
@@ -56,4 +56,21 @@ async fn retrying_with_a_new_client_recovers() {
     assert_eq!(program.ask("try").await, "NoCredentialsError");
     apply_toml(&simulator, HEALTHY).await;
     assert_eq!(program.ask("try").await, "signed");
+}
+
+#[tokio::test]
+#[ignore = "needs s3fs: tests/run fetches it"]
+async fn s3fs_hands_out_the_stuck_file_system_again_until_it_is_told_otherwise() {
+    // Each cure, and whether the stuck file system itself is cured or replaced by it.
+    for (cure, for_all) in [("uncached", false), ("cleared", true), ("connected", true)] {
+        let (simulator, mut program) = start_in_an_outage("programs/s3fs_file_systems.py").await;
+        assert_eq!(program.ask("new").await, "NoCredentialsError");
+        apply_toml(&simulator, HEALTHY).await;
+        let before = simulator.counts();
+        assert_eq!(program.ask("new").await, "NoCredentialsError");
+        assert_eq!(simulator.counts(), before, "it sends nothing");
+        assert_eq!(program.ask(cure).await, "signed", "{cure}");
+        let others = if for_all { "signed" } else { "NoCredentialsError" };
+        assert_eq!(program.ask("new").await, others, "{cure}");
+    }
 }

@@ -13,7 +13,7 @@ use crate::support::program::test_as_process;
 /// Set in the namespace. Without it, the tests for there do nothing, so that a run of all ignored tests survives.
 const INSIDE: &str = "IN_A_NETWORK_NAMESPACE";
 
-const DEADLINE: Duration = Duration::from_mins(2);
+const DEADLINE: Duration = Duration::from_mins(6);
 
 /// Runs the test in a new network namespace, in which no link is up.
 pub(crate) async fn run_inside(test: &str) {

@@ -415,8 +415,8 @@ fn state(Environment { v1_disabled, .. }: Environment, clock: &TestClock) -> Sta
 }
 
 fn imds(Environment { v1_disabled, disabled }: Environment, clock: &Arc<TestClock>) -> Imds {
-    // Its default: the others have as much, and the machine may be busy.
-    let timeout = Duration::from_secs(1);
+    // Longer than the shortest of the SDKs' own, on a machine that may be busy.
+    let timeout = Duration::from_millis(700);
     let options = Options { disabled, v1_disabled, timeout, ..imds_options(&format!("http://{IMDS}")) };
     Imds::new(options, Arc::clone(clock) as Arc<dyn Clock>).expect("an IMDS client")
 }
