@@ -1,22 +1,15 @@
 //! Build script: the commit and the compiler, for `imds_exporter_build_info`. Both are unknown rather than an error
-//! where they cannot be told; `BUILD_REVISION` in the environment wins (images are built without `.git`). And the order of the
-//! code in the static binary.
+//! where they cannot be told; `BUILD_REVISION` in the environment wins (images are built without `.git`).
 
-use std::env;
 use std::process::Command;
 
 fn main() {
     println!("cargo::rerun-if-env-changed=BUILD_REVISION");
     println!("cargo::rerun-if-changed=.git/HEAD");
     println!("cargo::rerun-if-changed=.git/refs/heads");
-    println!("cargo::rerun-if-changed=src/rarely_used.ld");
-    if env::var("CARGO_CFG_TARGET_ENV").as_deref() == Ok("musl") {
-        let folder = env::var("CARGO_MANIFEST_DIR").expect("cargo sets it");
-        println!("cargo::rustc-link-arg-bins=-T{folder}/src/rarely_used.ld");
-    }
-    let given = env::var("BUILD_REVISION").ok().filter(|revision| !revision.is_empty());
+    let given = std::env::var("BUILD_REVISION").ok().filter(|revision| !revision.is_empty());
     let revision = given.or_else(|| first_line("git", &["rev-parse", "--short=12", "HEAD"]));
-    let rustc = env::var("RUSTC").unwrap_or_else(|_| "rustc".to_owned());
+    let rustc = std::env::var("RUSTC").unwrap_or_else(|_| "rustc".to_owned());
     let version = first_line(&rustc, &["--version"]);
     let version = version.as_deref().and_then(|line| line.split(' ').nth(1));
     println!("cargo::rustc-env=BUILD_REVISION={}", revision.as_deref().unwrap_or("unknown"));

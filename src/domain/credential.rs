@@ -117,10 +117,12 @@ mod tests {
     #[test]
     fn role_names_are_those_that_iam_allows() {
         for good in ["a", "my-role", "A_z+=,.@-9", &"r".repeat(64)] {
-            assert!(RoleName::try_from(good.to_owned()).is_ok(), "{good}");
+            let name = RoleName::try_from(good.to_owned()).expect("a legal name");
+            assert_eq!((name.as_str(), name.to_string().as_str()), (good, good));
         }
         for bad in ["", ".", "..", "a/b", "a b", "rôle", "a\n", "a?b", "<html>", &"r".repeat(65)] {
             assert_eq!(RoleName::try_from(bad.to_owned()), Err(InvalidRoleName), "{bad}");
         }
+        assert!(InvalidRoleName.to_string().contains("64"));
     }
 }
