@@ -83,13 +83,46 @@ impl fmt::Display for RoleName {
 mod tests {
     use super::*;
 
+    fn document(last_updated: Option<&str>, expiration: &str) -> Credential {
+        let instant = |text: &str| text.parse::<Timestamp>().expect("an instant");
+        let role = RoleName::try_from("web".to_owned()).expect("a role name");
+        Credential { role, last_updated: last_updated.map(instant), expiration: instant(expiration) }
+    }
+
+    #[test]
+    fn the_time_that_remains_is_negative_after_the_expiration() {
+        let credential = document(None, "2026-01-31T18:00:00Z");
+        for (at, seconds) in [("2026-01-31T17:59:00Z", 60), ("2026-01-31T18:00:00Z", 0), ("2026-01-31T18:00:30Z", -30)]
+        {
+            let at = at.parse().expect("an instant");
+            assert_eq!(credential.remaining(at), SignedDuration::from_secs(seconds));
+        }
+    }
+
+    #[test]
+    fn a_newer_document_was_updated_later_or_expires_later() {
+        let (early, late) = ("2026-01-31T12:00:00Z", "2026-01-31T13:00:00Z");
+        let (ends_early, ends_late) = ("2026-01-31T18:00:00Z", "2026-01-31T19:00:00Z");
+        let first = document(Some(early), ends_early);
+        assert!(!first.is_newer_than(&first));
+        for newer in
+            [document(Some(late), ends_late), document(Some(late), ends_early), document(Some(early), ends_late)]
+        {
+            assert!(newer.is_newer_than(&first) && !first.is_newer_than(&newer), "{newer:?}");
+        }
+        let (first, newer) = (document(None, ends_early), document(None, ends_late));
+        assert!(newer.is_newer_than(&first) && !first.is_newer_than(&newer));
+    }
+
     #[test]
     fn role_names_are_those_that_iam_allows() {
         for good in ["a", "my-role", "A_z+=,.@-9", &"r".repeat(64)] {
-            assert!(RoleName::try_from(good.to_owned()).is_ok(), "{good}");
+            let name = RoleName::try_from(good.to_owned()).expect("a legal name");
+            assert_eq!((name.as_str(), name.to_string().as_str()), (good, good));
         }
         for bad in ["", ".", "..", "a/b", "a b", "rôle", "a\n", "a?b", "<html>", &"r".repeat(65)] {
             assert_eq!(RoleName::try_from(bad.to_owned()), Err(InvalidRoleName), "{bad}");
         }
+        assert!(InvalidRoleName.to_string().contains("64"));
     }
 }

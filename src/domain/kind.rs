@@ -105,3 +105,24 @@ impl Kind {
         matches!(self, Self::NoRole | Self::ProfileWithoutRole | Self::ProfileNotFound)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn each_kind_has_a_label_and_a_meaning_of_its_own() {
+        assert_eq!(Kind::ConnectRefused.label(), "connect_refused");
+        let labels: BTreeSet<_> = Kind::VARIANTS.iter().map(|kind| kind.label()).collect();
+        let meanings: BTreeSet<_> = Kind::VARIANTS.iter().map(|kind| kind.when()).collect();
+        assert_eq!((labels.len(), meanings.len()), (Kind::VARIANTS.len(), Kind::VARIANTS.len()));
+    }
+
+    #[test]
+    fn three_kinds_say_that_there_is_no_role() {
+        let no_role: Vec<_> = Kind::VARIANTS.iter().copied().filter(|kind| kind.says_no_role()).collect();
+        assert_eq!(no_role, [Kind::NoRole, Kind::ProfileWithoutRole, Kind::ProfileNotFound]);
+    }
+}

@@ -33,3 +33,46 @@ pub(super) fn status_kind(step: Step, status: u16) -> Kind {
         _ => Kind::UnexpectedStatus,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_interceptor_is_known_by_its_status_or_by_via_on_an_error() {
+        for (status, via, intercepted) in [
+            (407, false, true),
+            (411, false, true),
+            (407, true, true),
+            (400, true, true),
+            (502, true, true),
+            (200, true, false),
+            (399, true, false),
+            (404, false, false),
+            (502, false, false),
+        ] {
+            assert_eq!(interceptor(status, via), intercepted.then_some(Kind::Intercepted), "{status} {via}");
+        }
+    }
+
+    #[test]
+    fn each_status_has_its_kind_at_each_step() {
+        let rows = [
+            (400, [Kind::TokenRejected, Kind::UnexpectedStatus, Kind::UnexpectedStatus]),
+            (403, [Kind::ImdsDisabled, Kind::Forbidden, Kind::Forbidden]),
+            (404, [Kind::TokenUnsupported, Kind::UnexpectedStatus, Kind::RoleNotFound]),
+            (405, [Kind::TokenUnsupported, Kind::UnexpectedStatus, Kind::UnexpectedStatus]),
+            (429, [Kind::Throttled; 3]),
+            (500, [Kind::ServerError; 3]),
+            (503, [Kind::ServerError; 3]),
+            (599, [Kind::ServerError; 3]),
+            (600, [Kind::UnexpectedStatus; 3]),
+            (301, [Kind::UnexpectedStatus; 3]),
+            (204, [Kind::UnexpectedStatus; 3]),
+        ];
+        for (status, kinds) in rows {
+            let steps = [Step::Token, Step::Role, Step::Credentials];
+            assert_eq!(steps.map(|step| status_kind(step, status)), kinds, "{status}");
+        }
+    }
+}

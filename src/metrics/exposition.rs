@@ -13,7 +13,7 @@ use super::at_scrape;
 use super::build_info::Build;
 use super::counters::Counters;
 use super::gauges;
-use super::gzip::Beginning;
+use super::gzip::{Beginning, Compressor};
 use crate::domain::RoleName;
 use crate::domain::signed_call::SignedCall;
 use crate::domain::state::{Report, State};
@@ -48,6 +48,7 @@ pub struct Metrics {
     counters: Counters,
     /// The part that changes only with a poll; `None` until it is rendered again.
     rendered_at_poll: Mutex<Option<AtPoll>>,
+    compressor: Mutex<Compressor>,
 }
 
 impl Metrics {
@@ -55,7 +56,7 @@ impl Metrics {
     #[must_use]
     pub fn new(options: Options, build: Build) -> Self {
         let counters = Counters::new(options.poll_interval, options.process_metrics, build);
-        Self { options, counters, rendered_at_poll: Mutex::new(None) }
+        Self { options, counters, rendered_at_poll: Mutex::new(None), compressor: Mutex::new(Compressor::new()) }
     }
 
     /// The same, with the metrics of signed calls.
@@ -80,7 +81,7 @@ impl Metrics {
     /// Renders and compresses what changes only with a poll, so that no scrape has to.
     pub fn prepare(&self, state: &State, watched: Option<&Watched>, at: Timestamp) {
         let mut at_poll = AtPoll::new(self.render_at_poll(state, watched));
-        at_poll.compress(AtScrape::new(state, at).rarely_changes());
+        at_poll.compress(AtScrape::new(state, at).rarely_changes(), &self.compressor);
         *self.rendered_at_poll() = Some(at_poll);
     }
 
@@ -96,7 +97,7 @@ impl Metrics {
         match encoding {
             Encoding::Identity => self.render(state, watched, at).into_bytes(),
             Encoding::Gzip => self.with_parts(state, watched, at, |at_poll, at_scrape| {
-                at_poll.compress(at_scrape.rarely_changes()).followed_by(at_scrape.always_changes())
+                at_poll.compress(at_scrape.rarely_changes(), &self.compressor).followed_by(at_scrape.always_changes())
             }),
         }
     }
@@ -143,10 +144,11 @@ impl AtPoll {
     }
 
     /// The text and what follows it, compressed now unless that was done before.
-    fn compress(&mut self, followed_by: &str) -> &Beginning {
+    fn compress(&mut self, followed_by: &str, compressor: &Mutex<Compressor>) -> &Beginning {
         let current = self.compressed.take().filter(|compressed| compressed.followed_by == followed_by);
         let compress = || {
-            let beginning = Beginning::of([&self.text, followed_by]);
+            let mut compressor = compressor.lock().unwrap_or_else(PoisonError::into_inner);
+            let beginning = compressor.compress([&self.text, followed_by]);
             Compressed { followed_by: followed_by.to_owned(), beginning }
         };
         let compressed = current.unwrap_or_else(compress);
