@@ -19,7 +19,7 @@ use crate::domain::state::{Declared, Report, Shared, State};
 use crate::domain::workload::Workload;
 use crate::http::{Context, Limits};
 use crate::imds::Imds;
-use crate::metrics::{self, Build, Metrics};
+use crate::metrics::{self, Build, Encoding, Metrics};
 use crate::platform::clock::Clock;
 use crate::platform::state_file::StateFile;
 use crate::platform::systemd;
@@ -130,7 +130,7 @@ pub async fn run_with(
         };
         event_log::poll(&report, &state.lock(), config.expected_role.as_ref());
         metrics.record(&report);
-        with_facts(&state, latest_look.as_ref(), |state, watched| metrics.prepare(state, watched));
+        with_facts(&state, latest_look.as_ref(), |state, watched| metrics.prepare(state, watched, clock.now()));
         systemd::polled(&state.lock());
         if let Some((_, file)) = &writer {
             save.send_replace(Some(file.saved(&state.lock(), false)));
@@ -187,7 +187,7 @@ async fn watch_processes(
         processes = again;
         let before = lock(&latest).replace(found.clone());
         event_log::watched(before.as_ref(), &found);
-        with_facts(&state, Some(&latest), |state, watched| metrics.prepare(state, watched));
+        with_facts(&state, Some(&latest), |state, watched| metrics.prepare(state, watched, clock.now()));
     }
 }
 
@@ -196,7 +196,9 @@ fn exposition(
     state: &Shared,
     watched: Option<&LatestLook>,
     clock: &Arc<dyn Clock>,
-) -> Box<dyn Fn() -> String + Send + Sync> {
+) -> Box<dyn Fn(Encoding) -> Vec<u8> + Send + Sync> {
     let (metrics, state, watched, clock) = (Arc::clone(metrics), state.clone(), watched.cloned(), Arc::clone(clock));
-    Box::new(move || with_facts(&state, watched.as_ref(), |state, watched| metrics.render(state, watched, clock.now())))
+    Box::new(move |encoding| {
+        with_facts(&state, watched.as_ref(), |state, watched| metrics.encode(state, watched, clock.now(), encoding))
+    })
 }

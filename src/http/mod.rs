@@ -3,6 +3,7 @@
 //! `/-/healthy` and `/-/ready` never depend on IMDS: a failing IMDS must neither restart the exporter nor make its pod
 //! unready. Must not know how metrics are made or where credentials come from.
 
+mod accept_encoding;
 pub mod auth;
 mod connection_slots;
 mod document;
@@ -18,7 +19,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use axum::Router;
 use axum::body::Body;
 use axum::extract::Request;
-use axum::http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE};
+use axum::http::header::{
+    ACCEPT_ENCODING, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_SECURITY_POLICY, CONTENT_TYPE, VARY,
+};
 use axum::http::{HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
@@ -28,9 +31,11 @@ pub use routes::Route;
 pub use server::{Limits, serve, serve_connection};
 
 use crate::domain::state::{Shared, State};
+use crate::metrics::{CONTENT_TYPE as CONTENT_TYPE_OF_METRICS, Encoding};
 use crate::platform::clock::{Clock, monotonic};
 use crate::platform::heartbeat::Heartbeat;
 use crate::workload::{SuspectProcess, Watched, still_running};
+use accept_encoding::prefers_gzip;
 use status::{Facts, Status};
 
 /// What the pages are made from.
@@ -42,7 +47,7 @@ pub struct Context {
     /// The wall clock.
     pub clock: Arc<dyn Clock>,
     /// Renders the metrics.
-    pub exposition: Box<dyn Fn() -> String + Send + Sync>,
+    pub exposition: Box<dyn Fn(Encoding) -> Vec<u8> + Send + Sync>,
     /// The latest look at the watched processes, if processes are watched; `None` in it before the first look ended.
     pub watched: Option<Arc<Mutex<Option<Watched>>>>,
     /// The address of IMDS, for people.
@@ -88,16 +93,16 @@ pub fn probe_router(context: &Arc<Context>) -> Router {
 fn router_of(routes: impl Iterator<Item = Route>, context: &Arc<Context>) -> Router {
     let served = routes.fold(Router::new(), |router, route| {
         let context = Arc::clone(context);
-        let answer = move |request: Request| std::future::ready(route.answer(&context, request.uri().query()));
+        let answer = move |request: Request| std::future::ready(route.answer(&context, &request));
         router.route(route.path(), get(answer))
     });
     served.fallback(|| std::future::ready(text(StatusCode::NOT_FOUND, "not found\n")))
 }
 
 impl Route {
-    fn answer(self, context: &Context, query: Option<&str>) -> Response {
+    fn answer(self, context: &Context, request: &Request) -> Response {
         match self {
-            Self::Metrics => typed(crate::metrics::CONTENT_TYPE, (context.exposition)()),
+            Self::Metrics => metrics(context, request),
             Self::StatusPage => html(status_page::render(&context.status())),
             Self::StatusJson => typed("application/json", context.status().to_json()),
             Self::Runbook => html(runbook_page::bytes()),
@@ -110,9 +115,19 @@ impl Route {
                 probe(polled, "ok\n", "the first poll has not ended yet\n".to_owned())
             }
             Self::Startup => startup(&context.state.lock()),
-            Self::Clients => clients(context.suspects(), query),
+            Self::Clients => clients(context.suspects(), request.uri().query()),
         }
     }
+}
+
+fn metrics(context: &Context, request: &Request) -> Response {
+    let encoding = if prefers_gzip(request.headers()) { Encoding::Gzip } else { Encoding::Identity };
+    let mut response = typed(CONTENT_TYPE_OF_METRICS, (context.exposition)(encoding));
+    response.headers_mut().insert(VARY, HeaderValue::from(ACCEPT_ENCODING));
+    if encoding == Encoding::Gzip {
+        response.headers_mut().insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+    }
+    response
 }
 
 /// The answer of `/-/startup` when the last poll succeeded: then no outage is open, and what starts now is no suspect.

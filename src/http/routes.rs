@@ -5,7 +5,7 @@ use strum::{EnumMessage, IntoStaticStr, VariantArray};
 /// A path that is served. Its doc comment says what it answers, and is shown to people.
 #[derive(Clone, Copy, Debug, EnumMessage, Eq, IntoStaticStr, PartialEq, VariantArray)]
 pub enum Route {
-    /// The metrics; always 200.
+    /// The metrics; always 200. Compressed for clients that prefer gzip, as Prometheus does.
     #[strum(serialize = "/metrics")]
     Metrics,
     /// The status page, for people.

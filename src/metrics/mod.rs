@@ -8,6 +8,7 @@ pub mod catalog;
 mod counters;
 mod exposition;
 mod gauges;
+mod gzip;
 
 pub use build_info::Build;
-pub use exposition::{CONTENT_TYPE, Metrics, Options};
+pub use exposition::{CONTENT_TYPE, Encoding, Metrics, Options};

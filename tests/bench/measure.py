@@ -2,7 +2,8 @@
 
 Absolute values differ between machines and minutes; each round measures every program, so that the ratios hold.
 Programs start, idle and are loaded on all CPUs. The cost of a scrape or a poll is measured with client and server on
-one CPU: otherwise most of it is the time that an idle CPU takes to wake up, above all on a virtual machine.
+one CPU: otherwise most of it is the time that an idle CPU takes to wake up, above all on a virtual machine. Scrapes ask for
+gzip, as Prometheus does.
 """
 
 import contextlib
@@ -51,6 +52,9 @@ POLLERS = {
 # The packages that the Python script needs, beside the interpreter and the standard library.
 PYTHON_PACKAGES = ("boto3", "botocore", "s3transfer", "jmespath", "dateutil", "urllib3", "six.py", "prometheus_client")
 LOADED_RSS = f"RSS after {SCRAPES:,} scrapes and load, KiB"
+WIRE = "bytes per scrape, head included"
+# For the traffic of a fleet.
+EXPORTERS, SCRAPE_INTERVAL_SECONDS = 10_000, 15
 # How many times blackbox_exporter's figure must be the exporter's, at least.
 BUDGET = {"start to first answer, ms": 4, "CPU per scrape, µs": 20, LOADED_RSS: 8}
 ALL_CPUS = os.sched_getaffinity(0)
@@ -157,13 +161,13 @@ def serve(name, imds, body, results):
             scrape(port, 200, 1)
             cpu = process.cpu_us(threads)
             began = time.perf_counter()
-            p50, p99, _ = scrape(port, scrapes, 1)
+            p50, p99, answer_bytes = scrape(port, scrapes, 1)
             elapsed = time.perf_counter() - began
         per_scrape = (process.cpu_us(threads) - cpu - idle_cpu * elapsed) / scrapes
         scrape(port, scrapes, LOAD_CONNECTIONS)
         figures = {"start to first answer, ms": start_ms, "RSS idle, KiB": idle, "CPU idle, µs/s": idle_cpu,
                    "CPU per scrape, µs": per_scrape, "scrape p50, µs": p50, "scrape p99, µs": p99,
-                   LOADED_RSS: process.rss_kib()}
+                   LOADED_RSS: process.rss_kib(), WIRE: answer_bytes}
         for what, value in figures.items():
             results.setdefault((what, name), []).append(value)
         if name == "exporter":
@@ -250,7 +254,10 @@ def main():
     try:
         process, port, _ = started("exporter", endpoints["kept"], body)
         time.sleep(0.5)
-        text = urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics").read()
+        address = f"http://127.0.0.1:{port}/metrics"
+        text = urllib.request.urlopen(address).read()
+        asking = urllib.request.Request(address, headers={"Accept-Encoding": "gzip"})
+        compressed = len(urllib.request.urlopen(asking).read())
         body.write_bytes(text)
         process.stop()
         for number in range(rounds):
@@ -270,8 +277,8 @@ def main():
     finally:
         for process in imds.values():
             process.stop()
-    report(serving, polling, rounds, text.decode())
-    check_budget(serving)
+    report(serving, polling, rounds, text.decode(), compressed)
+    check_budget(serving, text.decode(), compressed)
 
 
 def table(first, names, results):
@@ -297,7 +304,12 @@ def kept_first(polling):
     return dict(sorted(polling.items(), key=lambda item: ("closed" in item[0][0], item[0])))
 
 
-def report(serving, polling, rounds, exposition):
+def megabytes_per_second(serving, name):
+    """The traffic of a fleet's scrapes."""
+    return statistics.median(serving[WIRE, name]) * EXPORTERS / SCRAPE_INTERVAL_SECONDS / 1e6
+
+
+def report(serving, polling, rounds, exposition, compressed):
     growth = statistics.median(serving.pop(("growth", "exporter")))
     lines = [f"Medians of {rounds} interleaved rounds; in brackets, how many times the first column's. "
              "`tests/bench/run` measures again.", "",
@@ -305,14 +317,25 @@ def report(serving, polling, rounds, exposition):
              *table("one poll", POLLERS, kept_first(polling)), "",
              f"The image is the binary: one layer of {image_layer_mb():.2f} MB as a registry stores it. Series: "
              f"{counting.series(exposition)}. RSS grows by {growth:.0f} KiB from idle over {2 * SCRAPES:,} scrapes. imds-exporter and botocore ask "
-             "for a session token at every poll: three requests, where the others make two."]
+             "for a session token at every poll: three requests, where the others make two.", "",
+             f"{EXPORTERS:,} exporters that are scraped every {SCRAPE_INTERVAL_SECONDS} s send "
+             f"{megabytes_per_second(serving, 'exporter'):.1f} MB/s; as many blackbox_exporters send "
+             f"{megabytes_per_second(serving, 'blackbox'):.1f} MB/s, node_exporters {megabytes_per_second(serving, 'node'):.1f} "
+             f"MB/s. A compressed exposition has {compressed / len(exposition.encode()):.0%} of the plain one's "
+             f"{len(exposition.encode()):,} bytes."]
     text = "\n".join(lines) + "\n"
     (ROOT / "tests/bench/RESULT.md").write_text(text)
     print(text)
 
 
-def check_budget(serving):
+def check_budget(serving, exposition, compressed):
     """Exits with 1 and a message if the exporter exceeds its budget."""
+    own = {"series": counting.series(exposition), "binary_bytes": binary("exporter").stat().st_size,
+           "compressed_share": compressed / len(exposition.encode()),
+           "system_calls_per_scrape": statistics.median(serving["system calls per scrape", "exporter"])}
+    for what, most in counting.CEILINGS.items():
+        if own[what] > most:
+            sys.exit(f"over budget: {what}: {own[what]:,}, not {most:,}")
     for what, least in BUDGET.items():
         own, other = (statistics.median(serving[what, name]) for name in ("exporter", "blackbox"))
         if other / own < least:

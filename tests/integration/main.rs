@@ -9,6 +9,7 @@ mod cli;
 mod declared_workload;
 mod fault_matrix;
 mod gets_change_nothing;
+mod gzip;
 mod hostile_clients;
 mod http;
 mod imds_v1;

@@ -94,7 +94,7 @@ async fn a_client_that_is_disabled_by_the_environment_sends_nothing() {
 }
 
 #[tokio::test]
-async fn every_resolution_sends_the_three_requests_of_botocore_on_one_connection() {
+async fn every_resolution_sends_the_three_requests_of_botocore_on_a_connection_of_its_own() {
     let simulator = start_simulator().await;
     let mut imds = imds_client_for(&simulator);
     for expected in 1..=3 {
@@ -103,11 +103,12 @@ async fn every_resolution_sends_the_three_requests_of_botocore_on_one_connection
         assert_eq!(requests(&resolution), steps.map(|step| (step, Some(200))));
         let counts = simulator.counts();
         assert_eq!((counts.token, counts.role, counts.credentials), (expected, expected, expected));
+        assert_eq!(counts.connections, expected);
         // No session token is used twice.
         apply_toml(&simulator, "forget_tokens = true").await;
     }
     let counts = simulator.counts();
-    assert_eq!((counts.connections, counts.profile_info, counts.other, counts.without_token), (1, 0, 0, 0));
+    assert_eq!((counts.profile_info, counts.other, counts.without_token), (0, 0, 0));
 }
 
 #[tokio::test]

@@ -31,9 +31,10 @@ impl Response {
 async fn exchange(address: SocketAddr, request: &str) -> io::Result<String> {
     let mut stream = TcpStream::connect(address).await?;
     stream.write_all(request.as_bytes()).await?;
-    let mut response = String::new();
-    stream.read_to_string(&mut response).await?;
-    Ok(response)
+    let mut response = Vec::new();
+    stream.read_to_end(&mut response).await?;
+    // A body may be compressed.
+    Ok(String::from_utf8_lossy(&response).into_owned())
 }
 
 /// Sends the request as it is written.

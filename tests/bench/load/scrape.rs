@@ -1,6 +1,6 @@
 //! A scraper that costs next to nothing: `scrape ADDRESS PATH SCRAPES CONNECTIONS`. Each connection scrapes its share,
 //! one after the other, and is kept where the server keeps it. Prints the latencies' p50 and p99 in microseconds
-//! and the size of the last body in bytes.
+//! and the size of the last answer in bytes, head included. Asks for gzip, as Prometheus does.
 
 use std::env;
 use std::io::{Read, Write};
@@ -15,7 +15,7 @@ struct Scraper {
     stream: Option<TcpStream>,
     answer: Vec<u8>,
     latencies: Vec<Duration>,
-    body_bytes: usize,
+    answer_bytes: usize,
 }
 
 fn main() {
@@ -25,7 +25,8 @@ fn main() {
     };
     let (scrapes, connections): (usize, usize) =
         (scrapes.parse().expect("a number"), connections.parse().expect("a number"));
-    let request = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nAccept: text/plain;version=0.0.4\r\n\r\n");
+    let accept = "Accept: text/plain;version=0.0.4\r\nAccept-Encoding: gzip";
+    let request = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\n{accept}\r\n\r\n");
     let threads: Vec<_> = (0..connections)
         .map(|_| {
             let mut scraper = Scraper {
@@ -34,7 +35,7 @@ fn main() {
                 stream: None,
                 answer: Vec::new(),
                 latencies: Vec::with_capacity(scrapes / connections),
-                body_bytes: 0,
+                answer_bytes: 0,
             };
             thread::spawn(move || {
                 (0..scrapes / connections).for_each(|_| scraper.scrape());
@@ -46,7 +47,7 @@ fn main() {
     let mut latencies: Vec<Duration> = scrapers.iter().flat_map(|scraper| scraper.latencies.clone()).collect();
     latencies.sort_unstable();
     let quantile = |percent: usize| latencies[(latencies.len() - 1) * percent / 100].as_secs_f64() * 1e6;
-    println!("{:.1} {:.1} {}", quantile(50), quantile(99), scrapers[0].body_bytes);
+    println!("{:.1} {:.1} {}", quantile(50), quantile(99), scrapers[0].answer_bytes);
 }
 
 impl Scraper {
@@ -87,7 +88,7 @@ impl Scraper {
         } else {
             while self.more(stream) {}
         }
-        self.body_bytes = self.answer.len() - head_bytes;
+        self.answer_bytes = self.answer.len();
         head.starts_with("http/1.1") && header("connection") != Some("close") && {
             header("content-length").is_some() || header("transfer-encoding").is_some()
         }

@@ -50,7 +50,7 @@ impl Stage {
             state,
             heartbeat: Heartbeat::new(monotonic(), Duration::from_hours(1)),
             clock: Arc::new(clock),
-            exposition: Box::new(move || metrics.render(&shown.lock(), None, SystemClock.now())),
+            exposition: Box::new(move |encoding| metrics.encode(&shown.lock(), None, SystemClock.now(), encoding)),
             watched: Some(Arc::default()),
             endpoint: "http://127.0.0.1".to_owned(),
             imds_through_proxy: None,

@@ -33,6 +33,7 @@ def exporter():
     return _built(target / "debug" / "imds-exporter", "cargo build")
 
 
-def production_exporter():
-    """The exporter of the image: static, and without the simulator."""
-    return _built(ROOT / "target" / "static" / "imds-exporter", "tests/tools/build-static")
+def production_exporter(architecture=None):
+    """The exporter of the image: static, and without the simulator; for this machine, or another architecture."""
+    suffix = f"-{architecture}" if architecture else ""
+    return _built(ROOT / "target" / "static" / f"imds-exporter{suffix}", f"tests/tools/build-static {architecture or ''}")
