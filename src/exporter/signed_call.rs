@@ -49,9 +49,8 @@ impl SignedCalls {
             let changed = calls.finish(call.clone());
             event_log::signed_call(&call, changed, failing_since);
         }
-        with_facts(&self.state, self.latest_look.as_ref(), |state, watched| {
-            self.metrics.prepare(state, watched, self.clock.now())
-        });
+        let now = self.clock.now();
+        with_facts(&self.state, self.latest_look.as_ref(), |state, watched| self.metrics.prepare(state, watched, now));
     }
 
     async fn outcome(&self, secrets: SigningCredentials, request: RegionRequest) -> Result<Caller, CallFailure> {
