@@ -2,9 +2,13 @@
 """Measures what the alert rules cost a Prometheus that watches a whole fleet.
 
     tests/tools/setup && target/tools/python/bin/python tests/rules/fleet_cost.py [--exporters 1000] [--failing 0]
+        [--beside OTHER-RULES.yaml]
 
 Backfills a Prometheus with the series of that many exporters, lets it evaluate the shipped rules, and prints how long
-an evaluation takes, by group. The series are those of the golden scrape; the values are made up.
+an evaluation takes, by group. The series are those of the golden scrape; the values are made up. With --beside, the same
+Prometheus evaluates another version of the rules too, so that both can be compared on any machine:
+
+    git show REVISION:deploy/prometheus/imds-alerts.yaml > /tmp/other.yaml
 """
 
 import argparse
@@ -25,7 +29,9 @@ EVALUATION = 5
 CYCLES = 12
 # What rules read over an hour; the rest is needed for the longest of the other windows.
 LONG, SHORT = 65 * 60, 16 * 60
-LONG_METRICS = re.compile(r"imds_(outage_last|outages_total|credentials_expiration)")
+LONG_METRICS = re.compile(r"imds_(outage_last|outages_total|credentials_expiration|fetch_duration)|process_start_time")
+# What the recording rules of the last hour have left.
+RECORDED = {"imds:exporter:up": ("1", "1"), "imds:exporter:failing": ("0", "1")}
 PREPARATION = 60
 # The group whose evaluations are counted.
 GROUP = "imds-conditions"
@@ -81,6 +87,11 @@ def openmetrics(exporters, failing, end):
     for exporter in range(exporters):
         for now in range(end - SHORT, end + 1, SCRAPE):
             yield f"up{{{target_labels(exporter)}}} 1 {now}\n"
+    for name, values in RECORDED.items():
+        yield f"# TYPE {name} gauge\n"
+        for exporter in range(exporters):
+            for now in range(end - LONG, end + 1, SCRAPE):
+                yield f"{name}{{{target_labels(exporter)}}} {values[exporter < failing]} {now}\n"
     yield "# EOF\n"
 
 
@@ -88,7 +99,9 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--exporters", type=int, default=1000)
     parser.add_argument("--failing", type=int, default=0, help="how many of them cannot fetch credentials")
+    parser.add_argument("--beside", type=pathlib.Path, help="another rule file, to compare with")
     arguments = parser.parse_args()
+    files = [str(RULES), *([str(arguments.beside.resolve())] if arguments.beside else [])]
     with tempfile.TemporaryDirectory() as folder:
         home = pathlib.Path(folder)
         # Prometheus must write nothing before the last backfilled sample, which hence lies after the preparation.
@@ -98,14 +111,14 @@ def main():
         if late > 120:
             sys.exit(f"preparing took {late:.0f} s too long: the windows would be empty")
         time.sleep(max(0, -late))
-        configuration = {"global": {"evaluation_interval": f"{EVALUATION}s"}, "rule_files": [str(RULES)]}
+        configuration = {"global": {"evaluation_interval": f"{EVALUATION}s"}, "rule_files": files}
         with prometheus(home, configuration) as server:
-            report(server, arguments.failing)
+            report(server, arguments.failing, files)
 
 
-def report(server, failing):
+def report(server, failing, files):
     def group_metric(name, exposition):
-        return re.findall(rf'^prometheus_rule_group_{name}\{{rule_group="[^"]*;([^"]+)"\}} (\S+)$', exposition, re.M)
+        return re.findall(rf'^prometheus_rule_group_{name}\{{rule_group="([^"]+)"\}} (\S+)$', exposition, re.M)
 
     def exposition():
         return body(f"{server.url}/metrics")
@@ -118,7 +131,8 @@ def report(server, failing):
 
     cycles, seen, cpu_before = {}, {}, None
     deadline = time.monotonic() + 150
-    while len(cycles.get(GROUP, [])) < CYCLES and time.monotonic() < deadline:
+    counted = [f"{file};{GROUP}" for file in files]
+    while min(len(cycles.get(group, [])) for group in counted) < CYCLES and time.monotonic() < deadline:
         text = exposition()
         took = dict(group_metric("last_duration_seconds", text))
         for group, instant in group_metric("last_evaluation_timestamp_seconds", text):
@@ -126,20 +140,26 @@ def report(server, failing):
                 seen[group] = instant
                 cycles.setdefault(group, []).append(float(took[group]))
         # From the first whole cycle on, so that the start is not counted.
-        if cpu_before is None and len(cycles.get(GROUP, [])) == 2:
+        if cpu_before is None and len(cycles.get(counted[0], [])) == 2:
             cpu_before = cpu()
         time.sleep(0.5)
     cpu_a_cycle = (cpu() - (cpu_before or 0)) / (CYCLES - 2)
     failures = re.findall(r"^prometheus_rule_evaluation_failures_total\S* ([^0]\S*)$", exposition(), re.M)
-    if failures or len(cycles.get(GROUP, [])) < CYCLES:
+    if failures or min(len(cycles.get(group, [])) for group in counted) < CYCLES:
         sys.exit(f"rules failed {failures}, or were not evaluated often enough: {cycles}\n{server.process.output}")
     exporters, held, alerts = (count(what) for what in ("imds_up", '{job=~".+"}', "ALERTS"))
     print(f"{exporters} exporters, {held} series, {failing} failing, {alerts} alerts pending or firing")
-    print(f"median and longest of {CYCLES} evaluations:")
-    for group, seconds in cycles.items():
-        print(f"  {group:20} {statistics.median(seconds) * 1000:7.1f} ms {max(seconds) * 1000:7.1f} ms")
-    total = sum(statistics.median(seconds) for seconds in cycles.values())
-    print(f"  {'one cycle':20} {total * 1000:7.1f} ms, of which on the CPU {cpu_a_cycle * 1000:.0f} ms")
+    totals = []
+    for file in files:
+        print(f"{file}, median and longest of {CYCLES} evaluations:")
+        of_file = {group.rpartition(";")[2]: seconds for group, seconds in cycles.items() if group.startswith(file + ";")}
+        for group, seconds in of_file.items():
+            print(f"  {group:20} {statistics.median(seconds) * 1000:7.1f} ms {max(seconds) * 1000:7.1f} ms")
+        totals.append(sum(statistics.median(seconds) for seconds in of_file.values()))
+        print(f"  {'one cycle':20} {totals[-1] * 1000:7.1f} ms")
+    print(f"on the CPU {cpu_a_cycle * 1000:.0f} ms a cycle")
+    for file, total in zip(files[1:], totals[1:]):
+        print(f"the shipped rules take {totals[0] / total:.2f} times as long as {file}")
 
 
 if __name__ == "__main__":

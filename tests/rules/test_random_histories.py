@@ -25,8 +25,8 @@ from helpers.alert_rules import GROUPS
 from helpers.paths import DEPLOY
 from helpers.prometheus import promtool
 
-HISTORIES = 100
-FLEETS = 5
+HISTORIES = 960
+FLEETS = 40
 MACHINES = 5
 MINUTES = 110
 # The slowest scrapes that the rules are made for.
