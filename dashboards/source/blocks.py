@@ -204,6 +204,11 @@ def runbook_link(instance="${__field.labels.instance}", anchor="", title="Runboo
     return {"title": title, "url": f"http://{instance}/runbook{'#' + anchor if anchor else ''}", "targetBlank": True}
 
 
+def status_link():
+    """A link to the exporter's own status page."""
+    return {"title": "Status page", "url": "http://${__field.labels.instance}/", "targetBlank": True}
+
+
 def panel(kind, title, description, queries, *, width, height, unit=None, thresholds=None, mappings=None, links=(),
           overrides=(), options=None, custom=None, no_value=None, color=None, transformations=(), **defaults):
     """A panel without a position, which `layout` sets."""

@@ -9,7 +9,8 @@ from source.blocks import (
     KINDS, LOWEST, NEUTRAL, REFUSED, SDK_REFUSES_BELOW, SERIES, SKEW_LEVELS, STEPS, WARN, alerts_table, counts,
     dashboard, dashboard_link, firing, for_one_instance, graph, heatmap, labelled, layout, mark, name_stat, override,
     page_link, per_instance, per_minute, quantile, query, rate, region, runbook_link, selector, slower_than_1_s, stat,
-    stat_thresholds, suspects, table, table_query, threshold_steps, timeline, value_mappings, variables, width_of,
+    stat_thresholds, status_link, suspects, table, table_query, threshold_steps, timeline, value_mappings, variables,
+    width_of,
 )
 from source.problems import (
     CLIENTS, ROLE_EXPECTED, FAILING_SINCE, OUTAGE_END, PROBLEMS, REMAINING, SCRAPED, SHADOWED, STARTED, UP,
@@ -73,7 +74,7 @@ NOW = [
     stat("IMDS", "Whether the last finished poll returned credentials. *Unused*: the SDKs find credentials in their "
          "environment before they would ask IMDS. *No data*: the exporter is not scraped.",
          otherwise(f"0 * {SHADOWED} + {NOT_USED} or {UP}", NOT_YET), mappings=value_mappings(IMDS_STATES),
-         no_value=NO_DATA, links=[runbook_link()]),
+         no_value=NO_DATA, links=[status_link()]),
     stat("In this state for", "How long the current state has lasted. Failing: since the last success. Fine: since the "
          "end of the last outage, or since the exporter started.", f"time() - ({FAILING_SINCE} or {FINE_SINCE})",
          unit="dtdurations", decimals=1, filled=False, no_value=NO_DATA),
@@ -228,7 +229,7 @@ EXPORTER = [
     graph("Polls per minute", "One every 15 seconds by default, one every 5 seconds while failing.",
           [query(per_minute("imds_fetches_total"), "polls")], width=8, unit="none", min=0),
     graph("Clock skew over time", "The clock of IMDS minus the local clock. IMDS reports whole seconds.",
-          [query(selector("imds_clock_skew_seconds"), "skew")], width=8, unit="s"),
+          [query(selector("imds_clock_skew_seconds"), "skew")], width=8, unit="s", soft_min=-1, soft_max=1),
     graph("Rotations", "New documents seen, and changes of the role's name, in each step of the graph.", [
         query(rate("imds_credentials_rotations_total", function="increase"), "new document"),
         query(rate("imds_role_changes_total", function="increase"), "role changed"),
@@ -251,6 +252,8 @@ def outage(offset=""):
 
 ANNOTATIONS = [
     region("Outage", outage(), outage(" offset $__interval"), BAD, "IMDS is failing", hide=True),
+    mark("Outage began", f"({selector('imds_fetch_last_success_timestamp_seconds')} and {selector('imds_up')} == 0) or "
+         f"{selector('imds_outage_last_start_timestamp_seconds')}", BAD, "Outage began: last success"),
     mark("Outage ended", selector("imds_outage_last_end_timestamp_seconds"), GOOD, "Outage ended: first success"),
     region("Alerts", firing("alertname, severity"), firing("alertname, severity", " offset $__interval"), NEUTRAL,
            "{{alertname}}", "{{severity}}"),
@@ -274,7 +277,6 @@ DASHBOARD = for_one_instance(dashboard(
     annotations=ANNOTATIONS,
     links=[
         dashboard_link("Fleet", FLEET_UID),
-        page_link("Status", "http://${instance}/", "The exporter's own status page"),
         page_link("Runbook", "http://${instance}/runbook",
                   "Every alert and every kind of failure, served by the exporter"),
     ],

@@ -462,6 +462,8 @@ def test_variables_offer_the_values_of_the_labels(prometheus, dashboard):
 # Annotations: the times of the marks, or from when to when each region holds.
 ANNOTATIONS = {
     "Outage": per_instance([], [OUTAGE], [(END - RUN, END)], [], [], []),
+    # The last success before it and, after the restart, the exporter's start, before which it saw none.
+    "Outage began": per_instance([], [OUTAGE[0], RESTART], [], [], [], []),
     "Outage ended": per_instance([], [OUTAGE[1]], [], [], [], []),
     # That of the fleet has no labels of a target.
     "Alerts": per_instance([OUTAGE], [OUTAGE, (OUTAGE[1] + 300, END)], [(END - RUN, END), OUTAGE], [OUTAGE], [OUTAGE],
