@@ -204,6 +204,11 @@ def runbook_link(instance="${__field.labels.instance}", anchor="", title="Runboo
     return {"title": title, "url": f"http://{instance}/runbook{'#' + anchor if anchor else ''}", "targetBlank": True}
 
 
+def status_link():
+    """A link to the exporter's own status page."""
+    return {"title": "Status page", "url": "http://${__field.labels.instance}/", "targetBlank": True}
+
+
 def panel(kind, title, description, queries, *, width, height, unit=None, thresholds=None, mappings=None, links=(),
           overrides=(), options=None, custom=None, no_value=None, color=None, transformations=(), **defaults):
     """A panel without a position, which `layout` sets."""
@@ -435,12 +440,12 @@ def mark(name, expr, color, title, text=""):
     return _annotation(name, expr, expr, color, title, text, hide=True, at_value=True)
 
 
-def region(name, expr, before, color, title, text=""):
+def region(name, expr, before, color, title, text="", *, hide=False):
     """Regions on all graphs while the expression is above 0. `before` is the expression with the offset `$__interval`:
     over ranges that are too long for regions, Grafana before 12.1 marks only where one begins."""
     short = f"on () (vector($__interval_ms) <= {REGION_STEP_MS})"
     old = f"(({expr}) and {short}) or (({expr}) unless ({before}))"
-    return _annotation(name, expr, old, color, title, text, hide=False, at_value=False)
+    return _annotation(name, expr, old, color, title, text, hide=hide, at_value=False)
 
 
 def for_one_instance(node):

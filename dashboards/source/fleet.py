@@ -107,17 +107,17 @@ HEALTH = [
                machines(f"({SOONEST} > bool 0) * ({SOONEST} < bool {SDK_REFUSES_BELOW})"), BAD_FROM_1),
     count_stat("Expired", "Machines whose last document is past its expiration.",
                machines(f"{SOONEST} <= bool 0"), BAD_FROM_1),
-    count_stat("AWS refuses them", "Machines whose last signed call AWS refused. *Not checked*: no exporter makes signed "
+    count_stat("AWS refuses", "Machines whose last signed call AWS refused. *Unchecked*: no exporter makes signed "
                "calls.", machines(f"{per_machine(f'{REFUSED_CALLS} or 0 * {SIGNED_UP}')} == bool 1"), BAD_FROM_1,
-               "not checked"),
-    count_stat("Suspect processes", "Watched processes that started during an outage that is over, on all machines: "
-               "suspicions, never proofs.", f"sum({selector('imds_suspect_processes')})", WARN_FROM_1, "not watched"),
+               "unchecked"),
+    count_stat("Suspects", "Watched processes that started during an outage that is over, on all machines: "
+               "suspicions, never proofs.", f"sum({selector('imds_suspect_processes')})", WARN_FROM_1, "off"),
     count_stat("Not scraped", "Machines with an exporter that answered within a day and that Prometheus does not reach "
                "now.", machines_in(NOT_SCRAPED), WARN_FROM_1),
     table("What fails, and what to do now", "The kinds of the failures in force, with the number of machines. If many "
           "machines have the same kind, they have one cause.",
           [table_query(f"""label_join(count by (kind) ({per_machine(FAILING_KINDS, 'kind')}), "action", "", "kind")""")],
-          columns={"kind": "Kind", "Value": "Machines", "action": "What to do now"}, width=24, height=5,
+          columns={"kind": "Kind", "Value": "Machines", "action": "What to do now"}, width=24, height=6,
           sort=("Machines", True), overrides=[
               override("Kind", **width_of(210), **FILLED,
                        mappings=value_mappings({kind: (kind, BAD) for kind in runbook.KINDS})),
@@ -170,7 +170,7 @@ WORST = [
               query(f"min({EXPIRES_IN}) / {HOUR}", "minimum"),
               query(f"quantile(0.05, {EXPIRES_IN}) / {HOUR}", "p5"),
               query(f"quantile(0.5, {EXPIRES_IN}) / {HOUR}", "median"),
-          ], unit="suffix: h", decimals=1, line_at=SDK_REFUSES_BELOW / HOUR, soft_min=0,
+          ], unit="suffix:h", decimals=1, line_at=SDK_REFUSES_BELOW / HOUR, soft_min=0,
           thresholds=threshold_steps((None, BAD), (SDK_REFUSES_BELOW / HOUR, "transparent")),
           colors={"minimum": SERIES[5], "p5": SERIES[1], "median": SERIES[0]}),
     table("AWS refuses the credentials", f"Up to {MAX_ROWS} exporters whose last signed call AWS refused.",
@@ -220,7 +220,7 @@ EXPORTERS = [
     count_stat("IMDSv1 only", "Exporters that get credentials only because IMDSv1 answers.",
                f"sum({per_exporter(selector('imds_v1_fallback_active'))} or 0 * {UP})", WARN_FROM_1, width=4),
     count_stat("Unexpected role", "Exporters whose current role is not the configured one.",
-               f"sum({selector('imds_role_expected')} == bool 0)", BAD_FROM_1, "not checked", width=4),
+               f"sum({selector('imds_role_expected')} == bool 0 and on ({IDENTITY}) {selector('imds_role_info')})", BAD_FROM_1, "unchecked", width=4),
     count_stat("Clock off by 60 s", "Exporters whose clock differs from that of IMDS by 60 seconds or more.",
                f"sum(abs({SKEW}) >= bool 60)", WARN_FROM_1, width=4),
     graph("Exporters by version", "The progress of a rollout.",

@@ -9,10 +9,11 @@ from source.blocks import (
     KINDS, LOWEST, NEUTRAL, REFUSED, SDK_REFUSES_BELOW, SERIES, SKEW_LEVELS, STEPS, WARN, alerts_table, counts,
     dashboard, dashboard_link, firing, for_one_instance, graph, heatmap, labelled, layout, mark, name_stat, override,
     page_link, per_instance, per_minute, quantile, query, rate, region, runbook_link, selector, slower_than_1_s, stat,
-    stat_thresholds, suspects, table, table_query, threshold_steps, timeline, value_mappings, variables, width_of,
+    stat_thresholds, status_link, suspects, table, table_query, threshold_steps, timeline, value_mappings, variables,
+    width_of,
 )
 from source.problems import (
-    CLIENTS, FAILING_SINCE, OUTAGE_END, PROBLEMS, REMAINING, SCRAPED, SHADOWED, STARTED, UP,
+    CLIENTS, ROLE_EXPECTED, FAILING_SINCE, OUTAGE_END, PROBLEMS, REMAINING, SCRAPED, SHADOWED, STARTED, UP,
 )
 
 EXPIRATION = per_instance(selector("imds_credentials_expiration_timestamp_seconds"))
@@ -51,12 +52,12 @@ def label_or_no(expr, label):
 
 # Numbers beside 0 and 1.
 NOT_USED, NOT_DECLARED, NOT_REACHED, NOT_CHECKED, NOT_YET = 3, 4, 5, 6, 7
-IMDS_STATES = {0: ("FAILING", BAD), 1: ("fine", GOOD), NOT_USED: ("not used", NEUTRAL), NOT_YET: ("first poll runs", NEUTRAL)}
+IMDS_STATES = {0: ("FAILING", BAD), 1: ("fine", GOOD), NOT_USED: ("unused", NEUTRAL), NOT_YET: ("first poll runs", NEUTRAL)}
 ACCEPTED = {0: ("REFUSED", BAD), 1: ("yes", GOOD), NOT_REACHED: ("STS not reached", WARN),
-            NOT_CHECKED: ("not checked", NEUTRAL), NOT_YET: ("first call runs", NEUTRAL)}
+            NOT_CHECKED: ("unchecked", NEUTRAL), NOT_YET: ("first call runs", NEUTRAL)}
 STUCK = {
     CLIENTS_FINE: ("no", GOOD), CLIENTS_STUCK: ("STUCK", BAD), CLIENTS_UNKNOWN: ("unknown while failing", WARN),
-    NOT_DECLARED: ("no workload declared", NEUTRAL), NOT_USED: ("not used", NEUTRAL),
+    NOT_DECLARED: ("no workload declared", NEUTRAL), NOT_USED: ("unused", NEUTRAL),
 }
 USABLE = value_mappings({0: ("no credentials", BAD), 1: ("usable", GOOD)})
 
@@ -70,24 +71,24 @@ SIGNED_CALL = f"""
 NOW = [
     stat("Scraped", "Whether Prometheus reaches the exporter. *Unknown instance*: Prometheus has no such target.", SCRAPED,
          width=3, mappings=value_mappings({0: ("NO", BAD), 1: ("yes", GOOD)}), no_value="unknown instance"),
-    stat("IMDS", "Whether the last finished poll returned credentials. *Not used*: the SDKs find credentials in their "
+    stat("IMDS", "Whether the last finished poll returned credentials. *Unused*: the SDKs find credentials in their "
          "environment before they would ask IMDS. *No data*: the exporter is not scraped.",
          otherwise(f"0 * {SHADOWED} + {NOT_USED} or {UP}", NOT_YET), mappings=value_mappings(IMDS_STATES),
-         no_value=NO_DATA, links=[runbook_link()]),
+         no_value=NO_DATA, links=[status_link()]),
     stat("In this state for", "How long the current state has lasted. Failing: since the last success. Fine: since the "
          "end of the last outage, or since the exporter started.", f"time() - ({FAILING_SINCE} or {FINE_SINCE})",
          unit="dtdurations", decimals=1, filled=False, no_value=NO_DATA),
     stat("Expires in", "Time until the `Expiration` of the last document seen. Kept while polls fail; negative once "
-         "past. In the last 15 minutes, boto3 refuses to sign if it cannot refresh. *None seen*: no document is known.",
+         "past. In the last 15 minutes, boto3 refuses to sign if it cannot refresh. *Unknown*: no document has been seen.",
          otherwise(REMAINING, NONE), width=5, unit="dtdurations", decimals=1, thresholds=EXPIRY_LEVELS,
-         mappings=times("none seen"), no_value=NO_DATA, links=[runbook_link(anchor="ImdsCredentialsExpired")]),
+         mappings=times("unknown"), no_value=NO_DATA, links=[runbook_link(anchor="ImdsCredentialsExpired")]),
     stat("Clients stuck", "Stuck: IMDS answers, but a client that was created when the declared workload started has no "
          "credentials. To fix this, restart the workload, and then the exporter. While IMDS fails, such a client cannot be "
          "told from one that recovers by itself. *No workload declared*: `IMDS_EXPORTER_WORKLOAD` is `independent`.",
          otherwise(f"0 * {SHADOWED} + {NOT_USED} or {CLIENTS}", NOT_DECLARED), mappings=value_mappings(STUCK),
          no_value=NO_DATA, links=[runbook_link(anchor="ImdsClientsStuck")]),
     stat("AWS accepts them", "Whether AWS accepted the last call that was signed with these credentials. *STS not reached*: "
-         "AWS did not judge them. *Not checked*: `IMDS_EXPORTER_SIGNED_CALL_INTERVAL` is not set.",
+         "AWS did not judge them. *Unchecked*: `IMDS_EXPORTER_SIGNED_CALL_INTERVAL` is not set.",
          otherwise(SIGNED_CALL, NOT_CHECKED), mappings=value_mappings(ACCEPTED), no_value=NO_DATA,
          links=[runbook_link()]),
     PROBLEMS,
@@ -98,11 +99,12 @@ NOW = [
 STATES = [
     timeline("State over time", "Whether a poll, a signed call, and SDK clients had credentials at each time. Of several "
              "SDKs, the worst one. Outages are the red bands of IMDS; they are marked on the graphs below too.", [
-                 query(UP, "IMDS"),
+                 query(f"0 * {SHADOWED} + {NOT_USED} or {UP}", "IMDS"),
                  query(SIGNED_UP, "AWS accepts"),
                  query(f"min by (created) ({selector('imds_client_usable')})", "client created {{created}}"),
              ], mappings=USABLE, overrides=[
-                 override("IMDS", mappings=value_mappings({0: ("failing", BAD), 1: ("fine", GOOD)})),
+                 override("IMDS", mappings=value_mappings({0: ("failing", BAD), 1: ("fine", GOOD),
+                                                          NOT_USED: ("unused", NEUTRAL)})),
                  override("AWS accepts", mappings=value_mappings({0: ("refused or not reached", BAD), 1: ("yes", GOOD)})),
              ], no_value=NO_DATA, height=7),
 ]
@@ -110,20 +112,21 @@ STATES = [
 EXPIRY = [
     graph("Time to expiry", "A sawtooth: it rises with each new document and falls during an outage. The line marks 15 "
           "minutes: below it, boto3 clients fail if they cannot refresh.",
-          [query(f"({REMAINING}) / {HOUR}", "time to expiry")], width=16, unit="suffix: h", decimals=1, fill=10,
+          [query(f"({REMAINING}) / {HOUR}", "time to expiry")], width=16, unit="suffix:h", decimals=1, fill=10,
           line_at=SDK_REFUSES_BELOW / HOUR, soft_min=0,
           thresholds=threshold_steps((None, BAD), (SDK_REFUSES_BELOW / HOUR, "transparent"))),
     name_stat("Role", "The current role. *None known*: IMDS reports that no role is attached, or has not answered yet.",
               f"max by (role) ({selector('imds_role_info')})", "role", absent="none known", filled=False),
     stat("Expected role", "Whether the current role is the configured one.",
-         otherwise(per_instance(selector("imds_role_expected")), NOT_CHECKED),
-         mappings=value_mappings({0: ("ANOTHER ROLE", BAD), 1: ("yes", GOOD), NOT_CHECKED: ("not checked", NEUTRAL)}),
+         otherwise(f"{ROLE_EXPECTED} or 0 * {per_instance(selector('imds_role_expected'))} + {NOT_YET}", NOT_CHECKED),
+         mappings=value_mappings({0: ("ANOTHER ROLE", BAD), 1: ("yes", GOOD), NOT_CHECKED: ("unchecked", NEUTRAL),
+                                  NOT_YET: ("unknown", NEUTRAL)}),
          no_value=NO_DATA, links=[runbook_link(anchor="ImdsUnexpectedRole")]),
     stat("Expires at", "`Expiration` of the last document seen.", otherwise(f"{EXPIRATION} * 1000", NONE),
-         unit="dateTimeAsIso", filled=False, mappings=times("none seen"), no_value=NO_DATA),
+         unit="dateTimeAsIso", filled=False, mappings=times("unknown"), no_value=NO_DATA),
     stat("Age of the document", "Time since `LastUpdated` of the last document seen. IMDS renews documents about every "
          "hour; an age of half the lifetime means that it does not.", otherwise(f"time() - {LAST_UPDATED}", NONE),
-         unit="dtdurations", decimals=1, filled=False, mappings=times("none seen"), no_value=NO_DATA),
+         unit="dtdurations", decimals=1, filled=False, mappings=times("unknown"), no_value=NO_DATA),
 ]
 
 FAILURES = [
@@ -137,8 +140,7 @@ FAILURES = [
 ]
 
 CREATED_AT = 'created="{}"'
-CREATED = {"now": "Created now", "before_outage": "Created while there were credentials",
-           "at_start": "Created at the workload's start"}
+CREATED = {"now": "Created now", "before_outage": "Before an outage", "at_start": "At workload start"}
 
 CLIENTS_AND_PROCESSES = [
     table("Would a client have credentials now?", "By SDK, and by the time at which the client was created. *No "
@@ -152,18 +154,19 @@ CLIENTS_AND_PROCESSES = [
     stat("Current or last outage: start", "The last success before it, or the start of the exporter. Clients created "
          "between the start and the end may be stuck.",
          last_outage(f"{OUTAGE_START} * 1000", f"{FAILING_SINCE} * 1000"), width=6, unit="dateTimeAsIso", filled=False,
-         mappings=times("none seen"), no_value=NO_DATA),
+         mappings=times("none"), no_value=NO_DATA),
     stat("Current or last outage: end", "The first success after it.",
          last_outage(f"{OUTAGE_END} * 1000", f"0 * {FAILING_SINCE} + {GOES_ON}"), width=6, unit="dateTimeAsIso",
-         filled=False, mappings=times("none seen"), no_value=NO_DATA),
+         filled=False, mappings=times("none"), no_value=NO_DATA),
     stat("Suspect processes", "Watched processes that started during an outage that is over and still run: a suspicion, "
-         "never a proof.", otherwise(per_instance(selector("imds_suspect_processes")), NONE), width=6, unit="none",
-         thresholds=stat_thresholds((0, GOOD), (1, WARN)), mappings=times("not watched"), no_value=NO_DATA,
+         "never a proof. *Off*: no processes are watched.", otherwise(per_instance(selector("imds_suspect_processes")), NONE), width=6, unit="none",
+         thresholds=stat_thresholds((0, GOOD), (1, WARN)), mappings=times("off"), no_value=NO_DATA,
          links=[runbook_link(anchor="ImdsSuspectProcesses")]),
     stat("Watched processes", "Processes that match the configured pattern and can be seen. 0 for a long time means that "
-         "the pattern is wrong, or that the exporter does not share the PID namespace.",
+         "the pattern is wrong, or that the exporter does not share the PID namespace. *Off*: "
+         "`IMDS_EXPORTER_WATCH_PROCESSES` is not set.",
          otherwise(per_instance(selector("imds_watched_processes")), NONE), width=6, unit="none", filled=False,
-         mappings=times("not watched"), no_value=NO_DATA),
+         mappings=times("off"), no_value=NO_DATA),
     table("Suspect processes by unit and pod", "Watched processes that started during an outage that is over and still run, "
           "at most 16. A suspicion, never a proof: the process may have re-created its clients. A host's process has a "
           "systemd unit, that of a pod has a container and a pod.",
@@ -226,7 +229,7 @@ EXPORTER = [
     graph("Polls per minute", "One every 15 seconds by default, one every 5 seconds while failing.",
           [query(per_minute("imds_fetches_total"), "polls")], width=8, unit="none", min=0),
     graph("Clock skew over time", "The clock of IMDS minus the local clock. IMDS reports whole seconds.",
-          [query(selector("imds_clock_skew_seconds"), "skew")], width=8, unit="s"),
+          [query(selector("imds_clock_skew_seconds"), "skew")], width=8, unit="s", soft_min=-1, soft_max=1),
     graph("Rotations", "New documents seen, and changes of the role's name, in each step of the graph.", [
         query(rate("imds_credentials_rotations_total", function="increase"), "new document"),
         query(rate("imds_role_changes_total", function="increase"), "role changed"),
@@ -241,15 +244,20 @@ EXPORTER = [
           [query(selector("scrape_duration_seconds"), "scrape")], width=6, unit="s", min=0),
 ]
 
-_UP = selector("imds_up")
+def outage(offset=""):
+    """1 while IMDS fails, where that matters to an SDK."""
+    return (f"(({selector('imds_up')}{offset} == bool 0) > 0) "
+            f"unless on (instance) {selector('imds_chain_shadowed')}{offset}")
+
+
 ANNOTATIONS = [
-    region("Outage", f"({_UP} == bool 0) > 0", f"({_UP} offset $__interval == bool 0) > 0", BAD, "IMDS is failing"),
-    mark("Outage began", f"({selector('imds_fetch_last_success_timestamp_seconds')} and {_UP} == 0) or "
+    region("Outage", outage(), outage(" offset $__interval"), BAD, "IMDS is failing", hide=True),
+    mark("Outage began", f"({selector('imds_fetch_last_success_timestamp_seconds')} and {selector('imds_up')} == 0) or "
          f"{selector('imds_outage_last_start_timestamp_seconds')}", BAD, "Outage began: last success"),
     mark("Outage ended", selector("imds_outage_last_end_timestamp_seconds"), GOOD, "Outage ended: first success"),
-    region("Firing alert", firing("alertname, severity"), firing("alertname, severity", " offset $__interval"), SERIES[1],
+    region("Alerts", firing("alertname, severity"), firing("alertname, severity", " offset $__interval"), NEUTRAL,
            "{{alertname}}", "{{severity}}"),
-    mark("Exporter started", selector("process_start_time_seconds"), NEUTRAL, "Exporter started"),
+    mark("Exporter started", selector("process_start_time_seconds"), SERIES[4], "Exporter started"),
 ]
 
 DASHBOARD = for_one_instance(dashboard(
@@ -268,8 +276,7 @@ DASHBOARD = for_one_instance(dashboard(
     variables=variables(all_instances=False),
     annotations=ANNOTATIONS,
     links=[
-        dashboard_link("All instances", FLEET_UID),
-        page_link("Status page", "http://${instance}/", "The exporter's own status page"),
+        dashboard_link("Fleet", FLEET_UID),
         page_link("Runbook", "http://${instance}/runbook",
                   "Every alert and every kind of failure, served by the exporter"),
     ],

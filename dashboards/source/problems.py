@@ -30,20 +30,21 @@ _FALLBACK = f"max by (instance, kind) ({selector('imds_v1_fallback_active')})"
 _REASON = f"max by (instance, reason) ({selector('imds_signed_call_failure_active')})"
 _ACCEPTED = per_instance(selector("imds_signed_call_last_success_timestamp_seconds"))
 _SUSPECT = f"min by (instance) ({selector('imds_suspect_process_start_time_seconds')})"
-_ROLE = per_instance(selector("imds_role_expected"))
+# 0 also while no role is known.
+ROLE_EXPECTED = per_instance(f"{selector('imds_role_expected')} and on (instance) {selector('imds_role_info')}")
 _SKEW = per_instance(f"abs({selector('imds_clock_skew_seconds')})")
 
-# Alert to its condition. The value is for how long it has held, in seconds; NaN if no metric says.
+# Alert to its condition, the most urgent ones first. The value is for how long it has held, in seconds; NaN if no metric says.
 _ALERTS = {
-    "ImdsExporterDown": f"time() - {per_instance(f'last_over_time({_LAST_SEEN}[1d])')} and {SCRAPED} == 0",
-    "ImdsPollStalled": per_instance(stalled()),
     "ImdsClientsFailing": f"{SDK_REFUSES_BELOW} - ({REMAINING} < {SDK_REFUSES_BELOW} > 0) and {UP} == 0",
     "ImdsCredentialsExpired": f"0 - ({REMAINING} <= 0)",
-    "ImdsRotationOverdue": f"{_LIFETIME} / 2 - {REMAINING} > 0 and {REMAINING} > 0 and {UP} == 1",
     "ImdsClientsStuck": f"(time() - {OUTAGE_END} or NaN * {UP}) and {CLIENTS} == {CLIENTS_STUCK}",
-    "ImdsSuspectProcesses": f"time() - {_SUSPECT}",
-    "ImdsUnexpectedRole": f"NaN * ({_ROLE} == 0)",
+    "ImdsExporterDown": f"time() - {per_instance(f'last_over_time({_LAST_SEEN}[1d])')} and {SCRAPED} == 0",
+    "ImdsPollStalled": per_instance(stalled()),
+    "ImdsRotationOverdue": f"{_LIFETIME} / 2 - {REMAINING} > 0 and {REMAINING} > 0 and {UP} == 1",
+    "ImdsUnexpectedRole": f"NaN * ({ROLE_EXPECTED} == 0)",
     "ImdsClockSkew": f"NaN * ({_SKEW} >= 60)",
+    "ImdsSuspectProcesses": f"time() - {_SUSPECT}",
 }
 # Conditions that are named by a label: the label, what stands before its value in the runbook's anchor, the condition.
 _KINDS = ("kind", "", f"{_KIND} * on (instance) group_left () (time() - {FAILING_SINCE})")
@@ -59,27 +60,28 @@ def _any(expressions):
     return " or ".join(f"({expr})" for expr in expressions)
 
 
+# Prometheus returns the rows in this order.
 _ROWS = [
     f'label_join({_action(*_KINDS)}, "problem", "", "action")',
-    *(labelled(expr, problem=name, action=name) for name, expr in _ALERTS.items()),
     f'label_join({_action(*_REASONS)}, "problem", "", "action")',
+    *(labelled(expr, problem=name, action=name) for name, expr in _ALERTS.items()),
     labelled(_action(*_FALLBACKS), problem="ImdsV1Fallback"),
 ]
 _HELD = _any([_KIND, *_ALERTS.values(), _REASON, _FALLBACK])
 _NOTHING = labelled(f"NaN * ({UP} == 1)", problem="nothing", action="nothing")
 # Where no SDK asks IMDS, nothing of this matters to it.
-_UNUSED = labelled(f"NaN * {SHADOWED}", problem="not used", action="not used")
+_UNUSED = labelled(f"NaN * {SHADOWED}", problem="unused", action="unused")
 QUERY = f"""
     {_UNUSED} or (({_any(_ROWS)} or ({_NOTHING} unless on (instance) ({_HELD}))) unless on (instance) {SHADOWED})
 """
 
 _CRITICAL = {"ImdsClientsFailing", "ImdsCredentialsExpired", "ImdsClientsStuck", "ImdsExporterDown", *runbook.KINDS}
-_NAMES = {"nothing": ("nothing", GOOD), "not used": "not used"} | {
+_NAMES = {"nothing": ("nothing", GOOD), "unused": "unused"} | {
     anchor: (anchor, BAD if anchor in _CRITICAL or anchor.startswith("signed_call_") else WARN)
     for anchor in runbook.ACTIONS}
 _ACTIONS = {
     "nothing": "IMDS returns credentials, and nothing that the exporter can see is wrong.",
-    "not used": "The SDKs here find credentials in their environment before they would ask IMDS, so IMDS does not matter.",
+    "unused": "The SDKs here find credentials in their environment before they would ask IMDS, so IMDS does not matter.",
 } | runbook.ACTIONS
 
 PROBLEMS = table(
@@ -89,7 +91,7 @@ PROBLEMS = table(
     "escalate. The alerts follow after their delays. No rows: nothing is known of this instance.",
     [table_query(QUERY)],
     columns={"problem": "Problem", "Value": "For", "action": "What to do now", "step": "Request"},
-    width=24, height=5, sort=("For", True),
+    width=24, height=6,
     overrides=[
         override("Problem", **FILLED, **width_of(210), mappings=value_mappings(_NAMES),
                  links=[runbook_link("${instance}", "${__value.raw}", "What ${__value.raw} means and what to do")]),

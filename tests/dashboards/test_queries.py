@@ -157,7 +157,7 @@ ONE = {
                "client created at_start": both(between(0, 1), ends(0))}),
         named({"IMDS": always(0), "client created now": always(0),
                "client created before_outage": both(between(0, 1), ends(0))}),
-        named({"IMDS": always(0)}),
+        named({"IMDS": always(NOT_USED)}),
         named({"IMDS": always(1), "AWS accepts": both(between(0, 1), ends(0)), "client created now": always(1),
                "client created before_outage": always(1)})),
     ("timeseries", "Time to expiry"): per_instance(
@@ -240,8 +240,8 @@ def suspects(**target):
 
 
 def clients(**usable):
-    heading = {"now": "Created now", "before_outage": "Created while there were credentials",
-               "at_start": "Created at the workload's start"}
+    heading = {"now": "Created now", "before_outage": "Before an outage",
+               "at_start": "At workload start"}
     return [{"SDK": "boto3"} | {heading[created]: value for created, value in usable.items()}]
 
 
@@ -262,7 +262,7 @@ ONE_TABLES = {
         problems(("server_error", "server_error", END - FAILED_AT, "role"),
                  ("ImdsCredentialsExpired", "ImdsCredentialsExpired", END - EXPIRY),
                  ("ImdsUnexpectedRole", "ImdsUnexpectedRole", math.nan), ("ImdsClockSkew", "ImdsClockSkew", math.nan)),
-        problems(("not used", "not used", math.nan)),
+        problems(("unused", "unused", math.nan)),
         problems(("signed_call_expired_token", "signed_call_expired_token", END - REFUSED_SINCE + 300)),
         []),
     ("table", "Firing alerts"): per_instance([], [STUCK_ALERT], [FAILING_ALERT], [], [], []),
@@ -286,8 +286,8 @@ MANY = {
     ("stat", "Stuck"): at((QUIET, 0), (IN_OUTAGE, 0), (CLOSE, 1), (END, 1)),
     ("stat", "Close to expiry"): at((QUIET, 0), (IN_OUTAGE, 0), (CLOSE, 1), (END, 0)),
     ("stat", "Expired"): at((QUIET, 0), (CLOSE, 0), (END, 1)),
-    ("stat", "AWS refuses them"): at((QUIET, 0), (END, 1)),
-    ("stat", "Suspect processes"): at((QUIET, 0), (END, 2)),
+    ("stat", "AWS refuses"): at((QUIET, 0), (END, 1)),
+    ("stat", "Suspects"): at((QUIET, 0), (END, 2)),
     ("stat", "Not scraped"): at((QUIET, 0), (GAP, 1), (END, 0)),
     # The states fine, stuck, expired or refused, failing, and not scraped. No machine has only exporters of no concern.
     ("timeseries", "Machines by state"): {END: named({
@@ -461,11 +461,12 @@ def test_variables_offer_the_values_of_the_labels(prometheus, dashboard):
 
 # Annotations: the times of the marks, or from when to when each region holds.
 ANNOTATIONS = {
-    "Outage": per_instance([], [OUTAGE], [(END - RUN, END)], [(END - RUN, END)], [], []),
+    "Outage": per_instance([], [OUTAGE], [(END - RUN, END)], [], [], []),
+    # The last success before it and, after the restart, the exporter's start, before which it saw none.
     "Outage began": per_instance([], [OUTAGE[0], RESTART], [], [], [], []),
     "Outage ended": per_instance([], [OUTAGE[1]], [], [], [], []),
     # That of the fleet has no labels of a target.
-    "Firing alert": per_instance([OUTAGE], [OUTAGE, (OUTAGE[1] + 300, END)], [(END - RUN, END), OUTAGE], [OUTAGE], [OUTAGE],
+    "Alerts": per_instance([OUTAGE], [OUTAGE, (OUTAGE[1] + 300, END)], [(END - RUN, END), OUTAGE], [OUTAGE], [OUTAGE],
                                  [OUTAGE]),
     "Exporter started": per_instance([], [RESTART], [], [], [], []),
 }
@@ -501,7 +502,7 @@ def test_annotations_over_six_hours(prometheus, old, step):
         assert_events(view.events(one, old=old), FLEET_ANNOTATIONS[name], name, 2 * step + 120)
 
 
-@pytest.mark.parametrize("name", ["Outage", "Firing alert"])
+@pytest.mark.parametrize("name", ["Outage", "Alerts"])
 def test_over_long_ranges_old_versions_mark_only_the_begin_of_what_lasts(prometheus, name):
     """They would draw a line for each point otherwise."""
     view = grafana.View(INSTANCE, prometheus, END, step=900, instance=EXPIRED)
