@@ -217,7 +217,7 @@ pub const ALERTS: &[Alert] = &[
         name: "ImdsExportersDown",
         severity: "critical",
         summary: "Most of the exporters of a cluster do not answer.",
-        meaning: "More than half of the exporters of a cluster, and at least two, have not answered Prometheus for eight minutes. They have one common cause, either on their side or between Prometheus and them.",
+        meaning: "More than half of the exporters of a cluster, and at least two, have not answered Prometheus for five minutes. They have one common cause, either on their side or between Prometheus and them.",
         breaks: "Nothing by itself. But nobody notices if IMDS fails on these machines, and workloads that wait for `/-/startup` do not start there.",
         confirm: "count by (job) (imds:exporter:up == 0)",
         action: "Run the query in Prometheus to see which exporters are concerned, and open one of them on its page of targets: the error says whether the connection is refused, times out or is not allowed. Find what changed for all of them: a network policy or security group between Prometheus and port 10169, a certificate or a password of the scrape, a new version or configuration of the exporter (`kubectl logs`, `journalctl -u imds-exporter`), nodes that are gone but still targets.",

@@ -224,7 +224,7 @@ CASES = [
         Workload({**WORKLOAD, "instance": "10.0.0.1:8003"}, 20.5, exposes=("go_info",)),
         Workload({**WORKLOAD, "instance": "10.0.0.2:8000", "pod": "cart-1"}, 20.5),
         Workload({**WORKLOAD, "instance": "10.0.0.1:8000", "cluster": "two"}, 20.5),
-    ], [Fires("ImdsWorkloadStartedDuringOutage", "warning", 26.5, 48, SUSPECT, slack=WINDOW)], restart=32),
+    ], [Fires("ImdsWorkloadStartedDuringOutage", "warning", 26.5, 49, SUSPECT, slack=WINDOW)], restart=32),
     Case("a restart that forgets the outage does not resolve the alert", 60, [
         Exporter(TARGET, fails=[(20, 21.5, "connect_timeout", "token")], keeps_state=False, restarts=[32]),
         Workload(WORKLOAD, 20.5),
@@ -350,7 +350,7 @@ CASES = [
     ], [
         *(Fires("ImdsExporterDown", "warning", 25, 45, other(instance=f"10.0.0.{n}:10169", pod=f"pod-{n}"), slack=WINDOW)
           for n in range(4)),
-        Fires("ImdsExportersDown", "critical", 28, 50, {"cluster": "one"}, slack=WINDOW),
+        Fires("ImdsExportersDown", "critical", 25, 50, {"cluster": "one"}, slack=WINDOW),
     ], lossy=False),
     Case("an exporter in a crash loop", 180, [
         Exporter(TARGET, restarts=[20 + 6 * n for n in range(12)]),
@@ -407,7 +407,7 @@ CASES = [
         Workload(WORKLOAD, 0, until=40.5),
         Workload({**WORKLOAD, "container": "again"}, 40.5, until=90),
         Workload({**WORKLOAD, "container": "third"}, 90),
-    ], [Fires("ImdsWorkloadStartedDuringOutage", "warning", 46.5, 95, {**SUSPECT, "container": "again"}, slack=WINDOW)],
+    ], [Fires("ImdsWorkloadStartedDuringOutage", "warning", 46.5, 96, {**SUSPECT, "container": "again"}, slack=WINDOW)],
         lossy=False),
     Case("two Prometheus beside each other", 60, [
         *(Exporter(other(prometheus=name), fails=[(20, 21.5, "connect_timeout", "token")]) for name in "ab"),

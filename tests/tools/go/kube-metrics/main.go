@@ -16,7 +16,6 @@ import (
 	"k8s.io/client-go/kubernetes/fake"
 	"k8s.io/kube-state-metrics/v2/pkg/allowdenylist"
 	"k8s.io/kube-state-metrics/v2/pkg/builder"
-	metricsstore "k8s.io/kube-state-metrics/v2/pkg/metrics_store"
 	"k8s.io/kube-state-metrics/v2/pkg/options"
 )
 
@@ -37,6 +36,7 @@ func main() {
 	build.WithKubeClient(client)
 	build.WithContext(ctx)
 	build.WithNamespaces(options.DefaultNamespaces)
+	build.WithSharding(0, 1)
 	build.WithFamilyGeneratorFilter(everything)
 	// As `--metric-labels-allowlist=pods=[...]` sets it.
 	must(build.WithAllowLabels(map[string][]string{"pods": os.Args[1:]}))
@@ -57,8 +57,6 @@ func main() {
 	fmt.Fprintln(os.Stderr, "the pods were not listed in time")
 	os.Exit(1)
 }
-
-var _ metricsstore.MetricsWriterList
 
 func must(err error) {
 	if err != nil {

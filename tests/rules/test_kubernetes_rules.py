@@ -1,0 +1,148 @@
+"""The optional rules for Kubernetes, on what kube-state-metrics exports by its own code (tests/tools/go/kube-metrics)."""
+
+import json
+import re
+
+import pytest
+
+from exporter_model import Exporter, input_series
+from helpers.alert_rules import GROUPS, KUBERNETES_GROUPS, KUBERNETES_TEXT
+from helpers.commands import run
+from helpers.paths import KUBERNETES_RULES, RULES, tool
+from helpers.prometheus import promtool
+
+STEP, MINUTE = 30, 60
+CLUSTER = {"cluster": "one"}
+
+
+def pod(name, node, started, sdk=None, namespace="shop", containers=("app",)):
+    """A running pod; `started` is in minutes, for each container or all of them."""
+    uid = f"uid-{name}"
+    return {
+        "metadata": {"name": name, "namespace": namespace, "uid": uid, "labels": {"imds-exporter/sdk": sdk} if sdk else {}},
+        "spec": {"nodeName": node, "containers": [{"name": container, "image": "made-up"} for container in containers]},
+        "status": {"phase": "Running", "podIP": "10.0.0.1", "hostIP": "10.1.0.1", "containerStatuses": [
+            {"name": container, "image": "made-up", "imageID": "made-up", "ready": True, "restartCount": 0,
+             "containerID": f"containerd://{uid}-{container}",
+             "state": {"running": {"startedAt": f"1970-01-01T{minutes // 60:02}:{minutes % 60:02}:00Z"}}}
+            for container, minutes in zip(containers, [started] * len(containers) if isinstance(started, int) else started)]},
+    }
+
+
+def exported(pods):
+    """Series to value, as kube-state-metrics exports them."""
+    listing = {"apiVersion": "v1", "kind": "PodList", "items": pods}
+    text = run(tool("kube-metrics"), "imds-exporter/sdk", input=json.dumps(listing))
+    lines = [line for line in text.splitlines() if line and not line.startswith("#")]
+    return {series: float(value) for series, value in (line.rsplit(" ", 1) for line in lines)}
+
+
+def test_the_metrics_and_labels_that_the_rules_read_exist():
+    series = exported([pod("a", "node-1", 3, "boto3")])
+    labels = {}
+    for one in series:
+        name, _, inside = one.partition("{")
+        labels.setdefault(name, set()).update(re.findall(r'(\w+)="', inside))
+    read = set(re.findall(r"kube_\w+", "".join(rule["expr"] for group in KUBERNETES_GROUPS for rule in group["rules"])))
+    assert read and read <= set(labels)
+    assert {"namespace", "pod", "uid", "node"} <= labels["kube_pod_info"]
+    assert {"namespace", "pod", "uid", "container"} <= labels["kube_pod_container_state_started"]
+    assert {"namespace", "pod", "container", "container_id"} <= labels["kube_pod_container_info"]
+    assert "label_imds_exporter_sdk" in labels["kube_pod_labels"]
+    assert "--metric-labels-allowlist=pods=[imds-exporter/sdk]" in KUBERNETES_TEXT
+
+
+OUTAGES = [(20, 22), (40, 42), (60, 62)]
+FAILS = [(start, end, "connect_timeout", "token") for start, end in OUTAGES]
+NODE_EXPORTER = {**CLUSTER, "job": "imds-exporter", "instance": "10.1.0.1:10169", "namespace": "monitoring",
+                 "pod": "imds-exporter-x", "node": "node-1"}
+SIDECAR = {**CLUSTER, "job": "imds-exporter", "instance": "10.0.0.7:10169", "namespace": "shop", "pod": "with-sidecar",
+           "node": "node-1"}
+MINUTES = 100
+
+
+def kube_series(pods, first=0, last=MINUTES):
+    before, values = int(first * MINUTE / STEP), int((last - first) * MINUTE / STEP)
+    return [{"series": re.sub(r"\{", '{cluster="one",', series, count=1),
+             "values": (f"_x{before} " if before else "") + f"{value:.0f}x{values - 1} stale"}
+            for series, value in exported(pods).items()
+            if series.startswith(("kube_pod_info", "kube_pod_labels", "kube_pod_container_info",
+                                  "kube_pod_container_state_started"))]
+
+
+def contained(**labels):
+    return {"alertname": "ImdsContainersStartedDuringOutage", "severity": "warning", "container": "app", **CLUSTER, **labels}
+
+
+def firing_at(minute, expected):
+    samples = [{"labels": "{%s}" % ",".join(f'{key}="{value}"' for key, value in sorted(labels.items())), "value": 1}
+               for labels in expected]
+    return {"expr": 'max without (alertstate) (ALERTS{alertstate="firing", alertname="ImdsContainersStartedDuringOutage"})',
+            "eval_time": f"{minute}m", "exp_samples": samples}
+
+
+def judge(folder, series, checks):
+    groups = [group["name"] for group in GROUPS + KUBERNETES_GROUPS]
+    file = folder / "test.yaml"
+    file.write_text(json.dumps({
+        "rule_files": [str(RULES), str(KUBERNETES_RULES)], "evaluation_interval": f"{STEP}s", "group_eval_order": groups,
+        "tests": [{"interval": f"{STEP}s", "input_series": series, "promql_expr_test": checks}]}))
+    done = promtool("test", "rules", file)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.fixture(scope="module")
+def story():
+    """A DaemonSet's exporter and a sidecar on one node, in three outages."""
+    exporters = input_series([
+        Exporter(NODE_EXPORTER, fails=FAILS, restarts=[70], keeps_state=False),
+        Exporter(SIDECAR), Exporter({**NODE_EXPORTER, "instance": "10.1.0.2:10169", "pod": "imds-exporter-y", "node": "node-2"}),
+    ], MINUTES)
+    early = [
+        pod("restarts", "node-1", 3, "boto3"), pod("elsewhere", "node-2", 41, "boto3"), pod("unmarked", "node-1", 41),
+        pod("with-sidecar", "node-1", 41, "boto3", containers=("app", "imds-exporter")),
+    ]
+    # The container of the first pod restarts alone in the second of three outages, and again at last.
+    first, second, third = [pod("restarts", "node-1", started, "boto3") for started in (3, 41, 85)]
+    return [*exporters, *kube_series(early[1:]), *kube_series([first], 0, 41.5),
+            *renamed(kube_series([second], 41.5, 86), "second"), *renamed(kube_series([third], 86, MINUTES), "third")]
+
+
+def renamed(series, scraper):
+    """The same from another replica of kube-state-metrics, since promtool takes each series once."""
+    return [{**one, "series": one["series"].replace("{", f'{{scraper="{scraper}",', 1)} for one in series]
+
+
+def test_a_container_that_restarts_in_the_second_of_three_outages(story, tmp_path):
+    suspect = contained(namespace="shop", pod="restarts", uid="uid-restarts", node="node-1", job="imds-exporter",
+                        instance="10.1.0.1:10169")
+    judge(tmp_path, story, [firing_at(minute, [suspect] if 48 <= minute <= 85 else [])
+                            for minute in (30, 41, 45, 48, 58, 66, 75, 85, 95)])
+
+
+def test_a_sidecar_decides_for_its_pod_and_a_namespace_can_be_marked(tmp_path):
+    exporters = input_series([Exporter({**SIDECAR}, fails=FAILS[:1])], 60)
+    pods = kube_series([pod("with-sidecar", "node-1", 21, "ruby", containers=("app", "imds-exporter")),
+                        pod("beside", "node-1", 21, "boto3"),
+                        pod("named", "node-1", 21, namespace="your-namespace")], 0, 60)
+    suspect = contained(namespace="shop", pod="with-sidecar", uid="uid-with-sidecar", node="node-1", job="imds-exporter",
+                        instance="10.0.0.7:10169")
+    # What the sidecar saw says nothing of other pods.
+    judge(tmp_path, [*exporters, *pods], [firing_at(minute, [suspect] if minute > 27 else []) for minute in (10, 21, 28, 50)])
+    node = input_series([Exporter(NODE_EXPORTER, fails=FAILS[:1])], 60)
+    where = {"uid": "uid-named", "node": "node-1", "job": "imds-exporter", "instance": "10.1.0.1:10169"}
+    expected = [contained(namespace="your-namespace", pod="named", **where),
+                contained(namespace="shop", pod="beside", **{**where, "uid": "uid-beside"}),
+                contained(namespace="shop", pod="with-sidecar", **{**where, "uid": "uid-with-sidecar"})]
+    judge(tmp_path, [*node, *pods], [firing_at(28, expected)])
+
+
+def test_suspects_of_a_daemonset_get_the_name_of_their_pod(tmp_path):
+    labels = ",".join(f'{key}="{value}"' for key, value in NODE_EXPORTER.items())
+    suspect = ('imds_suspect_process_start_time_seconds{pid="7",command="python3",unit="",container_id="uid-cart-app",'
+               f'pod_uid="uid-cart",{labels}}}')
+    series = [{"series": suspect, "values": "1260x40"}, *kube_series([pod("cart", "node-1", 21)], 0, 20)]
+    judge(tmp_path, series, [{
+        "expr": "max by (pid, suspect_namespace, suspect_pod, suspect_container) (imds:suspect_process:container)",
+        "eval_time": "10m", "exp_samples": [{
+            "labels": '{pid="7",suspect_namespace="shop",suspect_pod="cart",suspect_container="app"}', "value": 1260}]}])

@@ -1,0 +1,307 @@
+"""A thousand random histories of machines, against what the alerts promise, in words:
+
+  * An IMDS that fails for a quarter of an hour, or for much of half an hour, has been paged.
+  * A page stays while the fault does, although the exporter dies.
+  * Nobody is paged without such a fault, nor long after it.
+  * A fault is paged once; an outage of the fleet pages once for all machines.
+
+Each history is an exporter, or a fleet, with a `cluster` of its own, so that promtool evaluates hundreds at a time. What
+arrives is what fires and is not inhibited by the rules of alertmanager.yaml.
+"""
+
+import json
+import random
+import re
+from collections import defaultdict
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+import pytest
+import yaml
+
+import exporter_model
+from exporter_model import METRICS, MINUTE, Exporter, input_series
+from helpers.alert_rules import GROUPS
+from helpers.paths import DEPLOY
+from helpers.prometheus import promtool
+
+HISTORIES = 100
+FLEETS = 5
+MACHINES = 5
+MINUTES = 110
+# The slowest scrapes that the rules are made for.
+SCRAPE = 60
+BATCHES = 4
+FETCHES = {"ImdsCredentialsFetchFailing", "ImdsFetchUnreliable"}
+KINDS = [("connect_refused", "token"), ("read_timeout", "role"), ("server_error", "credentials"), ("hop_limit", "token")]
+READ = [metric for metric in METRICS if not metric.endswith(("_bucket", "_failures_total", "role_expected"))]
+INHIBITIONS = yaml.safe_load((DEPLOY / "prometheus" / "alertmanager.yaml").read_text())["inhibit_rules"]
+
+
+@dataclass
+class Story:
+    """What happens to one machine. Spans are in minutes; `failing` are those of the faults."""
+
+    seed: int
+    failing: list = field(default_factory=list)
+    fails: list = field(default_factory=list)
+    lost: list = field(default_factory=list)
+    dead: list = field(default_factory=list)
+    restarts: list = field(default_factory=list)
+
+    def fault(self, dice, start, minutes):
+        """IMDS fails, as one kind or several in turn."""
+        end = min(start + minutes, MINUTES)
+        self.failing.append((start, end))
+        while start < end:
+            change = min(end, start + dice.choice([1, 3, 8, 200]))
+            self.fails.append((start, change, *dice.choice(KINDS)))
+            start = change
+        return end
+
+    def fails_at(self, minute):
+        return any(start <= minute < end for start, end in self.failing)
+
+    def is_dead(self, minute):
+        return any(start <= minute < end for start, end in self.dead)
+
+    def exporter(self, cluster, **labels):
+        target = {"job": "kubernetes-pods", "instance": f"10.0.0.1:{10000 + self.seed}", "cluster": cluster, **labels}
+        return Exporter(target, fails=self.fails, lost=self.lost, dead=self.dead, restarts=self.restarts,
+                        keeps_state=bool(self.seed % 2), metrics=READ)
+
+
+def story(seed):
+    """One machine: a walk through states, each for a random time."""
+    dice = random.Random(seed)
+    told, now = Story(seed), dice.uniform(1, 20)
+    while now < MINUTES - 1:
+        what = dice.choices(["fine", "blip", "outage", "long", "flapping", "crash", "death", "gap"],
+                            [6, 3, 2, 2, 2, 2, 1, 2])[0]
+        if what == "fine":
+            now += dice.uniform(1, 40)
+        elif what == "blip":
+            now = told.fault(dice, now, dice.uniform(0.2, 2)) + dice.uniform(0.3, 10)
+        elif what == "outage":
+            now = told.fault(dice, now, dice.uniform(2, 9))
+            now += dice.uniform(0.5, 15)
+        elif what == "long":
+            begin = now
+            now = told.fault(dice, now, dice.uniform(10, 60))
+            if dice.random() < 0.3 and now - begin > 15:
+                death = dice.uniform(begin + 2, now - 10)
+                told.dead.append((death, dice.uniform(death + 5, now)))
+            now += dice.uniform(1, 20)
+        elif what == "flapping":
+            on, off = dice.uniform(1, 9), dice.uniform(0.5, 4)
+            for _ in range(dice.randint(3, 12)):
+                now = told.fault(dice, now, on) + off
+        elif what == "crash":
+            told.restarts.append(now)
+            now += dice.uniform(1, 5)
+        elif what == "death":
+            end = now + dice.uniform(2, 15)
+            told.dead.append((now, end))
+            now = end + dice.uniform(1, 10)
+        elif what == "gap":
+            told.lost.append((now, now + dice.uniform(0.5, 2)))
+            now += dice.uniform(3, 10)
+    told.failing = [span for span in told.failing if span[0] < MINUTES]
+    return told
+
+
+@dataclass
+class Fleet:
+    """Several machines, of which some fail at the same time, and perhaps one earlier and longer."""
+
+    seed: int
+    stories: list
+    hit: int
+    outage: tuple
+    earlier: bool
+
+
+def fleet(seed):
+    dice = random.Random(seed)
+    hit, start = dice.randint(1, MACHINES - 1), dice.uniform(30, 45)
+    end, earlier = start + dice.uniform(4, 40), dice.random() < 0.5
+    stories = [Story(seed * 10 + number) for number in range(MACHINES)]
+    for machine in stories[1:hit + 1]:
+        machine.fault(dice, start + dice.uniform(0, 0.5), end - start)
+    if earlier:
+        stories[0].fault(dice, start - dice.uniform(13, 20), 200)
+    return Fleet(seed, stories, hit, (start, end), earlier)
+
+
+def firing(folder, name, targets):
+    """Minute to the critical alerts that fire, as promtool tells what it got instead of nothing."""
+    # Annotations take time, and are not looked at here.
+    rules = folder / f"{name}-rules.json"
+    rules.write_text(json.dumps({"groups": [
+        {**group, "rules": [{**rule, "annotations": {}} if "alert" in rule else rule for rule in group["rules"]]}
+        for group in GROUPS]}))
+    checks = [{"expr": 'ALERTS{alertstate="firing",severity="critical"}', "eval_time": f"{minute}m"}
+              for minute in range(MINUTES)]
+    file = folder / f"{name}.json"
+    file.write_text(json.dumps({
+        "rule_files": [str(rules)], "evaluation_interval": f"{SCRAPE}s",
+        "group_eval_order": [group["name"] for group in GROUPS],
+        "tests": [{"interval": f"{SCRAPE}s", "input_series": input_series(targets, MINUTES),
+                   "promql_expr_test": checks}]}))
+    done = promtool("test", "rules", file)
+    output = done.stdout + done.stderr
+    found = defaultdict(list)
+    for hours, minutes, got in re.findall(r"time: (?:(\d+)h)?(?:(\d+)m)?(?:0s)?,\s+exp: nil\s+got: (.+)", output):
+        for labels in re.findall(r"\{([^}]*)\}", got):
+            found[int(hours or 0) * 60 + int(minutes or 0)].append(dict(re.findall(r'(\w+)="([^"]*)"', labels)))
+    assert found and output.count("got: {") == len(found), output[:2000]
+    return found
+
+
+def matches(matchers, labels):
+    for matcher in matchers:
+        name, operator, value = re.fullmatch(r'(\w+)(=~?)"(.*)"', matcher).groups()
+        if not re.fullmatch(value if operator == "=~" else re.escape(value), labels.get(name, "")):
+            return False
+    return True
+
+
+def arrives(alerts):
+    """Those that no other inhibits."""
+    def inhibited(alert):
+        return any(matches(rule["target_matchers"], alert) and any(
+            matches(rule["source_matchers"], other) and not matches(rule["target_matchers"], other)
+            and all(alert.get(label, "") == other.get(label, "") for label in rule["equal"]) for other in alerts)
+            for rule in INHIBITIONS)
+    return [alert for alert in alerts if not inhibited(alert)]
+
+
+@pytest.fixture(scope="module")
+def told(tmp_path_factory):
+    """Each history with its pages: minute to the set of (alert, instance)."""
+    folder = tmp_path_factory.mktemp("random")
+    patch = pytest.MonkeyPatch()
+    patch.setattr(exporter_model, "STEP", SCRAPE)
+    histories = [story(seed) for seed in range(HISTORIES)]
+    fleets = [fleet(10_000 + seed) for seed in range(FLEETS)]
+    groups = [([one], [one.exporter(f"c{one.seed}")]) for one in histories]
+    groups += [([one], [machine.exporter(f"c{one.seed}", node=f"n{number}") for number, machine in enumerate(one.stories)])
+               for one in fleets]
+
+    def run(batch):
+        targets = [target for _, exporters in groups[batch::BATCHES] for target in exporters]
+        return firing(folder, batch, targets)
+
+    pages = defaultdict(lambda: defaultdict(set))
+    with ThreadPoolExecutor(2) as pool:
+        for found in pool.map(run, range(BATCHES)):
+            for minute, alerts in found.items():
+                by_cluster = defaultdict(list)
+                for alert in alerts:
+                    by_cluster[alert["cluster"]].append(alert)
+                for cluster, together in by_cluster.items():
+                    pages[cluster][minute] |= {(alert["alertname"], alert.get("instance")) for alert in arrives(together)}
+    patch.undo()
+    return ([(one, pages[f"c{one.seed}"]) for one in histories], [(one, pages[f"c{one.seed}"]) for one in fleets])
+
+
+def paged(pages, minute):
+    return {alert for alert, _ in pages.get(minute, ())} & FETCHES
+
+
+def seen_failing(one):
+    """For each minute, what was last seen of IMDS: a dead exporter, or a lost scrape, changes nothing."""
+    last, seen = False, []
+    for minute in range(MINUTES):
+        if not one.is_dead(minute) and not any(start <= minute < end for start, end in one.lost):
+            last = one.fails_at(minute - 0.1) and one.fails_at(minute)
+        seen.append(last)
+    return seen
+
+
+def undisturbed(one, start, end):
+    """Nothing hides IMDS from Prometheus."""
+    hidden = [*one.lost, *one.dead, *((at - 0.1, at + 1) for at in one.restarts)]
+    return not any(begin < end and start < stop for begin, stop in hidden)
+
+
+def check(histories, promise):
+    broken = {one.seed: why for one, pages in histories if (why := promise(one, pages))}
+    assert not broken, f"{len(broken)} of {len(histories)} histories, by seed: {dict(list(broken.items())[:5])}"
+
+
+def test_a_failure_of_a_quarter_of_an_hour_is_paged(told):
+    def promise(one, pages):
+        for start, end in one.failing:
+            if end - start >= 16 and undisturbed(one, start - 3, start + 16) and start + 16 < MINUTES:
+                if not any(paged(pages, minute) for minute in range(int(start), int(start + 16))):
+                    return f"fails from {start:.1f}"
+    check(told[0], promise)
+
+
+def test_a_failure_of_much_of_half_an_hour_is_paged(told):
+    def promise(one, pages):
+        for minute in range(32, MINUTES - 4):
+            share = sum(one.fails_at(minute - 30 + quarter / 4) for quarter in range(120)) / 120
+            if share > 0.45 and undisturbed(one, minute - 31, minute + 4):
+                if not any(paged(pages, at) for at in range(minute - 30, minute + 4)):
+                    return f"fails for {share:.0%} of the half an hour before {minute}"
+    check(told[0], promise)
+
+
+def test_a_page_outlasts_the_exporter(told):
+    def promise(one, pages):
+        for start, end in one.dead:
+            seen = seen_failing(one)
+            if int(start) > 2 and all(seen[int(start) - 2:int(start) + 1]):
+                for minute in range(int(start) + 13, int(min(end, MINUTES - 1))):
+                    if not paged(pages, minute):
+                        return f"no page at {minute}, after the exporter died at {start:.1f}"
+    check(told[0], promise)
+
+
+def test_nobody_is_paged_without_a_fault(told):
+    def promise(one, pages):
+        seen = seen_failing(one)
+        for minute in range(1, MINUTES):
+            lately = sum(seen[max(0, minute - 32):minute + 1])
+            if paged(pages, minute) - paged(pages, minute - 1) and lately < 8:
+                return f"page at {minute} after {lately} minutes of failure"
+            if paged(pages, minute) and minute > 50 and not any(seen[minute - 45:minute + 1]) and not any(
+                    one.fails_at(minute - ago / 4) for ago in range(180)):
+                return f"page at {minute}, long after the fault"
+            others = {alert for alert, _ in pages.get(minute, ())} - FETCHES
+            if others:
+                return f"{others} at {minute}"
+    check(told[0], promise)
+
+
+def test_a_fault_is_paged_once(told):
+    def promise(one, pages):
+        starts = [minute for minute in range(1, MINUTES) if paged(pages, minute) - paged(pages, minute - 1)]
+        for minute in starts:
+            if paged(pages, minute - 1):
+                return f"a second page at {minute}, while one lasts"
+        seen = seen_failing(one)
+        for first, second in zip(starts, starts[1:]):
+            if all(any(seen[at:at + 4]) for at in range(first, second)):
+                return f"pages at {first} and {second} for one fault"
+    check(told[0], promise)
+
+
+def test_an_outage_of_the_fleet_pages_once_and_hides_no_other_fault(told):
+    def promise(one, pages):
+        start, end = one.outage
+        many = one.hit + one.earlier >= 3
+        for minute in range(int(start) + 3, int(end)):
+            alerts = pages.get(minute, set())
+            fleet_alerts = [alert for alert, _ in alerts if alert == "ImdsFleetOutage"]
+            if bool(fleet_alerts) != many:
+                return f"ImdsFleetOutage at {minute}: {bool(fleet_alerts)} with {one.hit} machines"
+            instances = {instance for alert, instance in alerts if alert in FETCHES}
+            own = one.stories[0].exporter("").labels["instance"]
+            if one.earlier and own not in instances and minute > start + 3:
+                return f"the earlier fault is hidden at {minute}"
+            if many and instances - {own}:
+                return f"{instances} beside the fleet's alert at {minute}"
+    check(told[1], promise)
