@@ -1,22 +1,34 @@
-"""For every value of the chart, something right and something wrong. `needs` is what the right value has no effect without."""
+"""For every value of the chart, something right and something wrong."""
 
 import dataclasses
 
 
 @dataclasses.dataclass(frozen=True)
 class Case:
+    """`needs` is what the right value has no effect without."""
+
     right: object
     wrong: list
     needs: dict = dataclasses.field(default_factory=dict)
 
 
-LABELS = Case({"team": "platform"}, ["team", {"team": 1}, {"team": "a b"}, {"-team": "a"}, {"app.kubernetes.io/name": "other"}])
+LABELS = Case(
+    {"team": "platform"}, ["team", {"team": 1}, {"team": "a b"}, {"-team": "a"}, {"app.kubernetes.io/name": "other"}]
+)
 ANNOTATIONS = Case({"example.org/owner": "platform"}, [[], {"example.org/owner": 1}, {"a b": "c"}])
 NAMESPACE = Case("observability", ["Observability", "a.b", 1, "a" * 64])
 SECRET_KEY = {"name": "scrape", "key": "password"}
 RELABELINGS = Case(
     [{"sourceLabels": ["__meta_kubernetes_pod_name"], "targetLabel": "exporter_pod"}],
-    [{}, [{}], [{"targetlabel": "a"}], [{"action": "rename"}], [{"targetLabel": "job"}], [{"regex": "("}], [{"sourceLabels": ["a-b"]}]],
+    [
+        {},
+        [{}],
+        [{"targetlabel": "a"}],
+        [{"action": "rename"}],
+        [{"targetLabel": "job"}],
+        [{"regex": "("}],
+        [{"sourceLabels": ["a-b"]}],
+    ],
 )
 LIMIT = Case(1000, [-1, "1000", 1.5])
 PROBE = {
@@ -33,12 +45,18 @@ MONITOR = {
     # The rules look back 3 minutes.
     "interval": Case("30s", ["5m", "0s", "90s", "", 30]),
     "scrapeTimeout": Case("900ms", ["5", "2m", 5]),
-    "tlsConfig": Case({"ca": {"secret": SECRET_KEY}, "keySecret": SECRET_KEY, "serverName": "imds-exporter"},
-                      [{"cafile": "/x"}, {"ca": {}}, {"ca": {"secret": {"name": "a"}}}, {"insecureSkipVerify": "yes"}]),
-    "basicAuth": Case({"username": {**SECRET_KEY, "key": "username"}, "password": SECRET_KEY}, [{"user": "a"}, {"password": "secret"}]),
+    "tlsConfig": Case(
+        {"ca": {"secret": SECRET_KEY}, "keySecret": SECRET_KEY, "serverName": "imds-exporter"},
+        [{"cafile": "/x"}, {"ca": {}}, {"ca": {"secret": {"name": "a"}}}, {"insecureSkipVerify": "yes"}],
+    ),
+    "basicAuth": Case(
+        {"username": {**SECRET_KEY, "key": "username"}, "password": SECRET_KEY}, [{"user": "a"}, {"password": "secret"}]
+    ),
     "proxyUrl": Case("http://proxy.example.org:3128", ["proxy:3128", 1]),
     "relabelings": RELABELINGS,
-    "metricRelabelings": Case([{"action": "drop", "sourceLabels": ["__name__"], "regex": "process_.*"}], RELABELINGS.wrong),
+    "metricRelabelings": Case(
+        [{"action": "drop", "sourceLabels": ["__name__"], "regex": "process_.*"}], RELABELINGS.wrong
+    ),
     "sampleLimit": LIMIT,
     "targetLimit": LIMIT,
     "labelLimit": LIMIT,
@@ -47,13 +65,18 @@ MONITOR = {
     "podTargetLabels": Case(["imds-exporter"], ["imds-exporter", [1], ["a b"]]),
 }
 PULL_SECRETS = Case(["registry", {"name": "other"}], ["registry", [1], [{"secret": "a"}], ["Registry!"], [{}]])
-PEERS = Case([{"podSelector": {"matchLabels": {"app": "prometheus"}}}, {"ipBlock": {"cidr": "10.0.0.0/8"}}],
-             [{}, [{}], [{"namespaceselector": {}}], [{"ipBlock": {"cidr": "10.0.0.0"}}], [{"ipBlock": {}}]])
+PEERS = Case(
+    [{"podSelector": {"matchLabels": {"app": "prometheus"}}}, {"ipBlock": {"cidr": "10.0.0.0/8"}}],
+    [{}, [{}], [{"namespaceselector": {}}], [{"ipBlock": {"cidr": "10.0.0.0"}}], [{"ipBlock": {}}]],
+)
 PORTS = [{"protocol": "TCP", "port": 3128}]
 
 
 def _under(prefix, cases, needs=None):
-    return {f"{prefix}.{name}": dataclasses.replace(case, needs={**(needs or {}), **case.needs}) for name, case in cases.items()}
+    return {
+        f"{prefix}.{name}": dataclasses.replace(case, needs={**(needs or {}), **case.needs})
+        for name, case in cases.items()
+    }
 
 
 WEB = {"web.existingSecret": "web"}
@@ -84,23 +107,52 @@ CASES = {
     "config.stateFile": Case(False, ["no"]),
     "config.log": Case("info,imds_exporter=debug", ["loud", "imds_exporter=loud", "[span]=info", 1]),
     "config.logFormat": Case("text", ["xml", 1]),
-    "config.listenHost": Case("[::]", ["::", "::1", "[::1]", "127.0.0.1", "127.8.8.8", "[::ffff:127.0.0.1]", "[0:0:0:0:0:0:0:1]",
-                                        "localhost", "1.2.3", "1.2.3.256", "0.0.0.0:1"]),
+    "config.listenHost": Case(
+        "[::]",
+        [
+            "::",
+            "::1",
+            "[::1]",
+            "127.0.0.1",
+            "127.8.8.8",
+            "[::ffff:127.0.0.1]",
+            "[0:0:0:0:0:0:0:1]",
+            "localhost",
+            "1.2.3",
+            "1.2.3.256",
+            "0.0.0.0:1",
+        ],
+    ),
     "config.endpointMode": Case("IPv6", ["ipv5", 6]),
     "config.signedCall.interval": Case("5m", ["59s", "30s", "0m", "25h", "5", 300]),
     "config.signedCall.region": Case("eu-central-1", ["Frankfurt", "eu", 1], SIGNED),
-    "config.signedCall.httpsProxy": Case("http://proxy.example.org:3128", ["proxy.example.org:3128", "ftp://a", 1], SIGNED),
+    "config.signedCall.httpsProxy": Case(
+        "http://proxy.example.org:3128", ["proxy.example.org:3128", "ftp://a", 1], SIGNED
+    ),
     "extraEnv": Case(
-        [{"name": "AWS_METADATA_SERVICE_TIMEOUT", "value": "2"},
-         {"name": "IMDS_EXPORTER_EXPECTED_ROLE", "valueFrom": {"configMapKeyRef": {"name": "roles", "key": "node"}}}],
-        [{"A": "b"}, [{"value": "a"}], [{"name": "A", "value": 1}], [{"name": "A", "value": True}], [{"name": "A b"}],
-         [{"name": "IMDS_EXPORTER_POL_INTERVAL", "value": "30s"}], [{"name": "imds_exporter_timeout", "value": "1s"}],
-         [{"name": "IMDS_EXPORTER_POLL_INTERVAL", "value": "2h"}], [{"name": "IMDS_EXPORTER_TIMEOUT"}],
-         [{"name": "IMDS_EXPORTER_WORKLOAD", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}}],
-         [{"name": "AWS_METADATA_SERVICE_TIMEOUT", "value": "1s"}], [{"name": "AWS_METADATA_SERVICE_TIMEOUT", "value": "0"}],
-         [{"name": "AWS_EC2_METADATA_SERVICE_ENDPOINT", "value": "169.254.169.254"}],
-         [{"name": "AWS_EC2_METADATA_SERVICE_ENDPOINT_MODE", "value": "IPv5"}],
-         [{"name": "A", "value": "b", "valueFrom": {"fieldRef": {}}}], [{"name": "A", "valueFrom": {"file": "a"}}]]),
+        [
+            {"name": "AWS_METADATA_SERVICE_TIMEOUT", "value": "2"},
+            {"name": "IMDS_EXPORTER_EXPECTED_ROLE", "valueFrom": {"configMapKeyRef": {"name": "roles", "key": "node"}}},
+        ],
+        [
+            {"A": "b"},
+            [{"value": "a"}],
+            [{"name": "A", "value": 1}],
+            [{"name": "A", "value": True}],
+            [{"name": "A b"}],
+            [{"name": "IMDS_EXPORTER_POL_INTERVAL", "value": "30s"}],
+            [{"name": "imds_exporter_timeout", "value": "1s"}],
+            [{"name": "IMDS_EXPORTER_POLL_INTERVAL", "value": "2h"}],
+            [{"name": "IMDS_EXPORTER_TIMEOUT"}],
+            [{"name": "IMDS_EXPORTER_WORKLOAD", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}}],
+            [{"name": "AWS_METADATA_SERVICE_TIMEOUT", "value": "1s"}],
+            [{"name": "AWS_METADATA_SERVICE_TIMEOUT", "value": "0"}],
+            [{"name": "AWS_EC2_METADATA_SERVICE_ENDPOINT", "value": "169.254.169.254"}],
+            [{"name": "AWS_EC2_METADATA_SERVICE_ENDPOINT_MODE", "value": "IPv5"}],
+            [{"name": "A", "value": "b", "valueFrom": {"fieldRef": {}}}],
+            [{"name": "A", "valueFrom": {"file": "a"}}],
+        ],
+    ),
     "port": Case(9999, ["10169", 80, 65536, 0, 1.5]),
     "web.existingSecret": Case("imds-exporter-web", ["Web Secret", 1]),
     "web.configKey": Case("config.yaml", ["", "a/b", 1], WEB),
@@ -113,37 +165,79 @@ CASES = {
     "serviceAccount.name": Case("exporters", ["Exporters", 1]),
     "serviceAccount.annotations": ANNOTATIONS,
     "serviceAccount.automountServiceAccountToken": Case(True, ["yes"]),
-    "podSecurityContext": Case({"runAsUser": 1000, "fsGroup": 1000}, [{"runasuser": 1}, {"runAsUser": "1000"}, {"runAsUser": -1}, []]),
-    "securityContext": Case({"runAsUser": 1000, "seLinuxOptions": {"level": "s0"}},
-                            [{"privileges": True}, {"privileged": "no"}, {"capabilities": ["ALL"]}]),
+    "podSecurityContext": Case(
+        {"runAsUser": 1000, "fsGroup": 1000}, [{"runasuser": 1}, {"runAsUser": "1000"}, {"runAsUser": -1}, []]
+    ),
+    "securityContext": Case(
+        {"runAsUser": 1000, "seLinuxOptions": {"level": "s0"}},
+        [{"privileges": True}, {"privileged": "no"}, {"capabilities": ["ALL"]}],
+    ),
     "podAnnotations": ANNOTATIONS,
-    "podLabels": Case({"team": "platform"}, [*LABELS.wrong, {"imds-exporter": "sidecar"}, {"app.kubernetes.io/instance": "a"}]),
+    "podLabels": Case(
+        {"team": "platform"}, [*LABELS.wrong, {"imds-exporter": "sidecar"}, {"app.kubernetes.io/instance": "a"}]
+    ),
     "nodeSelector": Case({"kubernetes.io/arch": "arm64"}, [[], {"a": True}, {"a": "b c"}]),
-    "tolerations": Case([{"key": "gpu", "operator": "Equal", "value": "yes", "effect": "NoSchedule"}],
-                        [{}, [{"Key": "a"}], [{"operator": "In"}], [{"effect": "Never"}]]),
-    "affinity": Case({"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [
-        {"matchExpressions": [{"key": "kubernetes.io/arch", "operator": "In", "values": ["amd64"]}]}]}}}, [[], {"nodeaffinity": {}}]),
+    "tolerations": Case(
+        [{"key": "gpu", "operator": "Equal", "value": "yes", "effect": "NoSchedule"}],
+        [{}, [{"Key": "a"}], [{"operator": "In"}], [{"effect": "Never"}]],
+    ),
+    "affinity": Case(
+        {
+            "nodeAffinity": {
+                "requiredDuringSchedulingIgnoredDuringExecution": {
+                    "nodeSelectorTerms": [
+                        {"matchExpressions": [{"key": "kubernetes.io/arch", "operator": "In", "values": ["amd64"]}]}
+                    ]
+                }
+            }
+        },
+        [[], {"nodeaffinity": {}}],
+    ),
     "excludeNodesWithoutImds": Case(False, ["no"]),
     "priorityClassName": Case("system-node-critical", [1000, "System", "a b"]),
     "runtimeClassName": Case("gvisor", [1, "gVisor"]),
     "dnsPolicy": Case("Default", ["default", 1]),
-    "dnsConfig": Case({"nameservers": ["10.0.0.10"], "options": [{"name": "ndots", "value": "1"}]}, [{"servers": []}, {"nameservers": "10.0.0.10"}]),
+    "dnsConfig": Case(
+        {"nameservers": ["10.0.0.10"], "options": [{"name": "ndots", "value": "1"}]},
+        [{"servers": []}, {"nameservers": "10.0.0.10"}],
+    ),
     "terminationGracePeriodSeconds": Case(30, [0, "30s"]),
     "revisionHistoryLimit": Case(3, [-1, "3"]),
     "minReadySeconds": Case(10, [-1, "10s"]),
     "updateStrategy.type": Case("OnDelete", ["Recreate", 1]),
     "updateStrategy.rollingUpdate.maxUnavailable": Case(2, ["2", "101%", -1]),
-    "updateStrategy.rollingUpdate.maxSurge": Case("20%", ["20", -1], {"updateStrategy.rollingUpdate.maxUnavailable": 0}),
-    "resources": Case({"limits": {"memory": "64Mi", "cpu": 0.2}}, [{"limit": {}}, {"limits": {"memory": "64 MB"}}, {"requests": {"cpu": True}}]),
+    "updateStrategy.rollingUpdate.maxSurge": Case(
+        "20%", ["20", -1], {"updateStrategy.rollingUpdate.maxUnavailable": 0}
+    ),
+    "resources": Case(
+        {"limits": {"memory": "64Mi", "cpu": 0.2}},
+        [{"limit": {}}, {"limits": {"memory": "64 MB"}}, {"requests": {"cpu": True}}],
+    ),
     **_under("livenessProbe", PROBE),
     **_under("readinessProbe", PROBE),
-    "extraVolumes": Case([{"name": "ca", "configMap": {"name": "ca"}}], [{}, [{"name": "ca"}], [{"name": "state", "emptyDir": {}}], [{"name": "A", "emptyDir": {}}]]),
-    "extraVolumeMounts": Case([{"name": "ca", "mountPath": "/etc/ca", "readOnly": True}], [{}, [{"name": "ca"}], [{"name": "ca", "mountPath": "ca"}], [{"name": "ca", "mountPath": "/a", "readonly": True}]],
-                              {"extraVolumes": [{"name": "ca", "configMap": {"name": "ca"}}]}),
+    "extraVolumes": Case(
+        [{"name": "ca", "configMap": {"name": "ca"}}],
+        [{}, [{"name": "ca"}], [{"name": "state", "emptyDir": {}}], [{"name": "A", "emptyDir": {}}]],
+    ),
+    "extraVolumeMounts": Case(
+        [{"name": "ca", "mountPath": "/etc/ca", "readOnly": True}],
+        [
+            {},
+            [{"name": "ca"}],
+            [{"name": "ca", "mountPath": "ca"}],
+            [{"name": "ca", "mountPath": "/a", "readonly": True}],
+        ],
+        {"extraVolumes": [{"name": "ca", "configMap": {"name": "ca"}}]},
+    ),
     "networkPolicy.enabled": Case(False, ["no"]),
     "networkPolicy.from": PEERS,
-    "networkPolicy.extraIngress": Case([{"from": PEERS.right, "ports": PORTS}], [{}, [{}], [{"from": []}], [{"from": [{}]}], [{"ports": PORTS}]]),
-    "networkPolicy.extraEgress": Case([{"to": PEERS.right, "ports": PORTS}], [{}, [{}], [{"to": []}], [{"to": [{}]}], [{"to": PEERS.right, "ports": []}]]),
+    "networkPolicy.extraIngress": Case(
+        [{"from": PEERS.right, "ports": PORTS}], [{}, [{}], [{"from": []}], [{"from": [{}]}], [{"ports": PORTS}]]
+    ),
+    "networkPolicy.extraEgress": Case(
+        [{"to": PEERS.right, "ports": PORTS}],
+        [{}, [{}], [{"to": []}], [{"to": [{}]}], [{"to": PEERS.right, "ports": []}]],
+    ),
     "service.enabled": Case(True, ["yes"]),
     "service.port": Case(80, [0, "80", 65536], {"service.enabled": True}),
     "service.labels": Case(LABELS.right, LABELS.wrong, {"service.enabled": True}),
@@ -155,38 +249,72 @@ CASES = {
     "serviceMonitor.enabled": MONITOR["enabled"],
     "serviceMonitor.targetLabels": Case(["team"], ["team", [1]], {"serviceMonitor.enabled": True}),
     "prometheusRule.enabled": Case(True, ["yes"]),
-    **_under("prometheusRule", {
-        "namespace": NAMESPACE,
-        "labels": LABELS,
-        "annotations": ANNOTATIONS,
-        "alertLabels": Case({"team": "platform"}, [{"team": 1}, {"a-b": "c"}, []]),
-        "alertNamePrefix": Case("Platform", ["platform", "A b", 1]),
-        "severities.critical": Case("page", ["", "page now", 1]),
-        "severities.warning": Case("ticket", ["", 1]),
-        "severities.info": Case("none", ["", 1]),
-        "runbookUrl": Case("https://wiki.example.org/imds", ["wiki.example.org", "https://a#b", "https://a b", 1]),
-        "job": Case("node-credentials", ["", "(", 'a"b', r"a\d", 1]),
-        "clusterLabel": Case("k8s_cluster", ["k8s-cluster", "", 1]),
-        "kubernetes.enabled": Case(True, ["yes"]),
-        "kubernetes.namespaces": Case(["shop", "billing"], ["shop", ["a b"], ["Shop"], [".*"]], {"prometheusRule.kubernetes.enabled": True}),
-        "overrides": Case({"ImdsClockSkew": {"warning": {"for": "1w", "severity": "page", "limit": 30, "labels": {"a": "b"}}}},
-                          [[], {"ImdsClockSkew": {"page": {}}}, {"ImdsClockSkew": {"warning": {"for": 60}}}, {"ImdsClockSkew": {"warning": {"For": "1m"}}},
-                           {"ImdsClockSkew": {"warning": {"for": "1 m"}}}, {"ImdsClockSkew": {"warning": {"limit": "60"}}}, {"ImdsClockSkew": {"warning": {"expr": ""}}}]),
-        "extraGroups": Case([{"name": "own", "rules": [{"alert": "Own", "expr": "imds_up == 0", "for": "1d"}]}],
-                            [{}, [{"name": "own"}], [{"name": "own", "rules": []}], [{"name": "own", "rules": [{"alert": "Own"}]}],
-                             [{"name": "own", "rules": [{"alert": "Own", "record": "own:own", "expr": "1"}]}]]),
-    }, RULE),
+    **_under(
+        "prometheusRule",
+        {
+            "namespace": NAMESPACE,
+            "labels": LABELS,
+            "annotations": ANNOTATIONS,
+            "alertLabels": Case({"team": "platform"}, [{"team": 1}, {"a-b": "c"}, []]),
+            "alertNamePrefix": Case("Platform", ["platform", "A b", 1]),
+            "severities.critical": Case("page", ["", "page now", 1]),
+            "severities.warning": Case("ticket", ["", 1]),
+            "severities.info": Case("none", ["", 1]),
+            "runbookUrl": Case("https://wiki.example.org/imds", ["wiki.example.org", "https://a#b", "https://a b", 1]),
+            "job": Case("node-credentials", ["", "(", 'a"b', r"a\d", 1]),
+            "clusterLabel": Case("k8s_cluster", ["k8s-cluster", "", 1]),
+            "kubernetes.enabled": Case(True, ["yes"]),
+            "kubernetes.namespaces": Case(
+                ["shop", "billing"], ["shop", ["a b"], ["Shop"], [".*"]], {"prometheusRule.kubernetes.enabled": True}
+            ),
+            "overrides": Case(
+                {"ImdsClockSkew": {"warning": {"for": "1w", "severity": "page", "limit": 30, "labels": {"a": "b"}}}},
+                [
+                    [],
+                    {"ImdsClockSkew": {"page": {}}},
+                    {"ImdsClockSkew": {"warning": {"for": 60}}},
+                    {"ImdsClockSkew": {"warning": {"For": "1m"}}},
+                    {"ImdsClockSkew": {"warning": {"for": "1 m"}}},
+                    {"ImdsClockSkew": {"warning": {"limit": "60"}}},
+                    {"ImdsClockSkew": {"warning": {"expr": ""}}},
+                ],
+            ),
+            "extraGroups": Case(
+                [{"name": "own", "rules": [{"alert": "Own", "expr": "imds_up == 0", "for": "1d"}]}],
+                [
+                    {},
+                    [{"name": "own"}],
+                    [{"name": "own", "rules": []}],
+                    [{"name": "own", "rules": [{"alert": "Own"}]}],
+                    [{"name": "own", "rules": [{"alert": "Own", "record": "own:own", "expr": "1"}]}],
+                ],
+            ),
+        },
+        RULE,
+    ),
     "dashboards.enabled": Case(True, ["yes"]),
-    **_under("dashboards", {
-        "namespace": NAMESPACE,
-        "labels": Case({"grafana_dashboard": "yes"}, LABELS.wrong),
-        "annotations": Case({"grafana_folder": "AWS"}, ANNOTATIONS.wrong),
-    }, {"dashboards.enabled": True}),
+    **_under(
+        "dashboards",
+        {
+            "namespace": NAMESPACE,
+            "labels": Case({"grafana_dashboard": "yes"}, LABELS.wrong),
+            "annotations": Case({"grafana_folder": "AWS"}, ANNOTATIONS.wrong),
+        },
+        {"dashboards.enabled": True},
+    ),
     "test.enabled": Case(False, ["no"]),
     "extraManifests": Case(
-        [{"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "{{ .Release.Name }}-more"}, "data": {"a": "b"}},
-         "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: text\ndata: {port: {{ .Values.port | quote }}}\n"],
-        [{}, "text", [1]]),
+        [
+            {
+                "apiVersion": "v1",
+                "kind": "ConfigMap",
+                "metadata": {"name": "{{ .Release.Name }}-more"},
+                "data": {"a": "b"},
+            },
+            "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: text\ndata: {port: {{ .Values.port | quote }}}\n",
+        ],
+        [{}, "text", [1]],
+    ),
 }
 
 # Values that are right alone, and wrong together: what the message must name.
@@ -199,18 +327,39 @@ CONFLICTS = {
     "two monitors": ({"podMonitor.enabled": True, "serviceMonitor.enabled": True}, "serviceMonitor.enabled"),
     "scrape timeout": ({"podMonitor.scrapeTimeout": "20s"}, "podMonitor.scrapeTimeout"),
     "scrape timeout of an interval": ({"podMonitor.scrapeTimeout": "20s", "podMonitor.interval": "1m"}, None),
-    "IRSA": ({"serviceAccount.annotations": {"eks.amazonaws.com/role-arn": "arn:aws:iam::123456789012:role/a"}}, "role-arn"),
+    "IRSA": (
+        {"serviceAccount.annotations": {"eks.amazonaws.com/role-arn": "arn:aws:iam::123456789012:role/a"}},
+        "role-arn",
+    ),
     "surge": ({"hostNetwork": True, "updateStrategy.rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}}, "maxSurge"),
-    "a variable twice": ({"extraEnv": [{"name": "AWS_REGION", "value": "a"}, {"name": "AWS_REGION", "value": "b"}]}, "AWS_REGION"),
+    "a variable twice": (
+        {"extraEnv": [{"name": "AWS_REGION", "value": "a"}, {"name": "AWS_REGION", "value": "b"}]},
+        "AWS_REGION",
+    ),
     "a variable beside its value": (
-        {"config.expectedRole": "a", "extraEnv": [
-            {"name": "IMDS_EXPORTER_EXPECTED_ROLE", "valueFrom": {"secretKeyRef": {"name": "a", "key": "b"}}}]},
-        "IMDS_EXPORTER_EXPECTED_ROLE"),
-    "an unknown alert": ({"prometheusRule.enabled": True, "prometheusRule.overrides": {"ImdsNoSuchAlert": {"warning": {}}}}, "ImdsNoSuchAlert"),
+        {
+            "config.expectedRole": "a",
+            "extraEnv": [
+                {"name": "IMDS_EXPORTER_EXPECTED_ROLE", "valueFrom": {"secretKeyRef": {"name": "a", "key": "b"}}}
+            ],
+        },
+        "IMDS_EXPORTER_EXPECTED_ROLE",
+    ),
+    "an unknown alert": (
+        {"prometheusRule.enabled": True, "prometheusRule.overrides": {"ImdsNoSuchAlert": {"warning": {}}}},
+        "ImdsNoSuchAlert",
+    ),
     "an alert of rules that are not wanted": (
-        {"prometheusRule.enabled": True, "prometheusRule.overrides": {"ImdsContainersStartedDuringOutage": {"warning": {}}}},
-        "ImdsContainersStartedDuringOutage"),
-    "an unknown severity": ({"prometheusRule.enabled": True, "prometheusRule.overrides": {"ImdsFlapping": {"info": {}}}}, "ImdsFlapping"),
+        {
+            "prometheusRule.enabled": True,
+            "prometheusRule.overrides": {"ImdsContainersStartedDuringOutage": {"warning": {}}},
+        },
+        "ImdsContainersStartedDuringOutage",
+    ),
+    "an unknown severity": (
+        {"prometheusRule.enabled": True, "prometheusRule.overrides": {"ImdsFlapping": {"info": {}}}},
+        "ImdsFlapping",
+    ),
 }
 
 

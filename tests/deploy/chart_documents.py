@@ -36,8 +36,14 @@ def leaves(values, path=()):
 
 
 def _comment(text, indent):
-    return textwrap.fill(text, 110, initial_indent=f"{indent}# ", subsequent_indent=f"{indent}# ", break_long_words=False,
-                         break_on_hyphens=False)
+    return textwrap.fill(
+        text,
+        110,
+        initial_indent=f"{indent}# ",
+        subsequent_indent=f"{indent}# ",
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
 
 
 def _lines(values, indent=""):
@@ -63,7 +69,7 @@ def table():
     for path, value in leaves(schema()):
         default = json.dumps(value["default"], separators=(", ", ": "))
         meaning = value["description"].replace("|", "\\|")
-        rows.append(f"| `{'.'.join(path)}` | `{default}` | {meaning} |".replace("`(.+/)?", "`(.+/)?"))
+        rows.append(f"| `{'.'.join(path)}` | `{default}` | {meaning} |")
     return "\n".join(rows) + "\n"
 
 

@@ -1,4 +1,4 @@
-"""What parts of a cluster do with the forms: Helm's and Kubernetes' own code, in the program of tests/tools/go/cluster."""
+"""What a cluster does with the forms: Helm's and Kubernetes' own code, in the program of tests/tools/go/cluster."""
 
 import json
 
@@ -9,7 +9,8 @@ from forms import CHART, KUBERNETES
 from helpers.commands import run
 from helpers.paths import tool
 
-# The API servers whose schemas the objects must fit: the oldest that the chart takes, the one with native sidecars, the newest.
+# The API servers whose schemas the objects must fit: the oldest that the chart takes, the first with native sidecars, the
+# newest.
 VERSIONS = ["1.25", "1.29", "1.37"]
 
 
@@ -20,16 +21,22 @@ def ask(command, request):
 def render(cases):
     """Of each set of values the objects, or the error as a text. A set is the values, or (the values, the API's versions)."""
     pairs = [case if isinstance(case, tuple) else (case, []) for case in cases]
-    answers = ask("render", {
-        "Chart": str(CHART), "Release": "release", "Namespace": "monitoring", "KubeVersion": KUBERNETES,
-        "Cases": [{"Values": values, "APIVersions": versions} for values, versions in pairs],
-    })
+    answers = ask(
+        "render",
+        {
+            "Chart": str(CHART),
+            "Release": "release",
+            "Namespace": "monitoring",
+            "KubeVersion": KUBERNETES,
+            "Cases": [{"Values": values, "APIVersions": versions} for values, versions in pairs],
+        },
+    )
     return [one["error"] or [d for d in yaml.load_all(one["manifest"], yaml.CSafeLoader) if d] for one in answers]
 
 
 def find(documents, kind, name=""):
     """The only object of a kind whose name ends so."""
-    found, = (d for d in documents if d["kind"] == kind and d["metadata"]["name"].endswith(name))
+    (found,) = (d for d in documents if d["kind"] == kind and d["metadata"]["name"].endswith(name))
     return found
 
 

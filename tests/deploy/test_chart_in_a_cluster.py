@@ -25,7 +25,7 @@ PHASES = ["Pending", "Running", "Succeeded", "Failed", "Unknown"]
 
 
 def chart(by_path=None, versions=()):
-    objects, = render([(values(by_path or {}), list(versions))])
+    (objects,) = render([(values(by_path or {}), list(versions))])
     assert isinstance(objects, list), objects
     return objects
 
@@ -41,12 +41,17 @@ def release_test(objects, phase, labels=()):
 
 def adoptions(objects, labels=()):
     daemonset = find(objects, "DaemonSet")
-    requests = [{"DaemonSet": daemonset, "Node": node(), "Pod": release_test(objects, phase, labels)} for phase in PHASES]
+    requests = [
+        {"DaemonSet": daemonset, "Node": node(), "Pod": release_test(objects, phase, labels)} for phase in PHASES
+    ]
     return dict(zip(PHASES, ask("adopt", requests)))
 
 
-@pytest.mark.parametrize("by_path", [{}, {"nameOverride": "a", "commonLabels": {"team": "b"}, "podLabels": {"team": "c"}}],
-                         ids=["defaults", "names and labels"])
+@pytest.mark.parametrize(
+    "by_path",
+    [{}, {"nameOverride": "a", "commonLabels": {"team": "b"}, "podLabels": {"team": "c"}}],
+    ids=["defaults", "names and labels"],
+)
 def test_the_controller_leaves_the_pod_of_helm_test_alone(by_path):
     untouched = {"adopted": False, "deleted": False, "created": 1}
     assert adoptions(chart(by_path)) == dict.fromkeys(PHASES, untouched)
@@ -60,8 +65,14 @@ def test_the_controller_adopts_a_pod_with_the_labels_of_the_daemonset():
 
 
 def test_the_release_test_runs_where_and_as_the_exporter_runs():
-    by_path = {"hostNetwork": True, "priorityClassName": "system-node-critical", "tolerations": [{"key": "a", "operator": "Exists"}],
-               "imagePullSecrets": ["registry"], "image.tag": "2", "podSecurityContext": {"runAsUser": 1000}}
+    by_path = {
+        "hostNetwork": True,
+        "priorityClassName": "system-node-critical",
+        "tolerations": [{"key": "a", "operator": "Exists"}],
+        "imagePullSecrets": ["registry"],
+        "image.tag": "2",
+        "podSecurityContext": {"runAsUser": 1000},
+    }
     objects = chart(by_path)
     exporter, test = find(objects, "DaemonSet")["spec"]["template"]["spec"], find(objects, "Pod")["spec"]
     differs = {name for name in exporter.keys() | test.keys() if exporter.get(name) != test.get(name)}
@@ -79,10 +90,14 @@ def test_pod_security_admits_the_pods_at_the_level_restricted():
         assert pod_security("restricted", pods_of(chart(by_path))) == ["", ""], by_path
 
 
-@pytest.mark.parametrize("by_path, reason", [
-    ({"hostNetwork": True}, "host namespaces"), ({"hostPID": True}, "host namespaces"),
-    ({"securityContext": {"allowPrivilegeEscalation": True}}, "allowPrivilegeEscalation"),
-])
+@pytest.mark.parametrize(
+    "by_path, reason",
+    [
+        ({"hostNetwork": True}, "host namespaces"),
+        ({"hostPID": True}, "host namespaces"),
+        ({"securityContext": {"allowPrivilegeEscalation": True}}, "allowPrivilegeEscalation"),
+    ],
+)
 def test_pod_security_refuses_what_the_readme_says_needs_more(by_path, reason):
     assert reason in pod_security("restricted", pods_of(chart(by_path)))[0]
     if "securityContext" not in by_path:
@@ -96,7 +111,9 @@ USER = {"runAsUser", "runAsGroup", "fsGroup"}
 def users(objects):
     """The fields that choose a user or a group, in all security contexts."""
     specs = [pod["spec"] for pod in pods_of(objects)]
-    contexts = [spec["securityContext"] for spec in specs] + [c["securityContext"] for spec in specs for c in containers(spec)]
+    contexts = [spec["securityContext"] for spec in specs] + [
+        c["securityContext"] for spec in specs for c in containers(spec)
+    ]
     return {field for context in contexts for field in USER & context.keys()}
 
 
@@ -107,7 +124,10 @@ def test_on_openshift_the_namespace_chooses_user_and_groups():
     assert users(chart({"openshift": False}, OPENSHIFT)) == {"runAsUser", "runAsGroup"}
     own = {"podSecurityContext": {"fsGroup": 1}, "securityContext": {"runAsUser": 2}}
     assert users(chart(own, OPENSHIFT)) == set()
-    assert find(chart(versions=OPENSHIFT), "DaemonSet")["spec"]["template"]["spec"]["securityContext"]["runAsNonRoot"] is True
+    assert (
+        find(chart(versions=OPENSHIFT), "DaemonSet")["spec"]["template"]["spec"]["securityContext"]["runAsNonRoot"]
+        is True
+    )
 
 
 def as_user(uid, command):
@@ -118,7 +138,7 @@ def as_user(uid, command):
 
 
 def test_the_exporter_runs_as_any_user(tmp_path):
-    container, = find(chart(versions=OPENSHIFT), "DaemonSet")["spec"]["template"]["spec"]["containers"]
+    (container,) = find(chart(versions=OPENSHIFT), "DaemonSet")["spec"]["template"]["spec"]["containers"]
     binary, state = tmp_path / "imds-exporter", tmp_path / "state"
     binary.write_bytes(production_exporter().read_bytes())
     binary.chmod(0o555)
@@ -146,7 +166,9 @@ def test_the_exporter_runs_as_any_user(tmp_path):
 
 FARGATE_TAINT = {"key": "eks.amazonaws.com/compute-type", "value": "fargate", "effect": "NoSchedule"}
 NODES = [
-    node("ec2", kubernetes_io_arch="amd64"), node("auto", eks_compute_type="auto"), node("hybrid", eks_compute_type="hybrid"),
+    node("ec2", kubernetes_io_arch="amd64"),
+    node("auto", eks_compute_type="auto"),
+    node("hybrid", eks_compute_type="hybrid"),
     node("fargate", taints=[FARGATE_TAINT], eks_compute_type="fargate"),
 ]
 
@@ -155,8 +177,15 @@ def test_nodes_without_imds_get_no_pod():
     zone_a = {"matchExpressions": [{"key": "zone", "operator": "In", "values": ["a"]}]}
     no_zone = {"matchExpressions": [{"key": "zone", "operator": "DoesNotExist"}]}
     own = {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [zone_a, no_zone]}}}
-    sets = [find(chart(by_path), "DaemonSet") for by_path in (
-        {}, {"affinity": own}, {"affinity": {"podAntiAffinity": {}}}, {"excludeNodesWithoutImds": False})]
+    sets = [
+        find(chart(by_path), "DaemonSet")
+        for by_path in (
+            {},
+            {"affinity": own},
+            {"affinity": {"podAntiAffinity": {}}},
+            {"excludeNodesWithoutImds": False},
+        )
+    ]
     everywhere = [one["metadata"]["name"] for one in NODES]
     assert nodes_of(sets, NODES) == [["ec2", "auto"]] * 3 + [everywhere]
     manifests = [find(kustomize(DEPLOY / "kubernetes" / "daemonset"), "DaemonSet")]
@@ -174,7 +203,9 @@ def policy(by_path):
 def test_an_empty_list_of_peers_admits_nobody():
     found = policy({"networkPolicy.from": []})
     assert found["ingress"] == [] and "Ingress" in found["policyTypes"]
-    only_others = policy({"networkPolicy.from": [], "networkPolicy.extraIngress": [{"from": [{"ipBlock": {"cidr": "10.0.0.0/8"}}]}]})
+    only_others = policy(
+        {"networkPolicy.from": [], "networkPolicy.extraIngress": [{"from": [{"ipBlock": {"cidr": "10.0.0.0/8"}}]}]}
+    )
     assert [rule["from"] for rule in only_others["ingress"]] == [[{"ipBlock": {"cidr": "10.0.0.0/8"}}]]
     # Without `from` or with an empty one, a rule would admit everybody.
     assert all(rule["from"] for by_path in ({}, {"web.existingSecret": "a"}) for rule in policy(by_path)["ingress"])
@@ -190,7 +221,12 @@ def test_only_with_signed_calls_the_pods_may_leave_the_node():
     assert opened({}) == set()
     signed, dns = {"config.signedCall.interval": "5m"}, {("UDP", 53), ("TCP", 53)}
     assert opened(signed) == {("TCP", 443), *dns}
-    for proxy, port in (("http://proxy:3128", 3128), ("http://proxy:3129/", 3129), ("http://proxy", 80), ("https://proxy", 443)):
+    for proxy, port in (
+        ("http://proxy:3128", 3128),
+        ("http://proxy:3129/", 3129),
+        ("http://proxy", 80),
+        ("https://proxy", 443),
+    ):
         assert opened({**signed, "config.signedCall.httpsProxy": proxy}) == {("TCP", 443), ("TCP", port), *dns}
 
 
@@ -208,13 +244,16 @@ WEB = {"web.existingSecret": "web", "podMonitor.enabled": True}
 
 def test_with_a_web_configuration_probes_have_a_port_of_their_own():
     pod = find(chart(WEB), "DaemonSet")["spec"]["template"]["spec"]
-    container, = pod["containers"]
+    (container,) = pod["containers"]
     environment = {v["name"]: v.get("value") for v in container["env"]}
     assert environment["IMDS_EXPORTER_PROBE_LISTEN_ADDRESS"] == ":10168"
     assert {container[probe]["httpGet"]["port"] for probe in ("livenessProbe", "readinessProbe")} == {10168}
-    assert [(port["name"], port["containerPort"]) for port in container["ports"]] == [("imds-metrics", 10169), ("imds-probes", 10168)]
+    assert [(port["name"], port["containerPort"]) for port in container["ports"]] == [
+        ("imds-metrics", 10169),
+        ("imds-probes", 10168),
+    ]
     folder, name = environment["IMDS_EXPORTER_WEB_CONFIG_FILE"].rsplit("/", 1)
-    mount, = (m for m in container["volumeMounts"] if m["mountPath"] == folder)
+    (mount,) = (m for m in container["volumeMounts"] if m["mountPath"] == folder)
     assert name == "web-config.yml" and mount["readOnly"]
     assert {"name": mount["name"], "secret": {"secretName": "web"}} in pod["volumes"]
 
@@ -230,12 +269,41 @@ basic_auth_users: {prometheus: $2b$04$abcdefghijklmnopqrstuu2r9OfJnfCsdneAXAGHnS
 def test_prometheus_needs_certificate_and_password_and_the_kubelet_needs_neither(tmp_path):
     """The container as rendered, with the Secret that the README tells to make."""
     (tmp_path / "web-config.yml").write_text(WEB_CONFIG)
-    run("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2",
-        "-subj", "/CN=imds-exporter", "-addext", "subjectAltName=IP:127.0.0.1", "-keyout", tmp_path / "tls.key", "-out", tmp_path / "tls.crt")
-    objects = chart({**WEB, "port": free_port(), "web.probePort": free_port(), "config.listenHost": "0.0.0.0", "config.stateFile": False})
-    container, = find(objects, "DaemonSet")["spec"]["template"]["spec"]["containers"]
+    run(
+        "openssl",
+        "req",
+        "-x509",
+        "-newkey",
+        "ec",
+        "-pkeyopt",
+        "ec_paramgen_curve:prime256v1",
+        "-nodes",
+        "-days",
+        "2",
+        "-subj",
+        "/CN=imds-exporter",
+        "-addext",
+        "subjectAltName=IP:127.0.0.1",
+        "-keyout",
+        tmp_path / "tls.key",
+        "-out",
+        tmp_path / "tls.crt",
+    )
+    objects = chart(
+        {
+            **WEB,
+            "port": free_port(),
+            "web.probePort": free_port(),
+            "config.listenHost": "0.0.0.0",
+            "config.stateFile": False,
+        }
+    )
+    (container,) = find(objects, "DaemonSet")["spec"]["template"]["spec"]["containers"]
     manifest = {variable["name"]: variable["value"].replace("0.0.0.0", "127.0.0.1") for variable in container["env"]}
-    probes = {container[kind]["httpGet"]["path"]: container[kind]["httpGet"]["port"] for kind in ("livenessProbe", "readinessProbe")}
+    probes = {
+        container[kind]["httpGet"]["path"]: container[kind]["httpGet"]["port"]
+        for kind in ("livenessProbe", "readinessProbe")
+    }
     metrics = f"https://{manifest['IMDS_EXPORTER_LISTEN_ADDRESS']}/metrics"
     trusted = ssl.create_default_context(cafile=tmp_path / "tls.crt")
 
@@ -251,8 +319,12 @@ def test_prometheus_needs_certificate_and_password_and_the_kubelet_needs_neither
 
     with simulator() as imds:
         environment = {
-            "PATH": os.environ["PATH"], **manifest, "AWS_EC2_METADATA_SERVICE_ENDPOINT": imds.endpoint,
-            "IMDS_EXPORTER_WEB_CONFIG_FILE": manifest["IMDS_EXPORTER_WEB_CONFIG_FILE"].replace("/etc/imds-exporter/web", str(tmp_path)),
+            "PATH": os.environ["PATH"],
+            **manifest,
+            "AWS_EC2_METADATA_SERVICE_ENDPOINT": imds.endpoint,
+            "IMDS_EXPORTER_WEB_CONFIG_FILE": manifest["IMDS_EXPORTER_WEB_CONFIG_FILE"].replace(
+                "/etc/imds-exporter/web", str(tmp_path)
+            ),
         }
         with Process([production_exporter()], environment) as process:
             for path, port in probes.items():
@@ -263,12 +335,20 @@ def test_prometheus_needs_certificate_and_password_and_the_kubelet_needs_neither
 
 def test_the_sidecars_of_the_cluster_are_scraped_without_tls_and_password():
     secret = {"name": "scrape", "key": "a"}
-    objects = chart({**WEB, "podMonitor.tlsConfig": {"serverName": "a"}, "podMonitor.basicAuth": {"username": secret, "password": secret}})
-    own, = find(objects, "PodMonitor", "release-imds-exporter")["spec"]["podMetricsEndpoints"]
-    sidecars, = find(objects, "PodMonitor", "-sidecars")["spec"]["podMetricsEndpoints"]
+    objects = chart(
+        {
+            **WEB,
+            "podMonitor.tlsConfig": {"serverName": "a"},
+            "podMonitor.basicAuth": {"username": secret, "password": secret},
+        }
+    )
+    (own,) = find(objects, "PodMonitor", "release-imds-exporter")["spec"]["podMetricsEndpoints"]
+    (sidecars,) = find(objects, "PodMonitor", "-sidecars")["spec"]["podMetricsEndpoints"]
     assert own["scheme"] == "https" and own["tlsConfig"] and own["basicAuth"]
     assert sidecars["scheme"] == "http" and not {"tlsConfig", "basicAuth"} & sidecars.keys()
-    without_tls, = find(chart({**WEB, "web.tls": False}), "PodMonitor", "release-imds-exporter")["spec"]["podMetricsEndpoints"]
+    (without_tls,) = find(chart({**WEB, "web.tls": False}), "PodMonitor", "release-imds-exporter")["spec"][
+        "podMetricsEndpoints"
+    ]
     assert without_tls["scheme"] == "http"
 
 
@@ -279,7 +359,7 @@ def test_the_service_monitor_finds_the_service_and_that_the_pods():
     assert monitor["selector"]["matchLabels"].items() <= labels.items()
     pod = find(objects, "DaemonSet")["spec"]["template"]
     assert service["spec"]["selector"].items() <= pod["metadata"]["labels"].items()
-    port, = service["spec"]["ports"]
+    (port,) = service["spec"]["ports"]
     assert port["name"] == monitor["endpoints"][0]["port"]
     assert port["targetPort"] in {p["name"] for p in pod["spec"]["containers"][0]["ports"]}
     # An exporter whose first poll has not ended yet.

@@ -1,4 +1,4 @@
-"""The components for workloads: they concern the workloads that are annotated for them, in any combination and order."""
+"""The components for workloads: they change the workloads that are annotated for them, in any combination and order."""
 
 import itertools
 import os
@@ -16,25 +16,36 @@ COMPONENTS = DEPLOY / "kubernetes" / "components"
 WORKLOADS = DEPLOY.parent / "tests" / "deploy" / "workloads" / "workloads.yaml"
 FOR_WORKLOADS = ["sidecar", "wait", "restart-stuck", "fail-loudly"]
 VARIABLE = {"name": "AWS_EC2_METADATA_V1_DISABLED", "value": "true"}
-SIDECAR, RESTART, LOUD = {"imds-exporter": "sidecar"}, {"imds-exporter/restart-stuck": "true"}, {"imds-exporter/fail-loudly": "true"}
+SIDECAR, RESTART, LOUD = (
+    {"imds-exporter": "sidecar"},
+    {"imds-exporter/restart-stuck": "true"},
+    {"imds-exporter/fail-loudly": "true"},
+)
 WAIT = {"imds-exporter": "wait"}
 
 
 @pytest.fixture
 def build(tmp_path):
     """Builds the workloads, all with some annotations, beside the DaemonSet of the exporter, with some components."""
+
     def build(components, annotations, daemonset=True):
         documents = list(yaml.safe_load_all(WORKLOADS.read_text()))
         for document in documents:
             document["metadata"]["annotations"] = annotations
         (tmp_path / "workloads.yaml").write_text(yaml.safe_dump_all(documents))
         relative = os.path.relpath(DEPLOY / "kubernetes", tmp_path)
-        (tmp_path / "kustomization.yaml").write_text(yaml.safe_dump({
-            "apiVersion": "kustomize.config.k8s.io/v1beta1", "kind": "Kustomization",
-            "resources": ["workloads.yaml", *([f"{relative}/daemonset"] if daemonset else [])],
-            "components": [f"{relative}/components/{component}" for component in components],
-        }))
+        (tmp_path / "kustomization.yaml").write_text(
+            yaml.safe_dump(
+                {
+                    "apiVersion": "kustomize.config.k8s.io/v1beta1",
+                    "kind": "Kustomization",
+                    "resources": ["workloads.yaml", *([f"{relative}/daemonset"] if daemonset else [])],
+                    "components": [f"{relative}/components/{component}" for component in components],
+                }
+            )
+        )
         return kustomize(tmp_path)
+
     return build
 
 
@@ -51,10 +62,26 @@ def test_a_workload_without_annotation_is_unchanged(build):
     assert len(after) == len(before) == 5
 
 
-@pytest.mark.parametrize("annotations", [SIDECAR, WAIT, RESTART, LOUD, {**SIDECAR, **RESTART}, {**SIDECAR, **LOUD}, {**WAIT, **LOUD},
-                                         {**SIDECAR, **RESTART, **LOUD}, {**WAIT, **RESTART}], ids=lambda a: " ".join(a))
+@pytest.mark.parametrize(
+    "annotations",
+    [
+        SIDECAR,
+        WAIT,
+        RESTART,
+        LOUD,
+        {**SIDECAR, **RESTART},
+        {**SIDECAR, **LOUD},
+        {**WAIT, **LOUD},
+        {**SIDECAR, **RESTART, **LOUD},
+        {**WAIT, **RESTART},
+    ],
+    ids=lambda a: " ".join(a),
+)
 def test_all_components_in_any_order_give_the_same_and_valid_workloads(build, annotations):
-    built = [build(order, annotations) for order in (FOR_WORKLOADS, FOR_WORKLOADS[::-1], ["fail-loudly", "sidecar", "restart-stuck", "wait"])]
+    built = [
+        build(order, annotations)
+        for order in (FOR_WORKLOADS, FOR_WORKLOADS[::-1], ["fail-loudly", "sidecar", "restart-stuck", "wait"])
+    ]
     # The order of variables may differ: none of them refers to another one.
     for documents in built:
         for document in documents:
@@ -65,14 +92,16 @@ def test_all_components_in_any_order_give_the_same_and_valid_workloads(build, an
     assert [mistake for mistake in mistakes(built[0]) if mistake] == []
 
 
-@pytest.mark.parametrize("components", [c for size in (1, 2, 3) for c in itertools.combinations(FOR_WORKLOADS, size)], ids=" ".join)
+@pytest.mark.parametrize(
+    "components", [c for size in (1, 2, 3) for c in itertools.combinations(FOR_WORKLOADS, size)], ids=" ".join
+)
 def test_every_combination_is_valid_beside_the_daemonset(build, components):
     documents = build(components, {**SIDECAR, **RESTART, **LOUD})
     assert [mistake for mistake in mistakes(documents) if mistake] == []
     for pod in filter(None, map(pod_of, documents)):
         assert len({container["name"] for container in containers(pod)}) == len(containers(pod))
         assert len(exporters_in(pod)) <= 1
-    daemonset, = (d for d in documents if d["metadata"]["name"] == "imds-exporter" and d["kind"] == "DaemonSet")
+    (daemonset,) = (d for d in documents if d["metadata"]["name"] == "imds-exporter" and d["kind"] == "DaemonSet")
     assert "initContainers" not in pod_of(daemonset)
 
 
@@ -82,7 +111,11 @@ def test_restart_stuck_brings_the_sidecar_and_only_where_it_is_wanted(build):
         watched = any(v["name"] == "IMDS_EXPORTER_WATCH_PROCESSES" for v in sidecar["env"])
         assert sidecar["image"] == "imds-exporter"
         # A Job's pod is replaced, not restarted.
-        assert watched == pod_of(document).get("shareProcessNamespace", False) == (document["kind"] not in ("Job", "CronJob")), name
+        assert (
+            watched
+            == pod_of(document).get("shareProcessNamespace", False)
+            == (document["kind"] not in ("Job", "CronJob"))
+        ), name
     for annotations in (SIDECAR, RESTART, {**WAIT, **RESTART}):
         for document in workloads(build(FOR_WORKLOADS, annotations)).values():
             assert "shareProcessNamespace" not in pod_of(document)
@@ -115,7 +148,8 @@ def test_fail_loudly_leaves_nothing_else_behind(build):
 def test_the_warning_of_fail_loudly_names_the_sdks_that_it_does_not_help():
     text = (COMPONENTS / "fail-loudly" / "kustomization.yaml").read_text()
     assert {"boto3", "Go SDK v2", "aws-sdk-ruby", "minio-go", "AWS CRT", "object_store"} <= set(
-        re.findall(r"boto3|Go SDK v2|aws-sdk-ruby|minio-go|AWS CRT|object_store", text))
+        re.findall(r"boto3|Go SDK v2|aws-sdk-ruby|minio-go|AWS CRT|object_store", text)
+    )
 
 
 def cronjob(patch):

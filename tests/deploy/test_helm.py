@@ -46,7 +46,9 @@ def test_the_package_contains_rules_and_dashboards_as_files(tmp_path):
 def test_the_application_version_is_that_of_the_crate():
     chart = yaml.safe_load((CHART / "Chart.yaml").read_text())
     assert chart["appVersion"] == version()
-    images = [c["image"] for d in helm() if d["kind"] == "DaemonSet" for c in d["spec"]["template"]["spec"]["containers"]]
+    images = [
+        c["image"] for d in helm() if d["kind"] == "DaemonSet" for c in d["spec"]["template"]["spec"]["containers"]
+    ]
     assert images == [f"imds-exporter:{version()}"]
 
 
@@ -87,7 +89,10 @@ def test_labels_can_be_added_to_every_alert():
 def test_severities_are_named_as_the_routes_name_them():
     names = {"critical": "page", "warning": "ticket", "info": "none"}
     changed = rendered_alerts(severities=names, overrides={"ImdsFlapping": {"warning": {"severity": "page"}}})
-    expected = [{**names, "warning": "page"}[severity] if alert == "ImdsFlapping" else names[severity] for alert, severity in BANDS]
+    expected = [
+        {**names, "warning": "page"}[severity] if alert == "ImdsFlapping" else names[severity]
+        for alert, severity in BANDS
+    ]
     assert [alert["labels"]["severity"] for alert in changed] == expected
 
 
@@ -105,14 +110,18 @@ def test_alerts_link_to_the_runbook_that_the_user_publishes():
         for groups in (GROUPS, spec(helm(values={"prometheusRule": {"enabled": True, "runbookUrl": base}}))["groups"])
     )
     different = [(before, after) for before, after in zip(rules, changed, strict=True) if before != after]
-    (before, after), = different
+    ((before, after),) = different
     assert before["record"] == "imds:runbook:url" and after == {**before, "labels": {**before["labels"], "url": base}}
     assert all("imds:runbook:url" in alert["annotations"]["runbook_url"] for alert in ALERTS)
 
 
 def test_the_job_and_the_label_of_the_cluster_are_everywhere_those_of_the_user():
-    changed = spec(helm(values={"prometheusRule": {"enabled": True, "job": "node-credentials", "clusterLabel": "k8s_cluster"}}))
-    before, after = ([rule["expr"] for group in groups for rule in group["rules"]] for groups in (GROUPS, changed["groups"]))
+    changed = spec(
+        helm(values={"prometheusRule": {"enabled": True, "job": "node-credentials", "clusterLabel": "k8s_cluster"}})
+    )
+    before, after = (
+        [rule["expr"] for group in groups for rule in group["rules"]] for groups in (GROUPS, changed["groups"])
+    )
     assert sum(expr.count("imds-exporter") for expr in before) >= 1
     assert not any("imds-exporter" in expr for expr in after)
     assert sum(expr.count('job=~"node-credentials"') for expr in after) == sum(expr.count("job=~") for expr in before)
@@ -128,14 +137,25 @@ def test_the_job_and_the_label_of_the_cluster_are_everywhere_those_of_the_user()
 
 def test_the_rules_for_kube_state_metrics_are_added_on_demand():
     wanted = {"enabled": True, "kubernetes": {"enabled": True, "namespaces": ["shop", "billing"]}}
-    groups = spec(helm(values={"prometheusRule": {**wanted, "overrides": {
-        "ImdsContainersStartedDuringOutage": {"warning": {"severity": "page"}}}}}))["groups"]
-    assert groups[:len(GROUPS)] == GROUPS
-    added = json.dumps(groups[len(GROUPS):])
+    groups = spec(
+        helm(
+            values={
+                "prometheusRule": {
+                    **wanted,
+                    "overrides": {"ImdsContainersStartedDuringOutage": {"warning": {"severity": "page"}}},
+                }
+            }
+        )
+    )["groups"]
+    assert groups[: len(GROUPS)] == GROUPS
+    added = json.dumps(groups[len(GROUPS) :])
     assert 'namespace=~\\"shop|billing\\"' in added and "your-" not in added
-    assert [alert["labels"]["severity"] for alert in alerting(groups[len(GROUPS):])] == ["page"]
+    assert [alert["labels"]["severity"] for alert in alerting(groups[len(GROUPS) :])] == ["page"]
     for nobody in ([], None):
-        values = {"enabled": True, "kubernetes": {"enabled": True, **({"namespaces": nobody} if nobody is not None else {})}}
+        values = {
+            "enabled": True,
+            "kubernetes": {"enabled": True, **({"namespaces": nobody} if nobody is not None else {})},
+        }
         assert 'namespace=~\\"\\"' in json.dumps(spec(helm(values={"prometheusRule": values}))["groups"])
 
 
@@ -168,17 +188,30 @@ def test_the_limit_of_every_alert_can_be_overridden():
 
 def test_a_limit_for_an_alert_without_one_is_rejected():
     without = sorted(set(BANDS) - set(LIMITS))
-    cases = [{"prometheusRule": {"enabled": True, "overrides": {alert: {severity: {"limit": 1}}}}} for alert, severity in without]
+    cases = [
+        {"prometheusRule": {"enabled": True, "overrides": {alert: {severity: {"limit": 1}}}}}
+        for alert, severity in without
+    ]
     for (alert, severity), error in zip(without, render(cases), strict=True):
         assert isinstance(error, str) and f"{alert}.{severity}" in error
 
 
-ADAPTED = {"enabled": True, "job": "node-credentials", "clusterLabel": "k8s_cluster", "alertNamePrefix": "Platform",
-           "runbookUrl": "https://wiki.example.org/runbook", "severities": {"critical": "page"}, "kubernetes": {"enabled": True, "namespaces": ["shop"]}}
+ADAPTED = {
+    "enabled": True,
+    "job": "node-credentials",
+    "clusterLabel": "k8s_cluster",
+    "alertNamePrefix": "Platform",
+    "runbookUrl": "https://wiki.example.org/runbook",
+    "severities": {"critical": "page"},
+    "kubernetes": {"enabled": True, "namespaces": ["shop"]},
+}
 
 
-@pytest.mark.parametrize("values", [{"prometheusRule": {"enabled": True}}, {"prometheusRule": ADAPTED}, None],
-                         ids=["defaults", "adapted", "everything"])
+@pytest.mark.parametrize(
+    "values",
+    [{"prometheusRule": {"enabled": True}}, {"prometheusRule": ADAPTED}, None],
+    ids=["defaults", "adapted", "everything"],
+)
 def test_prometheus_accepts_the_rules_of_the_chart(tmp_path, values):
     documents = helm(values=values) if values else helm("--values", EVERYTHING)
     (tmp_path / "rules.yaml").write_text(yaml.safe_dump(spec(documents)))

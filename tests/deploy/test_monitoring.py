@@ -28,7 +28,7 @@ spec:
 
 
 def optional_rules():
-    groups = KUBERNETES_TEXT[KUBERNETES_TEXT.index("\ngroups:\n") + 1:]
+    groups = KUBERNETES_TEXT[KUBERNETES_TEXT.index("\ngroups:\n") + 1 :]
     return HEAD + "".join(f"  {line}" if line.strip() else line for line in groups.splitlines(keepends=True))
 
 
@@ -36,9 +36,15 @@ def optional_rules():
 def build(tmp_path):
     def build(**more):
         monitoring = os.path.relpath(DEPLOY / "kubernetes" / "monitoring", tmp_path)
-        content = {"apiVersion": "kustomize.config.k8s.io/v1beta1", "kind": "Kustomization", "resources": [monitoring], **more}
+        content = {
+            "apiVersion": "kustomize.config.k8s.io/v1beta1",
+            "kind": "Kustomization",
+            "resources": [monitoring],
+            **more,
+        }
         (tmp_path / "kustomization.yaml").write_text(yaml.safe_dump(content))
         return {d["metadata"]["name"]: d for d in kustomize(tmp_path) if d["kind"] == "PrometheusRule"}
+
     return build
 
 
@@ -52,16 +58,18 @@ def test_the_copy_of_the_optional_rules_is_up_to_date():
 def test_the_optional_rules_are_added_to_the_others(build, tmp_path):
     rules = build(components=[os.path.relpath(OPTIONAL.parent, tmp_path)])
     assert {name: rule["spec"]["groups"] for name, rule in rules.items()} == {
-        "imds-exporter": GROUPS, "imds-exporter-kubernetes": KUBERNETES_GROUPS}
+        "imds-exporter": GROUPS,
+        "imds-exporter-kubernetes": KUBERNETES_GROUPS,
+    }
     assert all(rule["apiVersion"] == OPERATOR for rule in rules.values())
     assert operator_mistakes(list(rules.values())) == []
 
 
 def test_the_patch_of_the_document_sets_the_base_of_the_links(build):
     text = (DEPLOY / "README.md").read_text()
-    patch, = re.findall(r"^```yaml\n(patches:\n(?:(?!```).*\n)*)```$", text, re.M)
+    (patch,) = re.findall(r"^```yaml\n(patches:\n(?:(?!```).*\n)*)```$", text, re.M)
     changed = build(**yaml.safe_load(patch))["imds-exporter"]["spec"]["groups"]
     rules = zip(*([rule for group in groups for rule in group["rules"]] for groups in (GROUPS, changed)), strict=True)
-    (before, after), = ((before, after) for before, after in rules if before != after)
+    ((before, after),) = ((before, after) for before, after in rules if before != after)
     assert before["record"] == "imds:runbook:url"
     assert after["labels"]["url"].startswith("https://")

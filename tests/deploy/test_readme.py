@@ -41,7 +41,7 @@ def blocks(document, headings):
         heading, _, body = section.partition("\n")
         if heading.removeprefix("## ").startswith(headings):
             for match in re.finditer(r"^```sh\n(.*?)^```", body, re.M | re.S):
-                yield heading, body[:match.start()], match[1]
+                yield heading, body[: match.start()], match[1]
 
 
 BLOCKS = [*blocks(DEPLOY / "README.md", ("Kubernetes", "Helm")), *blocks(CHART / "README.md", ("Install", "TLS"))]
@@ -61,10 +61,18 @@ def shell(tmp_path):
         (clone / name).symlink_to(ROOT / name)
 
     def run(script):
-        done = subprocess.run(["sh", "-euc", script], cwd=clone, env={"PATH": f"{programs}:/usr/bin:/bin"}, text=True,
-                              capture_output=True, timeout=60, check=False)
+        done = subprocess.run(
+            ["sh", "-euc", script],
+            cwd=clone,
+            env={"PATH": f"{programs}:/usr/bin:/bin"},
+            text=True,
+            capture_output=True,
+            timeout=60,
+            check=False,
+        )
         assert done.returncode == 0, done.stderr
         return [d for d in yaml.load_all(done.stdout, yaml.CSafeLoader) if d]
+
     return run
 
 
@@ -86,6 +94,10 @@ def test_the_commands_apply_what_finds_its_image_and_its_prometheus(shell, scrip
     watched = [d for d in objects if d["apiVersion"].startswith("monitoring.coreos.com/")]
     assert all(d["metadata"]["labels"]["release"] == "YOUR_STACK" for d in watched)
     assert bool(watched) == ("YOUR_STACK" in script)
-    boards = [d["metadata"] for d in objects if d["kind"] == "ConfigMap" and "grafana_dashboard" in d["metadata"].get("labels", {})]
+    boards = [
+        d["metadata"]
+        for d in objects
+        if d["kind"] == "ConfigMap" and "grafana_dashboard" in d["metadata"].get("labels", {})
+    ]
     assert {board["namespace"] for board in boards} == ({"monitoring"} if watched else set())
     assert objects or "create secret" in script
