@@ -311,7 +311,7 @@ CASES = [
     ], [
         Fires("ImdsCredentialsFetchFailing", "warning", 22, 75), Fires("ImdsCredentialsFetchFailing", "critical", 50, 75),
         Fires("ImdsFetchUnreliable", "critical", 34.5, 95, slack=4 * STEP),
-        Fires("ImdsFlapping", "warning", 34, 107, slack=4 * STEP),
+        Fires("ImdsFlapping", "warning", 34, 103, slack=4 * STEP),
     ], lossy=False),
     Case("a long outage and a short one after it", 120, [
         Exporter(TARGET, fails=[(20, 40, "server_error", "role"), (43, 44, "server_error", "role")]),
