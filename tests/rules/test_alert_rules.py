@@ -292,14 +292,14 @@ CASES = [
         Exporter(TARGET, fails=[(20 + 10 * n, 29.5 + 10 * n, "connect_timeout", "token") for n in range(18)]),
     ], [
         Fires("ImdsCredentialsFetchFailing", "warning", 22, 204.5),
-        Fires("ImdsFetchUnreliable", "critical", 32.5, 233.5, slack=4 * STEP),
+        Fires("ImdsFetchUnreliable", "critical", 31.5, 224.5, slack=4 * STEP),
         Fires("ImdsFlapping", "warning", 51.5, 235, slack=4 * STEP),
     ], lossy=False),
     Case("200 s of failure in every 240 s", 180, [
         Exporter(TARGET, fails=[(20 + 4 * n, 20 + 4 * n + 10 / 3, "connect_timeout", "token") for n in range(20)]),
     ], [
         Fires("ImdsCredentialsFetchFailing", "warning", 22.5, 104.5, slack=2 * STEP),
-        Fires("ImdsFetchUnreliable", "critical", 33.5, 132, slack=4 * STEP),
+        Fires("ImdsFetchUnreliable", "critical", 32.5, 123.5, slack=4 * STEP),
         Fires("ImdsFlapping", "warning", 34, 159, slack=4 * STEP),
     ], lossy=False),
     Case("outages of half a minute every five minutes", 220, [
@@ -310,8 +310,8 @@ CASES = [
                                 (40, 70, "server_error", "role")]),
     ], [
         Fires("ImdsCredentialsFetchFailing", "warning", 22, 75), Fires("ImdsCredentialsFetchFailing", "critical", 50, 75),
-        Fires("ImdsFetchUnreliable", "critical", 35.5, 104.5, slack=4 * STEP),
-        Fires("ImdsFlapping", "warning", 34, 107, slack=4 * STEP),
+        Fires("ImdsFetchUnreliable", "critical", 34.5, 95, slack=4 * STEP),
+        Fires("ImdsFlapping", "warning", 34, 103, slack=4 * STEP),
     ], lossy=False),
     Case("a long outage and a short one after it", 120, [
         Exporter(TARGET, fails=[(20, 40, "server_error", "role"), (43, 44, "server_error", "role")]),

@@ -5,6 +5,8 @@
 //! [`Scrape`] for each time at which the exporter runs. Owns virtual time, and when the exporter runs; everything that is
 //! exported comes from `State`, `Saved` and `Metrics`. Times are seconds since the Unix epoch, which may be near zero.
 
+#![allow(clippy::option_option, reason = "a field that is null is told from one that is missing")]
+
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufWriter, Write};
 use std::time::Duration;
