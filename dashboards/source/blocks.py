@@ -268,8 +268,10 @@ def graph(title, description, queries, *, width=12, height=8, unit, stack=False,
     custom = {
         "drawStyle": "bars" if bars else "line",
         "lineInterpolation": "linear",
-        "lineWidth": 1 if bars else 2,
-        "fillOpacity": 70 if bars else 40 if stack else fill,
+        # An area of no height shows no line.
+        "lineWidth": 0 if bars or stack else 2,
+        "barWidthFactor": 1,
+        "fillOpacity": 70 if bars or stack else fill,
         "pointSize": 4,
         "showPoints": "never",
         "spanNulls": False,

@@ -8,7 +8,7 @@ from source import runbook
 from source.blocks import (
     BAD, CLIENTS_STUCK, EXPIRY_LEVELS, FILLED, FLEET_UID, GOOD, HOUR, IDENTITY, INSTANCE_UID, KINDS, LONG_TEXT,
     NEUTRAL, NO_TIME, REFUSED, SDK_REFUSES_BELOW, SERIES, SKEW_LEVELS, STEPS, WARN, alerts_table, clients_at_start,
-    counts, dashboard, dashboard_link, firing, graph, instance_link, layout, override, per_minute, quantile, query,
+    counts, dashboard, dashboard_link, firing, graph, instance_link, labelled, layout, override, per_minute, quantile, query,
     rate, region, runbook_link, selector, slower_than_1_s, stalled, stat, stat_thresholds, suspects, table,
     table_query, threshold_steps, time_to_expiry, value_mappings, variables, width_of,
 )
@@ -131,9 +131,10 @@ HEALTH = [
 
 STATES = {FINE: ("fine", GOOD), NOT_USED: ("IMDS not used", SERIES[4]), STUCK: ("stuck", SERIES[1]),
           REJECTED: ("expired or refused", SERIES[3]), FAILING: ("failing", BAD), NOT_SCRAPED: ("not scraped", NEUTRAL)}
+NO_MACHINES = " or ".join(labelled("vector(0)", state=state) for state in STATES)
 OVER_TIME = [
     counts("Machines by state", "Each machine is in one of these states, that of its worst exporter.",
-           [query(f'count_values("state", {STATE})', "{{state}}")], bars=True, stack=True,
+           [query(f"""(count_values("state", {STATE}) or {NO_MACHINES}) and on () group({SCRAPED})""", "{{state}}")], stack=True,
            colors={f"^{state}$": color for state, (_, color) in STATES.items()},
            names={f"^{state}$": name for state, (name, _) in STATES.items()}),
     counts("Machines failing by kind", "Machines on which the last poll of an exporter failed, by the kind of the failure.",
@@ -232,15 +233,18 @@ EXPORTERS = [
     table("Roles", "Exporters by current role; the 20 most frequent roles.",
           [table_query(f"topk(20, sum by (role) ({selector('imds_role_info')}))")],
           columns={"role": "Role", "Value": "Exporters"}, width=6, sort=("Exporters", True),
-          overrides=[override("Exporters", unit="none", decimals=0)]),
+          overrides=[override("Exporters", unit="none", decimals=0, **width_of(100))]),
     table("Versions", "Exporters by version and revision.",
           [table_query(f"sum by (version, revision) ({selector('imds_exporter_build_info')})")],
           columns={"version": "Version", "Value": "Exporters", "revision": "Revision"}, width=6, sort=("Exporters", True),
-          overrides=[override("Exporters", unit="none", decimals=0)]),
-    table("Largest clock skew", "The 20 clocks that are off the most; positive if the local clock is behind.",
-          [table_query(f"{SKEW} and {ON_TARGET} topk(20, abs({SKEW}))")],
-          columns=COLUMNS | {"Value": "IMDS minus local"} | PLACE,
-          overrides=[INSTANCE, seconds("IMDS minus local", thresholds=SKEW_LEVELS, **FILLED)]),
+          overrides=[override("Version", **width_of(80)),
+                     override("Exporters", unit="none", decimals=0, **width_of(100))]),
+    table("Largest clock skew", "The 20 clocks that are off the most, and the clock of IMDS minus the local clock: positive if "
+          "the local clock is behind.",
+          [table_query(f"topk(20, abs({SKEW}))"), table_query(f"{SKEW} and {ON_TARGET} topk(20, abs({SKEW}))")],
+          columns=COLUMNS | {"Value #A": "Off by", "Value #B": "IMDS minus local"} | PLACE, merge=True,
+          sort=("Off by", True), overrides=[
+              INSTANCE, seconds("Off by"), seconds("IMDS minus local", thresholds=SKEW_LEVELS, **FILLED)]),
 ]
 
 DASHBOARD = dashboard(

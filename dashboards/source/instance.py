@@ -150,7 +150,8 @@ CLIENTS_AND_PROCESSES = [
            for created in CREATED],
           columns={"sdk": "SDK"} | {f"Value #{'ABC'[n]}": heading for n, heading in enumerate(CREATED.values())},
           width=12, height=8, merge=True,
-          overrides=[override(heading, mappings=USABLE, **FILLED) for heading in CREATED.values()]),
+          overrides=[override("SDK", **width_of(110)),
+                     *(override(heading, mappings=USABLE, **FILLED) for heading in CREATED.values())]),
     stat("Current or last outage: start", "The last success before it, or the start of the exporter. Clients created "
          "between the start and the end may be stuck.",
          last_outage(f"{OUTAGE_START} * 1000", f"{FAILING_SINCE} * 1000"), width=6, unit="dateTimeAsIso", filled=False,

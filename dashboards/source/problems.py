@@ -93,9 +93,9 @@ PROBLEMS = table(
     columns={"problem": "Problem", "Value": "For", "action": "What to do now", "step": "Request"},
     width=24, height=6,
     overrides=[
-        override("Problem", **FILLED, **width_of(210), mappings=value_mappings(_NAMES),
+        override("Problem", **FILLED, **width_of(190), mappings=value_mappings(_NAMES),
                  links=[runbook_link("${instance}", "${__value.raw}", "What ${__value.raw} means and what to do")]),
-        override("For", unit="s", decimals=1, mappings=NO_TIME, **width_of(110)),
+        override("For", unit="s", decimals=1, mappings=NO_TIME, **width_of(90)),
         override("What to do now", mappings=value_mappings(_ACTIONS), **LONG_TEXT),
-        override("Request", **width_of(110)),
+        override("Request", **width_of(95)),
     ])

@@ -289,11 +289,11 @@ MANY = {
     ("stat", "AWS refuses"): at((QUIET, 0), (END, 1)),
     ("stat", "Suspects"): at((QUIET, 0), (END, 2)),
     ("stat", "Not scraped"): at((QUIET, 0), (GAP, 1), (END, 0)),
-    # The states fine, stuck, expired or refused, failing, and not scraped. No machine has only exporters of no concern.
+    # Of no concern, fine, stuck, expired or refused, failing, not scraped. No machine has only exporters of no concern.
     ("timeseries", "Machines by state"): {END: named({
-        "1": both(between(1, 3), ends(1)), "2": both(always(1), covers(END - OUTAGE[1])),
-        "3": both(always(1), covers(END - REFUSED_SINCE)), "4": both(between(1, 2), ends(1)),
-        "5": both(always(1), lambda v: len(v) == 10)})},
+        "0": always(0), "1": both(between(0, 3), ends(1)), "2": both(between(0, 1), ends(1)),
+        "3": both(between(0, 1), ends(1)), "4": both(between(1, 2), ends(1)),
+        "5": both(between(0, 1), lambda v: sum(v) == 10)})},
     ("timeseries", "Machines failing by kind"): {END: lines(
         connect_timeout=both(always(1), covers(OUTAGE[1] - OUTAGE[0])), read_timeout=both(always(1), covers(HOUR)),
         server_error=both(always(1), covers(5 * HOUR)))},
@@ -353,8 +353,8 @@ MANY_TABLES = {
     ("table", "Roles"): {END: [{"Role": "web", "Exporters": 3}, {"Role": "orders", "Exporters": 1}]},
     ("table", "Versions"): {END: [{"Version": reference.version(), "Exporters": 5, "Revision": sample_fleet.revision()}]},
     ("table", "Largest clock skew"): {END: [
-        exporter(instance, IMDS_minus_local=sample_fleet.SKEW if instance == EXPIRED else 0)
-        for instance in sample_fleet.TARGETS]},
+        exporter(instance, Off_by=skew, IMDS_minus_local=skew)
+        for instance in sample_fleet.TARGETS for skew in [sample_fleet.SKEW if instance == EXPIRED else 0]]},
 }
 
 
