@@ -21,17 +21,16 @@ def ask(command, request):
 def render(cases):
     """Of each set of values the objects, or the error as a text. A set is the values, or (the values, the API's versions)."""
     pairs = [case if isinstance(case, tuple) else (case, []) for case in cases]
-    answers = ask(
-        "render",
-        {
-            "Chart": str(CHART),
-            "Release": "release",
-            "Namespace": "monitoring",
-            "KubeVersion": KUBERNETES,
-            "Cases": [{"Values": values, "APIVersions": versions} for values, versions in pairs],
-        },
-    )
-    return [one["error"] or [d for d in yaml.load_all(one["manifest"], yaml.CSafeLoader) if d] for one in answers]
+    requests = [json.dumps({"Values": values, "APIVersions": versions}) for values, versions in pairs]
+    # Many cases of a table are the same but for what they expect.
+    distinct = list(dict.fromkeys(requests))
+    chart = {"Chart": str(CHART), "Release": "release", "Namespace": "monitoring", "KubeVersion": KUBERNETES}
+    answers = ask("render", {**chart, "Cases": list(map(json.loads, distinct))})
+    rendered = {
+        request: one["error"] or [document for document in yaml.load_all(one["manifest"], yaml.CSafeLoader) if document]
+        for request, one in zip(distinct, answers, strict=True)
+    }
+    return [rendered[request] for request in requests]
 
 
 def find(documents, kind, name=""):
