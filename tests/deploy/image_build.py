@@ -88,6 +88,7 @@ def build_image(folder, context=ROOT, **arguments):
             run("unshare", "--mount", "sh", "-c", assignments + ENTER, env=variables, timeout=900)
         else:
             raise AssertionError(f"{keyword}: this is not part of the build stage")
+    shutil.rmtree(target)
     copied, = (rest for keyword, rest in instructions(DOCKERFILE) if rest.startswith("--from=build "))
     assert copied == "--from=build /image/ /"
     return image
