@@ -223,6 +223,15 @@ def test_dashboards_and_sample_fleet_use_the_exporters_metrics():
     assert sample == {name: {labels} for name, labels in series.items()}
 
 
+def test_the_dashboards_and_the_exporter_agree_why_aws_refuses_a_signed_call():
+    used = {found for dashboard in DASHBOARDS for expr in expressions(dashboard)
+            for found in re.findall(r'reason[=!]~"([^"]+)"', expr)}
+    reasons, = used
+    listed = re.findall(r"^\| \[`(\w+)`\]\([^)]*#signed_call_\w+\) \| (.+?) \|",
+                        reference.FILE.read_text(encoding="utf-8"), re.M)
+    assert not listed or set(reasons.split("|")) == {reason for reason, of in listed if of == "AWS refuses"}
+
+
 def test_a_real_exporter_exposes_the_series_of_the_sample_fleet():
     """In the states with the most series."""
     exposed = ""
