@@ -3,9 +3,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::sync::LazyLock;
 
 use imds_exporter::domain::client::Created;
 use imds_exporter::domain::sdk::SDKS;
+use imds_exporter::domain::signed_call::Reason;
 use imds_exporter::domain::{Kind, Step};
 use imds_exporter::metrics::catalog;
 use imds_exporter::runbook;
@@ -49,8 +51,6 @@ const FOREIGN: &[(&str, &[&str])] = &[
     ("kube_pod_labels", &["label_imds_exporter_sdk"]),
     ("kube_pod_container_info", &["container_id"]),
     ("kube_pod_container_state_started", &[]),
-    // The exporter's own, once it makes signed calls.
-    ("imds_signed_call_failure_active", &["reason"]),
 ];
 
 /// The labels beyond [`ADDED`] that recording rules keep.
@@ -62,16 +62,19 @@ const UNUSED: &[(&str, &str)] = &[
         "imds_credentials_remaining_seconds",
         "for people and programs that read a single scrape; rules and panels use the time of expiry and their own clock",
     ),
-    ("imds_signed_call_up", SIGNED_CALL),
-    ("imds_signed_calls_total", SIGNED_CALL),
-    ("imds_signed_call_failures_total", SIGNED_CALL),
-    ("imds_signed_call_failure_active", SIGNED_CALL),
-    ("imds_signed_call_duration_seconds", SIGNED_CALL),
-    ("imds_signed_call_last_attempt_timestamp_seconds", SIGNED_CALL),
-    ("imds_signed_call_last_success_timestamp_seconds", SIGNED_CALL),
+    (
+        "imds_fetch_consecutive_failures",
+        "for people and programs that read a single scrape; rules and panels use how long fetching has failed",
+    ),
+    (
+        "imds_signed_call_failures_total",
+        "for the history of failures by reason; rules and panels use the reason that is in force",
+    ),
+    (
+        "imds_signed_call_last_attempt_timestamp_seconds",
+        "for people who ask whether calls are still made; rules and panels use the last success",
+    ),
 ];
-
-const SIGNED_CALL: &str = "no rule or panel shows signed calls yet";
 
 /// A rule with its expressions: its own, and those of queries inside its annotations.
 struct Rule {
@@ -109,13 +112,13 @@ fn rules() -> Vec<Rule> {
 }
 
 /// The names of the recording rules.
-fn recorded() -> BTreeSet<String> {
+static RECORDING_RULES: LazyLock<BTreeSet<String>> = LazyLock::new(|| {
     let name = regex_lite::Regex::new(r"- record: (\S+)").expect("it is a pattern");
     RULES
         .iter()
         .flat_map(|file| name.captures_iter(&committed(file)).map(|found| found[1].to_owned()).collect::<Vec<_>>())
         .collect()
-}
+});
 
 /// The expressions that a template passes to `query`.
 fn queries(template: &str) -> Vec<String> {
@@ -212,7 +215,7 @@ fn labels_of(name: &str) -> Option<&'static [&'static str]> {
         return Some(labels);
     }
     if name.starts_with("imds:") {
-        return recorded().contains(name).then_some(RECORDED);
+        return RECORDING_RULES.contains(name).then_some(RECORDED);
     }
     catalog::ALL
         .iter()
@@ -230,6 +233,7 @@ fn values_of(label: &str) -> BTreeSet<&'static str> {
         "step" => Step::VARIANTS.iter().map(|step| step.label()).collect(),
         "outcome" => BTreeSet::from(["success", "failure"]),
         "sdk" => SDKS.iter().map(|sdk| sdk.label).collect(),
+        "reason" => Reason::VARIANTS.iter().map(|reason| reason.label()).collect(),
         "created" => Created::VARIANTS.iter().map(|created| created.label()).collect(),
         _ => panic!("the values of {label} are not a closed list"),
     }
@@ -319,6 +323,24 @@ fn every_alert_has_a_runbook_section_and_every_section_has_an_alert() {
         for severity in ["critical", "warning", "info"] {
             let in_runbook = alerts[name.as_str()].severity.contains(severity);
             assert_eq!(in_runbook, in_rules.iter().any(|known| known == severity), "{name}: {severity}");
+        }
+    }
+}
+
+#[test]
+fn clients_are_stuck_only_of_the_sdks_that_bind_at_creation() {
+    let bound: Vec<_> = SDKS.iter().filter(|sdk| sdk.binds_at_creation).map(|sdk| sdk.label).collect();
+    let [stuck]: [Rule; 1] = rules()
+        .into_iter()
+        .filter(|rule| rule.name == "ImdsClientsStuck")
+        .collect::<Vec<_>>()
+        .try_into()
+        .unwrap_or_else(|_| panic!("one rule has this name"));
+    let selector = regex_lite::Regex::new(r"imds_client_usable\{([^}]*)\}").expect("it is a pattern");
+    for expression in stuck.expressions.iter().filter(|expression| expression.contains("imds_client_usable")) {
+        for matchers in selector.captures_iter(expression) {
+            let wanted = format!(r#"sdk=~"{}""#, bound.join("|"));
+            assert!(matchers[1].split(',').any(|matcher| matcher == wanted), "{expression}: {wanted} is missing");
         }
     }
 }

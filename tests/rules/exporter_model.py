@@ -44,6 +44,7 @@ class Exporter:
     dead: list = field(default_factory=list)  # (from, to): it crashed, and does not run
     keeps_state: bool = True  # has a state file
     workload: str = "independent"  # IMDS_EXPORTER_WORKLOAD
+    sdks: str = "boto3"  # IMDS_EXPORTER_SDKS
     shadowed: str | None = None  # what shadows IMDS in its environment
     fallback: list = field(default_factory=list)  # (from, to, kind): IMDSv1 only
     rotates: object = None  # minutes at which IMDS renews the document; hourly if None
@@ -54,6 +55,7 @@ class Exporter:
     slow: list = field(default_factory=list)  # (from, to, seconds)
     watches: bool = False
     processes: list = field(default_factory=list)  # (from, to): watched processes
+    signed_calls: float | None = None  # minutes between them; none are made if None
     rejected: list = field(default_factory=list)  # (from, to, reason): signed calls that fail
     lose_every: int = 0  # one scrape in so many is lost too
     metrics: list = field(default_factory=lambda: METRICS)
@@ -75,6 +77,8 @@ class Exporter:
             happens += [(end, {"clock_skew_seconds": 0}), (start, {"clock_skew_seconds": seconds})]
         for start, end, seconds in self.slow:
             happens += [(end, {"duration_seconds": 0.002}), (start, {"duration_seconds": seconds})]
+        for start, end, reason in self.rejected:
+            happens += [(end, {"signed_call_failure": None}), (start, {"signed_call_failure": reason})]
         for start, end in self.stalls:
             happens += [(end, {"exporter": "go_on"}), (start, {"exporter": "hang"})]
         for pid, (start, end) in enumerate(self.processes, 100):
@@ -89,6 +93,7 @@ class Exporter:
             event[0], "exporter" in event[1], event[1].get("exporter") == "hang", None not in event[1].values()))
         return {
             "poll_interval_seconds": self.interval, "workload": self.workload, "shadowed": self.shadowed,
+            "sdks": self.sdks, "signed_call_interval_seconds": self.signed_calls and self.signed_calls * MINUTE,
             "expected_role": self.expects, "state_file": self.keeps_state, "watch": self.watches,
             "metrics": self.metrics, "events": [{"at": minute * MINUTE, **what} for minute, what in happens],
             "scrapes": [index * STEP for index in range(int(minutes * MINUTE / STEP) + 1)],
@@ -117,9 +122,6 @@ class Exporter:
             for series, value in answer.items():
                 name, _, own = series.partition("{")
                 put(index, f"{name}{{{own.removesuffix('}') + ',' if own else ''}{target}}}", value)
-            reason = within(self.rejected, now)
-            if reason:
-                put(index, f'imds_signed_call_failure_active{{reason="{reason[0]}",{target}}}', 1)
         return table
 
 

@@ -12,8 +12,7 @@ from dataclasses import dataclass, field, replace
 import pytest
 
 from exporter_model import MINUTE, STEP, Exporter, Given, Workload, input_series, selector
-from helpers.alert_rules import BANDS, GROUPS
-from helpers.paths import RULES
+from helpers.alert_rules import BANDS, GROUPS, without_annotations
 from helpers.prometheus import promtool
 
 TARGET = {"job": "imds-exporter", "instance": "10.0.0.1:10169", "cluster": "one", "namespace": "shop", "pod": "cart-0"}
@@ -188,12 +187,28 @@ CASES = [
         Exporter(TARGET, workload="starts-with-exporter", fails=[(0, 8, "connect_refused", "token")],
                  absent=[(30, 60)]),
         Exporter(other(instance="10.0.0.2:10169", pod="cart-1"), workload="starts-with-exporter", starts=30),
-    ], [*failing(0, 8, critical=False), Fires("ImdsClientsStuck", "critical", 13, 43, TARGET, slack=WINDOW)],
+    ], [*failing(0, 8, critical=False), Fires("ImdsClientsStuck", "critical", 15, 43, TARGET, slack=WINDOW)],
         restart=20),
     Case("a workload that started in an outage with its sidecar, until the exporter stops in an orderly way", 60, [
         Exporter(TARGET, workload="starts-with-exporter", fails=[(0, 8, "connect_refused", "token")], stops=[30]),
-    ], [*failing(0, 8, critical=False), Fires("ImdsClientsStuck", "critical", 13, 40, TARGET, slack=WINDOW)],
+    ], [*failing(0, 8, critical=False), Fires("ImdsClientsStuck", "critical", 15, 40, TARGET, slack=WINDOW)],
         restart=20),
+    Case("a Ruby workload that started in an outage with its sidecar, until the pod is replaced", 60, [
+        Exporter(TARGET, workload="starts-with-exporter", sdks="ruby,go-v2", fails=[(0, 8, "connect_refused", "token")],
+                 absent=[(30, 60)]),
+        Exporter(other(instance="10.0.0.2:10169", pod="cart-1"), workload="starts-with-exporter", sdks="ruby", starts=30),
+    ], [*failing(0, 8, critical=False), Fires("ImdsClientsStuck", "critical", 15, 43, TARGET, slack=WINDOW)],
+        restart=20),
+    Case("clients that recover are not stuck after an outage at the start", 60, [
+        Exporter(TARGET, workload="starts-with-exporter", sdks="go-v2,minio-go,aws-crt,object-store",
+                 fails=[(0, 8, "connect_refused", "token")]),
+    ], failing(0, 8, critical=False), restart=20),
+    # Their credentials end in the outage; after it, the Go client pauses for 15 minutes, and the Ruby client for up to 6.
+    *(Case(f"a {sdk} client that pauses before it refreshes again is not stuck", 100, [
+        Exporter(TARGET, workload="starts-with-exporter", sdks=sdk, fails=[(30, back, "connect_refused", "token")],
+                 lifetime=60 * MINUTE, rotates=[0, back - 1]),
+    ], [*failing(30, back), Fires("ImdsClientsFailing", "critical", 61, back + 10, slack=WINDOW)])
+      for sdk, back in (("go-v2", 75.5), ("ruby", 67.5))),
     Case("no workload is declared: nobody is stuck after an outage at the start", 60, [
         Exporter(TARGET, fails=[(0, 8, "connect_refused", "token")], stops=[30]),
     ], failing(0, 8, critical=False), restart=20),
@@ -206,7 +221,7 @@ CASES = [
     Case("suspect processes until they are restarted", 60, [
         Exporter(TARGET, watches=True, processes=[(19, 40), (19.5, 38), (22, 50)],
                  fails=[(18.5, 20, "connect_refused", "token")]),
-    ], [Fires("ImdsSuspectProcesses", "warning", 25, 47)], restart=30),
+    ], [Fires("ImdsSuspectProcesses", "warning", 27, 47)], restart=30),
     Case("no process to watch", 150, [
         Exporter(TARGET, watches=True, processes=[(0, 20), (100, 150)]),
         # A DaemonSet: nodes without the workload are nothing unusual.
@@ -224,25 +239,25 @@ CASES = [
         Workload({**WORKLOAD, "instance": "10.0.0.1:8003"}, 20.5, exposes=("go_info",)),
         Workload({**WORKLOAD, "instance": "10.0.0.2:8000", "pod": "cart-1"}, 20.5),
         Workload({**WORKLOAD, "instance": "10.0.0.1:8000", "cluster": "two"}, 20.5),
-    ], [Fires("ImdsWorkloadStartedDuringOutage", "warning", 26.5, 49, SUSPECT, slack=WINDOW)], restart=32),
+    ], [Fires("ImdsWorkloadStartedDuringOutage", "warning", 28.5, 49, SUSPECT, slack=WINDOW)], restart=32),
     Case("a restart that forgets the outage does not resolve the alert", 60, [
         Exporter(TARGET, fails=[(20, 21.5, "connect_timeout", "token")], keeps_state=False, restarts=[32]),
         Workload(WORKLOAD, 20.5),
-    ], [Fires("ImdsWorkloadStartedDuringOutage", "warning", 26.5, 61, SUSPECT, slack=WINDOW)]),
+    ], [Fires("ImdsWorkloadStartedDuringOutage", "warning", 28.5, 61, SUSPECT, slack=WINDOW)]),
     Case("a workload on the host started during the outage", 60, [
         Exporter(HOST, fails=[(20, 21.5, "connect_timeout", "token")]),
         Exporter({**HOST, "instance": "10.0.0.2:10169"}),
         Workload({"job": "cart", "instance": "10.0.0.1:8000", "cluster": "one"}, 20.5),
         Workload({"job": "cart", "instance": "10.0.0.11:8000", "cluster": "one"}, 20.5),
         Workload({"job": "cart", "instance": "10.0.0.2:8000", "cluster": "one"}, 20.5),
-    ], [Fires("ImdsWorkloadStartedDuringOutage", "warning", 26.5, 61,
+    ], [Fires("ImdsWorkloadStartedDuringOutage", "warning", 28.5, 61,
               {**HOST, "workload_job": "cart", "workload_instance": "10.0.0.1:8000", "host": "10.0.0.1"},
               slack=WINDOW)]),
     Case("an exporter that is scraped twice does not break the join", 60, [
         Exporter(TARGET, fails=[(20, 21.5, "connect_timeout", "token")]),
         Exporter(other(job="shop/imds-exporter"), fails=[(20, 21.75, "connect_timeout", "token")]),
         Workload(WORKLOAD, 20.5),
-    ], [Fires("ImdsWorkloadStartedDuringOutage", "warning", 27, 61, {**SUSPECT, "job": "shop/imds-exporter"},
+    ], [Fires("ImdsWorkloadStartedDuringOutage", "warning", 29, 61, {**SUSPECT, "job": "shop/imds-exporter"},
               slack=WINDOW)], lossy=False),
     Case("the outage of an exporter beside which no SDK asks IMDS does not count for the join", 60, [
         *(exporter for labels in (TARGET, ELSEWHERE) for exporter in (
@@ -252,8 +267,8 @@ CASES = [
         Workload(WORKLOAD, 10.5),
         Workload({"job": "cart", "instance": "10.0.0.9:8000", "cluster": "one"}, 10.5),
     ], [
-        Fires("ImdsWorkloadStartedDuringOutage", "warning", 16.5, 61, SUSPECT, slack=WINDOW),
-        Fires("ImdsWorkloadStartedDuringOutage", "warning", 16.5, 61,
+        Fires("ImdsWorkloadStartedDuringOutage", "warning", 18.5, 61, SUSPECT, slack=WINDOW),
+        Fires("ImdsWorkloadStartedDuringOutage", "warning", 18.5, 61,
               {**ELSEWHERE, "workload_job": "cart", "workload_instance": "10.0.0.9:8000", "host": "10.0.0.9"},
               slack=WINDOW),
     ], lossy=False),
@@ -407,17 +422,18 @@ CASES = [
         Workload(WORKLOAD, 0, until=40.5),
         Workload({**WORKLOAD, "container": "again"}, 40.5, until=90),
         Workload({**WORKLOAD, "container": "third"}, 90),
-    ], [Fires("ImdsWorkloadStartedDuringOutage", "warning", 46.5, 96, {**SUSPECT, "container": "again"}, slack=WINDOW)],
+    ], [Fires("ImdsWorkloadStartedDuringOutage", "warning", 48.5, 96, {**SUSPECT, "container": "again"}, slack=WINDOW)],
         lossy=False),
     Case("two Prometheus beside each other", 60, [
         *(Exporter(other(prometheus=name), fails=[(20, 21.5, "connect_timeout", "token")]) for name in "ab"),
         *(Workload({**WORKLOAD, "prometheus": name}, 20.5) for name in "ab"),
-    ], [Fires("ImdsWorkloadStartedDuringOutage", "warning", 26.5, 61, {**SUSPECT, "prometheus": name}, slack=WINDOW)
+    ], [Fires("ImdsWorkloadStartedDuringOutage", "warning", 28.5, 61, {**SUSPECT, "prometheus": name}, slack=WINDOW)
         for name in "ab"]),
     Case("AWS rejects the credentials, for changing reasons", 60, [
-        Exporter(TARGET, rejected=[(20, 30, "invalid_token"), (30, 40, "expired_token")]),
-        Exporter(other(instance="10.0.0.2:10169", pod="cart-1"), rejected=[(20, 40, "connect")]),
-        Exporter(other(instance="10.0.0.3:10169", pod="cart-2"), rejected=[(20, 22, "signature"), (40, 52, "throttled")]),
+        Exporter(TARGET, signed_calls=5, rejected=[(20, 30, "invalid_token"), (30, 40, "expired_token")]),
+        Exporter(other(instance="10.0.0.2:10169", pod="cart-1"), signed_calls=1, rejected=[(20, 40, "connect")]),
+        Exporter(other(instance="10.0.0.3:10169", pod="cart-2"), signed_calls=1,
+                 rejected=[(20, 22, "signature"), (40, 51, "throttled")]),
     ], [
         Fires("ImdsCredentialsRejected", "critical", 25, 47.5, slack=WINDOW),
         Fires("ImdsSignedCallFailing", "warning", 35, 47.5, other(instance="10.0.0.2:10169", pod="cart-1"), slack=WINDOW),
@@ -469,13 +485,15 @@ ALL = [*CASES, *[with_shadowed_chains(case) for case in CASES if case.fires], *[
        *[with_a_restart(case) for case in CASES if case.restart is not None]]
 
 
-def promtool_test(case):
-    """The case as one entry of a promtool test file."""
+FIRING = 'max without (alertstate) (ALERTS{alertstate="firing"})'
+
+
+def promtool_test(case, expr=FIRING):
+    """The case as one entry of a promtool test file; `expr` is what is compared with the alerts that fire."""
     edges = {edge * MINUTE for alert in case.fires for edge in (alert.start, alert.end)}
     slacks = {alert.slack for alert in case.fires} or {STEP}
     moments = {moment for edge in edges for slack in slacks for moment in (edge - slack, edge + slack)}
     moments |= {moment for moment in range(0, int(case.minutes * MINUTE), 10 * MINUTE)}
-    expr = 'max without (alertstate) (ALERTS{alertstate="firing"})'
     checks = []
     for moment in sorted(m for m in moments if 0 <= m <= case.minutes * MINUTE):
         expected = [(alert, alert.at(moment)) for alert in case.fires]
@@ -491,12 +509,18 @@ def promtool_test(case):
             "promql_expr_test": checks}
 
 
+def judged(folder, test, groups=GROUPS):
+    """What promtool says of one entry of a test file."""
+    rules, file = folder / "rules.json", folder / "test.json"
+    rules.write_text(json.dumps(without_annotations(groups)))
+    file.write_text(json.dumps({"rule_files": [str(rules)], "evaluation_interval": f"{STEP}s",
+                                "group_eval_order": [group["name"] for group in groups], "tests": [test]}))
+    return promtool("test", "rules", file)
+
+
 def evaluate(folder, test):
     """Runs one entry of a promtool test file."""
-    file = folder / "test.yaml"
-    file.write_text(json.dumps({"rule_files": [str(RULES)], "evaluation_interval": f"{STEP}s",
-                                "group_eval_order": [group["name"] for group in GROUPS], "tests": [test]}))
-    result = promtool("test", "rules", file)
+    result = judged(folder, test)
     assert result.returncode == 0, result.stdout + result.stderr
 
 

@@ -21,7 +21,7 @@ import yaml
 
 import exporter_model
 from exporter_model import METRICS, MINUTE, Exporter, input_series
-from helpers.alert_rules import GROUPS
+from helpers.alert_rules import GROUPS, without_annotations
 from helpers.paths import DEPLOY
 from helpers.prometheus import promtool
 
@@ -135,11 +135,8 @@ def fleet(seed):
 
 def firing(folder, name, targets):
     """Minute to the critical alerts that fire, as promtool tells what it got instead of nothing."""
-    # Annotations take time, and are not looked at here.
     rules = folder / f"{name}-rules.json"
-    rules.write_text(json.dumps({"groups": [
-        {**group, "rules": [{**rule, "annotations": {}} if "alert" in rule else rule for rule in group["rules"]]}
-        for group in GROUPS]}))
+    rules.write_text(json.dumps(without_annotations(GROUPS)))
     checks = [{"expr": 'ALERTS{alertstate="firing",severity="critical"}', "eval_time": f"{minute}m"}
               for minute in range(MINUTES)]
     file = folder / f"{name}.json"

@@ -17,6 +17,13 @@ def alerting(groups):
     return [rule for group in groups for rule in group["rules"] if "alert" in rule]
 
 
+def without_annotations(groups):
+    """A rule file of these groups that evaluates faster: promtool renders the annotations of each alert at each evaluation,
+    with the queries in them, and compares none of them with what `promql_expr_test` expects."""
+    return {"groups": [{**group, "rules": [
+        {key: value for key, value in rule.items() if key != "annotations"} for rule in group["rules"]]} for group in groups]}
+
+
 ALERTS = alerting(GROUPS)
 NAMES = {rule["alert"] for rule in ALERTS}
 # Name and severity of each: an alert may come in several severities.
