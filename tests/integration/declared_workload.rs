@@ -83,7 +83,7 @@ async fn a_workload_that_starts_in_an_outage_is_stuck_until_the_exporter_is_stop
     exporter.stop().await;
     let mut exporter = machine.start().await;
     assert_eq!(said(&exporter, 1).await, Some(true), "whoever stops the exporter restarts the workload too");
-    let resolved = |saved: &Value| saved["resolved"] == true && saved["workload"]["clients"]["boto3"].is_string();
+    let resolved = |saved: &Value| saved["resolved"] == true && saved["clients"]["boto3"]["at_start"].is_object();
     until_saved(&machine.state_file(), "the clients' credentials", resolved).await;
     exporter.kill().await;
     let exporter = machine.start().await;
