@@ -158,7 +158,7 @@ pub const SDKS: [Sdk; 6] = [
         version: "boto3 1.44.5",
         source: "run; botocore/credentials.py, botocore/utils.py",
         symptom: "`NoCredentialsError` if the client was created without credentials, `CredentialRetrievalError` if it cannot refresh",
-        cure: "Create a new client; the same `Session` is enough. For s3fs, which hands out the same stuck object again, use `S3FileSystem(..., skip_instance_cache=True)`, or `connect(refresh=True)`, or `S3FileSystem.clear_instance_cache()` before the new object. With `AWS_EC2_METADATA_V1_DISABLED=true`, `client()` raises an error if the token request fails, so that the program ends instead.",
+        cure: "Create a new client; the same `Session` is enough. For s3fs, which returns the same object again, use `S3FileSystem(..., skip_instance_cache=True)`, or `connect(refresh=True)`, or `S3FileSystem.clear_instance_cache()` before the new object. With `AWS_EC2_METADATA_V1_DISABLED=true`, `client()` raises an error if the token request fails, so that the program ends instead.",
         binds_at_creation: true,
         raises_at: RaisesAt::TokenOrTime,
         incomplete_document: IncompleteDocument::IsNone,

@@ -81,7 +81,7 @@ pub fn sentence(sdk: &Sdk, created: Created, outlook: Option<Outlook>, now: Time
             "It has no credentials, permanently: every call fails until it is created again.".into()
         }
         Outlook::CreationRaises => {
-            "Creating it raises an error, so that the program can end and be started again: nobody is stuck.".into()
+            "Creating it raises an error, so that the program can end and be started again.".into()
         }
         Outlook::Unknown if created == Created::AtStart => "The exporter has not seen what such a client got.".into(),
         Outlook::Unknown => {
