@@ -28,8 +28,6 @@ from helpers.waiting import until
 
 FASTER = 30
 DEADLINE_SECONDS = 120
-# Longer than the four minutes after which the Alertmanager takes what Prometheus no longer reports for resolved.
-RESOLVED_SECONDS = 300
 TEMPLATES = b"/usr/share/prometheus/alertmanager"
 WORKLOAD = "imds-e2e-workload"
 
@@ -172,9 +170,6 @@ class Monitoring:
         ], cwd=self.home))
         self.alertmanager = listening(alertmanager)
         (self.home / "rules.json").write_text(json.dumps(faster_rules()))
-        self.start_prometheus()
-
-    def start_prometheus(self):
         self.prometheus = self.stack.enter_context(prometheus(self.home, {
             "global": {"scrape_interval": "1s", "scrape_timeout": "1s", "evaluation_interval": "1s"},
             "rule_files": ["rules.json"],
@@ -182,16 +177,6 @@ class Monitoring:
             # No name by which the rules know an exporter.
             "scrape_configs": [{"job_name": "kubernetes-pods", "static_configs": self.targets}],
         }))
-
-    def restart_prometheus(self):
-        """An orderly stop and another start with the same data."""
-        self.prometheus.process.stop()
-        self.start_prometheus()
-
-    def firing(self, since=0):
-        """(cluster, alert, severity) of what fires in Prometheus, by what its rules have written since a time."""
-        alerts = self.prometheus.query(f'timestamp(ALERTS{{alertstate="firing"}}) > {since}')
-        return {(labels["cluster"], labels["alertname"], labels["severity"]) for labels, _ in alerts}
 
     def notifications(self, status):
         """(receiver, cluster, alert) of each notification with this status, as often as it arrived."""
@@ -237,13 +222,7 @@ KILLED = ("dead", "all-dead-0", "all-dead-1", "died")
 STARTED = 'process_start_time_seconds{cluster="restarting"}'
 
 # Whether these arrive depends on the rhythm of the fault beside that of the scrapes.
-POSSIBLE = {("ticket", "unreliable", "ImdsCredentialsFetchFailing"), ("ticket", "unreliable", "ImdsFlapping"),
-            # Polls are no faster than usual, so that four or five make the share by which a lasting failure is told from an
-            # intermittent one.
-            *(("page", cluster, "ImdsFetchUnreliable") for cluster in ("ending", "refused", "died"))}
-
-# What fires because of a number of events that are over soon.
-PASSING = {"restarting", "unreliable", "no-role", "hop-limit"}
+POSSIBLE = {("ticket", "unreliable", "ImdsCredentialsFetchFailing"), ("ticket", "unreliable", "ImdsFlapping")}
 
 INHIBITED = {
     ("ending", "ImdsCredentialsFetchFailing"),
@@ -354,22 +333,14 @@ def monitoring(tmp_path_factory):
         wait_for(lambda: f"inhibition of {INHIBITED - monitoring.inhibited()}",
                  lambda: monitoring.inhibited() >= INHIBITED)
         alerts = json.loads(body(f"http://{monitoring.alertmanager}/api/v2/alerts"))
-        before = monitoring.firing(time.time() - 3)
-        monitoring.restart_prometheus()
-        restarted = time.time()
-        # Prometheus restores only what waits for ten minutes or longer: here, all alerts wait again. One whose fault ended
-        # meanwhile would be resolved by the Alertmanager alone, which takes four minutes that are not divided by FASTER.
-        lasting = {one for one in before if one[0] not in PASSING}
-        wait_for(lambda: f"{lasting - monitoring.firing(restarted)} to fire again",
-                 lambda: monitoring.firing(restarted) >= lasting)
         monitoring.suspects = [one for one in alerts if one["labels"]["alertname"] == "ImdsSuspectProcesses"]
         monitoring.killed = {running[name].address for name in KILLED}
         urls = {alert["annotations"]["runbook_url"] for _, alert in monitoring.received if monitoring.can_be_read(alert)}
         monitoring.runbooks = {url: body(url.split("#")[0]) for url in urls}
         for cluster in {expected[1] for expected in EXPECTED} - set(FIXED_EARLY):
             fix(cluster)
-        until(lambda: {one[1:] for one in monitoring.notifications("resolved")} >= {one[1:] for one in EXPECTED},
-              lambda: f"all to resolve; resolved are {monitoring.notifications('resolved')}", RESOLVED_SECONDS)
+        wait_for(lambda: f"all to resolve; resolved are {monitoring.notifications('resolved')}",
+                 lambda: {one[1:] for one in monitoring.notifications("resolved")} >= {one[1:] for one in EXPECTED})
         wait_for("all alerts to end", lambda: not monitoring.prometheus.query('ALERTS{alertstate="firing"}'))
         yield monitoring
 
