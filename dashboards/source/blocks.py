@@ -104,15 +104,19 @@ def suspects(by):
 
 # What the exporters say of the clients of a declared workload.
 CLIENTS_FINE, CLIENTS_STUCK, CLIENTS_UNKNOWN = 0, 1, 2
+# The SDKs whose clients are bound to nothing, permanently, if they are created without credentials.
+BINDING_SDKS = ["boto3", "ruby"]
 
 
 def clients_at_start(by):
     """One of the three states above, for the worst SDK. Stuck: a client that is created now has credentials, one created
-    at the workload's start has none. While a client created now has none either, that cannot be told. Nothing where no
-    workload is declared."""
+    at the workload's start has none, and its SDK is one that never asks again; others only wait for a while. While a
+    client created now has none either, that cannot be told. Nothing where no workload is declared."""
     at_start = selector("imds_client_usable", 'created="at_start"')
+    binds = selector("imds_client_usable", f'created="at_start", sdk=~"{"|".join(BINDING_SDKS)}"')
     now = selector("imds_client_usable", 'created="now"')
-    return f"max by ({by}) (1 - {at_start}) * on ({by}) ({CLIENTS_UNKNOWN} - max by ({by}) ({now}))"
+    stuck = f"1 - {binds} or 0 * {at_start}"
+    return f"max by ({by}) ({stuck}) * on ({by}) ({CLIENTS_UNKNOWN} - max by ({by}) ({now}))"
 
 
 def firing(by, offset="", name="Imds.+"):

@@ -21,6 +21,12 @@ NAMES = [file.stem for file in FILES]
 each = pytest.mark.parametrize("dashboard", DASHBOARDS, ids=NAMES)
 
 
+def test_only_sdks_that_bind_at_creation_can_be_stuck():
+    sys.path.insert(0, str(ROOT / "dashboards" / "source"))
+    import blocks
+    assert blocks.BINDING_SDKS == reference.binding_sdks()
+
+
 def walk(node, path=()):
     """Every value in the document, with the keys that lead to it."""
     yield path, node
