@@ -716,7 +716,9 @@ mod tests {
     }
 
     #[test]
-    fn every_creation_has_its_words() {
+    fn every_creation_has_its_label_and_its_words() {
+        let labels: Vec<_> = Created::VARIANTS.iter().map(|created| created.label()).collect();
+        assert_eq!(labels, ["now", "before_outage", "at_start"]);
         let words: Vec<_> = Created::VARIANTS.iter().map(|created| created.meaning()).collect();
         assert_eq!(words.len(), 3);
         assert!(words.iter().all(|word| word.starts_with("created ")));
