@@ -123,8 +123,8 @@ mod tests {
     }
 
     /// The clients of a workload beside an exporter that started at 1000, after these polls.
-    fn after(before: WorkloadClients, workload: Workload, polls: &[(i64, Result<i64, Kind>)]) -> WorkloadClients {
-        let mut clients = before;
+    fn after(before: &WorkloadClients, workload: Workload, polls: &[(i64, Result<i64, Kind>)]) -> WorkloadClients {
+        let mut clients = *before;
         for (second, outcome) in polls {
             clients.record(workload, &poll(*outcome), false, at(1_000), at(*second));
         }
@@ -140,7 +140,7 @@ mod tests {
         let new = WorkloadClients::new(workload);
         assert_eq!((new, new.started_at(), new.holds(BOTO3)), (WorkloadClients::NotCreated, None, None));
         for polls in [&OUTAGE_THEN_SUCCESS[..1], &OUTAGE_THEN_SUCCESS] {
-            let clients = after(new, workload, polls);
+            let clients = after(&new, workload, polls);
             assert_eq!((clients.started_at(), clients.holds(BOTO3)), (Some(at(1_000)), Some(Holds::Nothing)));
         }
     }
@@ -149,12 +149,12 @@ mod tests {
     fn a_workload_that_waits_creates_its_clients_at_the_first_success() {
         let workload = Workload::StartsWhenReady;
         let new = WorkloadClients::new(workload);
-        assert_eq!(after(new, workload, &OUTAGE_THEN_SUCCESS[..1]), WorkloadClients::NotCreated);
-        let clients = after(new, workload, &OUTAGE_THEN_SUCCESS);
+        assert_eq!(after(&new, workload, &OUTAGE_THEN_SUCCESS[..1]), WorkloadClients::NotCreated);
+        let clients = after(&new, workload, &OUTAGE_THEN_SUCCESS);
         assert_eq!(clients.started_at(), Some(at(1_010)));
         assert!(matches!(clients.holds(BOTO3), Some(Holds::Document(held)) if held.ends_at == at(9_000)));
         // From then on, each client goes its way: this one asks again 15 minutes before the end.
-        let clients = after(clients, workload, &[(8_500, Ok(20_000))]);
+        let clients = after(&clients, workload, &[(8_500, Ok(20_000))]);
         assert_eq!(clients.started_at(), Some(at(1_010)));
         assert!(matches!(clients.holds(BOTO3), Some(Holds::Document(held)) if held.ends_at == at(20_000)));
     }
@@ -166,7 +166,7 @@ mod tests {
             (WorkloadClients::NotDeclared, None),
             (WorkloadClients::Unknown, Some(Holds::Unknown)),
         ] {
-            let later = after(clients, Workload::StartsWithExporter, &OUTAGE_THEN_SUCCESS);
+            let later = after(&clients, Workload::StartsWithExporter, &OUTAGE_THEN_SUCCESS);
             assert_eq!((later, later.started_at(), later.holds(BOTO3)), (clients, None, holds));
         }
     }

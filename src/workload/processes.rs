@@ -294,9 +294,9 @@ mod tests {
         let now = Timestamp::now();
         let booted_at = booted_at(now);
         let mut watcher = watcher(&mark);
-        let watched = watcher.look(&[always()], booted_at);
-        assert_eq!((watched.processes, watched.sees_others), (1, true));
-        let [suspect] = &watched.suspects[..] else { panic!("it is the only one: {watched:?}") };
+        let found = watcher.look(&[always()], booted_at);
+        assert_eq!((found.processes, found.sees_others), (1, true));
+        let [suspect] = &found.suspects[..] else { panic!("it is the only one: {found:?}") };
         assert_eq!((suspect.pid, suspect.command.as_str(), suspect.outage), (worker.pid(), "sh", always()));
         // This much would be the clock's fault, or that of a machine that stands still.
         assert!(suspect.started_at.duration_until(now).abs() < SignedDuration::from_mins(2), "{suspect:?}");
@@ -328,7 +328,7 @@ mod tests {
             "/kubelet.slice/kubelet-kubepods.slice/kubepods-pod{0}.slice/cri-containerd-{0}.scope",
             "f".repeat(64)
         );
-        let hierarchies: String = (0..=13).map(|id| format!("{id}:net_cls,net_prio:{path}\n")).collect();
+        let hierarchies = format!("13:net_cls,net_prio:{path}\n").repeat(14);
         assert!(hierarchies.len() as u64 <= LONGEST_CGROUP);
     }
 
