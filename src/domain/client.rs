@@ -133,16 +133,9 @@ impl Sdk {
             (Attempt::Useless, _) | (Attempt::Unknown, FailedRefresh::KeepsTheOld { .. }) => Holds::Unknown,
             (Attempt::Raises, _) | (_, FailedRefresh::FailsTheCall { .. }) => Holds::Document(held),
             (Attempt::Fails, FailedRefresh::KeepsTheOld { shortest_pause, longest_pause, .. }) => {
-                let until = later(at, longest_pause);
-                let pause = match held.pause {
-                    // It has not tried again yet.
-                    Some(pause) if at < pause.not_before => pause,
-                    // From then on, it may have tried at any time, at this one too.
-                    Some(pause) if at < pause.until => Pause { until, ..pause },
-                    // Nothing was seen of it for long: it may try at any time.
-                    Some(_) => Pause { not_before: at, until },
-                    None => Pause { not_before: later(at, shortest_pause), until },
-                };
+                // From the end of the shortest pause on, it may have tried at any time, at this one too.
+                let not_before = held.pause.map_or(later(at, shortest_pause), |pause| pause.not_before);
+                let pause = Pause { not_before, until: later(at, longest_pause) };
                 Holds::Document(HeldDocument { pause: Some(pause), ..held })
             }
         }
@@ -360,6 +353,14 @@ mod tests {
             assert_eq!(ruby.created(&unreadable(), false, at(0)), Holds::NotYet, "{kind}");
             let early = [(0, up(HOUR)), (54 * MINUTE, unreadable())];
             assert_eq!(signs(ruby, &early, 54 * MINUTE), Some(true), "{kind}");
+            let (holds, attempt) = replay(ruby, &early);
+            let until = at(55 * MINUTE);
+            assert_eq!(ruby.outlook(holds, attempt, at(54 * MINUTE)), Outlook::WorksUntil { until }, "{kind}");
+            assert_eq!(
+                ruby.outlook(holds, attempt, at(56 * MINUTE)),
+                Outlook::Fails,
+                "{kind}: its next call asks again"
+            );
             let late = [(0, up(HOUR)), (56 * MINUTE, unreadable())];
             assert_eq!(signs(ruby, &late, 56 * MINUTE), Some(false), "{kind}");
             let recovered = [(0, up(HOUR)), (56 * MINUTE, unreadable()), (61 * MINUTE, up(7 * HOUR))];
@@ -367,6 +368,18 @@ mod tests {
             // While it pauses after another failure, it does not ask.
             let paused = [(0, up(HOUR)), (56 * MINUTE, down()), (57 * MINUTE, unreadable())];
             assert_eq!(signs(ruby, &paused, 57 * MINUTE), Some(true), "{kind}");
+        }
+    }
+
+    #[test]
+    fn a_refresh_with_a_document_that_cannot_be_read_raises_in_ruby_only() {
+        for kind in [Kind::MalformedDocument, Kind::InvalidTimestamp] {
+            let unreadable = poll(Err((kind, Step::Credentials)), Some(200), None);
+            let raises = |sdk: &&Sdk| sdk.attempt(&unreadable, false) == Attempt::Raises;
+            assert_eq!(SDKS.iter().filter(raises).map(|sdk| sdk.label).collect::<Vec<_>>(), ["ruby"], "{kind}");
+            assert!(
+                SDKS.iter().filter(|sdk| !raises(sdk)).all(|sdk| sdk.attempt(&unreadable, false) == Attempt::Fails)
+            );
         }
     }
 
@@ -609,6 +622,22 @@ mod tests {
     }
 
     #[test]
+    fn a_failed_poll_may_be_another_attempt_once_the_shortest_pause_is_over() {
+        let first = 25 * MINUTE;
+        let after = |second: i64| {
+            let polls = [(0, up(30 * MINUTE)), (first, down()), (first + second, down())];
+            let (Holds::Document(held), _) = replay(sdk("ruby"), &polls) else { panic!("it holds a document") };
+            let pause = held.pause.expect("the refresh failed");
+            [pause.not_before, pause.until].map(|until| until.as_second() - first)
+        };
+        assert_eq!(after(1), [300, 360]);
+        assert_eq!(after(299), [300, 360]);
+        assert_eq!(after(300), [300, 660]);
+        assert_eq!(after(359), [300, 719]);
+        assert_eq!(after(400), [300, 760]);
+    }
+
+    #[test]
     fn ruby_pauses_after_a_document_that_has_ended_and_go_does_not() {
         for (label, pauses) in [("ruby", true), ("go-v2", false)] {
             let sdk = sdk(label);
@@ -716,7 +745,9 @@ mod tests {
     }
 
     #[test]
-    fn every_creation_has_its_words() {
+    fn every_creation_has_its_label_and_its_words() {
+        let labels: Vec<_> = Created::VARIANTS.iter().map(|created| created.label()).collect();
+        assert_eq!(labels, ["now", "before_outage", "at_start"]);
         let words: Vec<_> = Created::VARIANTS.iter().map(|created| created.meaning()).collect();
         assert_eq!(words.len(), 3);
         assert!(words.iter().all(|word| word.starts_with("created ")));

@@ -453,6 +453,8 @@ mod tests {
         assert_eq!(set("boto3"), Ok(vec![0]));
         assert_eq!(set(" object-store, boto3 ,ruby"), Ok(vec![0, 1, 5]));
         assert_eq!(SdkSet::default().indices().collect::<Vec<_>>(), [0]);
+        let ruby: SdkSet = "ruby".parse().expect("it has a row");
+        assert_eq!([0, 1, 2, 3, 4, 5].map(|index| ruby.contains(index)), [false, true, false, false, false, false]);
         assert_eq!(set("boto3,ruby,boto3"), Err(InvalidSdks::Duplicate("boto3")));
         for text in ["", ",", "boto3,", "boto3,,ruby", " "] {
             assert_eq!(set(text), Err(InvalidSdks::EmptyEntry), "{text:?}");

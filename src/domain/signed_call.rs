@@ -221,6 +221,8 @@ impl SignedCalls {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
 
     const START: &str = "2026-01-31T12:00:00Z";
@@ -294,13 +296,34 @@ mod tests {
         assert_eq!((calls.failing_since(), calls.last_success_at()), (Some(at(120)), Some(at(60))));
         assert!(calls.finish(call(300, Ok(()))));
         assert_eq!((calls.failing_since(), calls.last_success_at()), (None, Some(at(300))));
+        let role = RoleName::try_from("web".to_owned()).ok();
+        let as_role = call(360, Ok(()));
+        let outcome = as_role.outcome.map(|caller| Caller { role, ..caller });
+        let as_role = SignedCall { outcome, ..as_role };
+        assert!(calls.finish(as_role.clone()) && calls.last() == Some(&as_role));
     }
 
     #[test]
     fn labels_and_anchors_follow_from_the_names() {
         assert_eq!(Reason::ExpiredToken.label(), "expired_token");
         assert_eq!(Reason::ExpiredToken.anchor(), "signed_call_expired_token");
+        assert_eq!(Reason::ExpiredToken.to_string(), "expired_token");
         assert_eq!(Reason::VARIANTS.len(), 11);
+        let meanings: BTreeSet<_> = Reason::VARIANTS.iter().map(|reason| reason.when()).collect();
+        assert_eq!(meanings.len(), 11);
+    }
+
+    #[test]
+    fn five_reasons_are_what_aws_says_of_the_credentials() {
+        let refusals: Vec<_> =
+            Reason::VARIANTS.iter().filter(|reason| reason.is_refusal()).map(|r| r.label()).collect();
+        assert_eq!(refusals, ["expired_token", "invalid_token", "signature", "clock_skew", "access_denied"]);
+    }
+
+    #[test]
+    fn an_account_has_twelve_digits() {
+        let account = AccountId::parse("123456789012").expect("an account");
+        assert_eq!((account.as_str(), account.to_string().as_str()), ("123456789012", "123456789012"));
         for bad in ["", "12345678901", "1234567890123", "12345678901x", "١٢٣٤٥٦"] {
             assert_eq!(AccountId::parse(bad), None, "{bad}");
         }

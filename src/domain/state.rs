@@ -420,3 +420,274 @@ impl Shared {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::resolution::Step;
+    use super::*;
+
+    const HOUR: i64 = 3_600;
+    const EVERY_CREATION: [Created; 3] = [Created::Now, Created::BeforeOutage, Created::AtStart];
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(second).expect("a small number of seconds")
+    }
+
+    /// The index of an SDK.
+    fn sdk(label: &str) -> usize {
+        SDKS.iter().position(|sdk| sdk.label == label).expect("it has a row")
+    }
+
+    fn document(role: &str, last_updated: i64) -> Credential {
+        Credential {
+            role: role.to_owned().try_into().expect("a role name"),
+            last_updated: Some(at(last_updated)),
+            expiration: at(last_updated + 6 * HOUR),
+        }
+    }
+
+    fn resolution(outcome: Result<Credential, Failure>) -> Resolution {
+        Resolution { outcome, requests: Vec::new(), clock_skew: None, v1_fallback: None, cause: None }
+    }
+
+    fn up() -> Resolution {
+        resolution(Ok(document("web", 1_000)))
+    }
+
+    fn down(kind: Kind, step: Step) -> Resolution {
+        resolution(Err(Failure { kind, step }))
+    }
+
+    fn refused() -> Resolution {
+        down(Kind::ConnectRefused, Step::Token)
+    }
+
+    fn state(workload: Workload) -> State {
+        State::new(Declared { workload, ..Declared::default() }, at(1_000))
+    }
+
+    /// Records each poll at its second.
+    fn after(mut state: State, polls: &[(i64, Resolution)]) -> State {
+        for (second, poll) in polls {
+            state.record(poll, Duration::from_millis(7), at(*second));
+        }
+        state
+    }
+
+    #[test]
+    fn nothing_is_known_before_the_first_poll() {
+        let state = state(Workload::StartsWithExporter);
+        assert_eq!((state.started_at(), state.poll_status()), (at(1_000), PollStatus::Unpolled));
+        assert_eq!((state.last_outcome(), state.failing()), (None, None));
+        assert_eq!((state.document(), state.credential()), (None, None));
+        assert!(!state.role_attached() && !state.resolved_in_boot());
+        assert_eq!((state.last_attempt_at(), state.last_success_at()), (None, None));
+        assert_eq!((state.clock_skew(), state.v1_fallback()), (None, None));
+        assert_eq!(*state.outages(), Outages::new(at(1_000)));
+        assert_eq!((state.history().polls().len(), *state.before_outage()), (0, [None; SDKS.len()]));
+        assert_eq!(*state.workload_clients(), WorkloadClients::NotCreated);
+        for sdk in 0..SDKS.len() {
+            assert_eq!(state.attempt(sdk), None);
+            for created in EVERY_CREATION {
+                assert_eq!(state.client_usable(sdk, created, at(1_000)), None);
+                assert_eq!(state.outlook(sdk, created, at(1_000)), None);
+            }
+        }
+        assert!(!state.clients_stuck(at(1_000)));
+    }
+
+    #[test]
+    fn a_success_is_known_with_its_document() {
+        let poll =
+            Resolution { clock_skew: Some(SignedDuration::from_secs(3)), v1_fallback: Some(Kind::HopLimit), ..up() };
+        let mut state = state(Workload::Independent);
+        let change = state.record(&poll, Duration::from_millis(7), at(1_010));
+        assert_eq!(change, Change { v1_fallback_changed: true, ..Change::default() });
+        assert_eq!((state.poll_status(), state.last_outcome()), (PollStatus::Resolved, Some(Outcome::Success)));
+        assert_eq!(state.failing(), None);
+        assert_eq!((state.document(), state.credential()), (Some(&document("web", 1_000)), state.document()));
+        assert!(state.role_attached() && state.resolved_in_boot());
+        assert_eq!((state.last_attempt_at(), state.last_success_at()), (Some(at(1_010)), Some(at(1_010))));
+        assert_eq!(state.clock_skew(), Some(SignedDuration::from_secs(3)));
+        assert_eq!(state.v1_fallback(), Some(Kind::HopLimit));
+        let polls: Vec<_> = state.history().polls().map(|poll| (poll.at, poll.duration, poll.failure)).collect();
+        assert_eq!(polls, [(at(1_010), Duration::from_millis(7), None)]);
+        assert_eq!(state.outages().last_success(), at(1_010));
+        // The same again, and then with a session token.
+        assert_eq!(state.record(&poll, Duration::ZERO, at(1_025)), Change::default());
+        let change = state.record(&up(), Duration::ZERO, at(1_040));
+        assert_eq!(change, Change { v1_fallback_changed: true, ..Change::default() });
+        assert_eq!((state.clock_skew(), state.v1_fallback()), (None, None));
+    }
+
+    #[test]
+    fn a_newer_document_is_a_rotation_and_another_role_is_named() {
+        let mut state = after(state(Workload::Independent), &[(1_010, up())]);
+        let mut record = |document, second| state.record(&resolution(Ok(document)), Duration::ZERO, at(second));
+        let rotated = Change { rotated: true, ..Change::default() };
+        assert_eq!(record(document("web", 2_000), 2_010), rotated);
+        assert_eq!(record(document("web", 2_000), 2_025), Change::default());
+        let former_role = Some(document("web", 0).role);
+        let replaced = Change { former_role, ..Change::default() };
+        assert_eq!(record(document("batch", 2_000), 2_040), replaced);
+        assert_eq!(record(document("batch", 1_990), 2_055), Change::default(), "an older one is no rotation");
+        assert_eq!(state.document(), Some(&document("batch", 1_990)));
+    }
+
+    #[test]
+    fn failed_polls_are_counted_and_each_change_is_named() {
+        let mut state = after(state(Workload::Independent), &[(1_010, up())]);
+        let mut record = |poll: &Resolution, second| {
+            let change = state.record(poll, Duration::ZERO, at(second));
+            (change, state.clone())
+        };
+        let (change, state) = record(&refused(), 1_025);
+        assert_eq!(change, Change { outage_began: true, failure_changed: true, ..Change::default() });
+        assert_eq!((state.last_outcome(), state.outages().open()), (Some(Outcome::Failure), Some(at(1_010))));
+        assert_eq!((state.last_attempt_at(), state.last_success_at()), (Some(at(1_025)), Some(at(1_010))));
+
+        assert_eq!(record(&refused(), 1_030).0, Change::default());
+        let (change, state) = record(&down(Kind::Throttled, Step::Role), 1_035);
+        assert_eq!(change, Change { failure_changed: true, ..Change::default() });
+        let failure = Failure { kind: Kind::Throttled, step: Step::Role };
+        let streak = FailureStreak { failure, since: at(1_025), polls: NonZeroU32::new(3).expect("not zero") };
+        assert_eq!((state.poll_status(), state.failing()), (PollStatus::Failing(streak), Some(streak)));
+        assert_eq!(state.history().polls().last().expect("it is kept").failure, Some(failure));
+        let (change, _) = record(&down(Kind::Throttled, Step::Token), 1_040);
+        assert_eq!(change, Change { failure_changed: true, ..Change::default() }, "in another step");
+
+        let (change, state) = record(&up(), 1_045);
+        let window = Window { start: at(1_010), end: at(1_045) };
+        assert_eq!(change, Change { outage_ended: Some(window), ..Change::default() });
+        assert_eq!((state.failing(), state.outages().last()), (None, Some(&window)));
+    }
+
+    #[test]
+    fn only_imds_itself_says_that_there_is_no_role() {
+        let state = after(state(Workload::Independent), &[(1_010, up()), (1_025, refused())]);
+        assert!(state.role_attached() && state.credential().is_some());
+        let mut state = after(state, &[(1_030, down(Kind::NoRole, Step::Role)), (1_035, refused())]);
+        assert!(!state.role_attached() && state.resolved_in_boot());
+        assert_eq!((state.credential(), state.document()), (None, Some(&document("web", 1_000))));
+        let change = state.record(&up(), Duration::ZERO, at(1_040));
+        assert!(state.role_attached() && !change.rotated);
+        assert_eq!(state.credential(), Some(&document("web", 1_000)));
+    }
+
+    #[test]
+    fn a_workload_that_started_in_an_outage_is_stuck_once_new_clients_work() {
+        let (boto3, go) = (sdk("boto3"), sdk("go-v2"));
+        let failing = after(state(Workload::StartsWithExporter), &[(1_010, refused())]);
+        let usable = |state: &State, sdk| EVERY_CREATION.map(|created| state.client_usable(sdk, created, at(1_020)));
+        let outlooks = |state: &State, sdk| EVERY_CREATION.map(|created| state.outlook(sdk, created, at(1_020)));
+        assert_eq!(failing.attempt(boto3), Some(Attempt::Fails));
+        assert_eq!(usable(&failing, boto3), [Some(false), None, Some(false)]);
+        assert_eq!(usable(&failing, go), [Some(false), None, Some(false)]);
+        let must_be_created_again = Some(Outlook::MustBeCreatedAgain);
+        assert_eq!(outlooks(&failing, boto3), [must_be_created_again, None, must_be_created_again]);
+        assert_eq!(outlooks(&failing, go), [Some(Outlook::Fails), None, Some(Outlook::Fails)]);
+        assert!(!failing.clients_stuck(at(1_020)), "a restart would not help");
+
+        let recovered = after(failing, &[(1_015, up())]);
+        assert_eq!(usable(&recovered, boto3), [Some(true), Some(true), Some(false)]);
+        assert_eq!(usable(&recovered, go), [Some(true), Some(true), Some(true)]);
+        let works = Some(Outlook::Works);
+        assert_eq!(outlooks(&recovered, boto3), [works, works, must_be_created_again]);
+        assert_eq!(outlooks(&recovered, go), [works, works, works]);
+        assert!(recovered.clients_stuck(at(1_020)));
+        // The same polls, but no SDK is exported whose clients are stuck, or no workload is declared.
+        let polls = [(1_010, refused()), (1_015, up())];
+        let sdks = "go-v2,aws-crt".parse().expect("labels");
+        let declared = Declared { workload: Workload::StartsWithExporter, sdks, ..Declared::default() };
+        assert!(!after(State::new(declared, at(1_000)), &polls).clients_stuck(at(1_020)));
+        assert!(!after(state(Workload::Independent), &polls).clients_stuck(at(1_020)));
+    }
+
+    #[test]
+    fn a_new_client_is_one_attempt_whatever_it_would_keep() {
+        let polls = [(1_010, down(Kind::IncompleteDocument, Step::Credentials))];
+        let state = after(state(Workload::StartsWithExporter), &polls);
+        let minio = sdk("minio-go");
+        assert_eq!(state.holds(minio, Created::Now), Some(Holds::Unknown));
+        let usable = |created| state.client_usable(minio, created, at(1_010));
+        assert_eq!(EVERY_CREATION.map(usable), [Some(false), None, None]);
+        let outlook = |created| state.outlook(minio, created, at(1_010));
+        let expected = [Some(Outlook::FailsUntilRefresh), None, Some(Outlook::Unknown)];
+        assert_eq!(EVERY_CREATION.map(outlook), expected);
+    }
+
+    #[test]
+    fn nothing_is_said_of_clients_where_the_sdks_do_not_ask_imds() {
+        let workload = Workload::StartsWithExporter;
+        let declared = Declared { workload, shadowed: Some(Shadow::WebIdentity), ..Declared::default() };
+        let state = after(State::new(declared, at(1_000)), &[(1_010, refused()), (1_015, up())]);
+        assert_eq!(state.declared(), declared);
+        assert_eq!(state.attempt(sdk("boto3")), None);
+        for created in EVERY_CREATION {
+            assert_eq!(state.client_usable(sdk("boto3"), created, at(1_015)), None);
+            assert_eq!(state.outlook(sdk("boto3"), created, at(1_015)), None);
+        }
+        assert!(!state.clients_stuck(at(1_015)));
+    }
+
+    #[test]
+    fn what_an_earlier_run_saved_is_taken_over_as_far_as_it_still_holds() {
+        let earlier = after(state(Workload::StartsWithExporter), &[(1_010, refused()), (1_015, up())]);
+        let in_boot = RestoredInBoot {
+            document: earlier.document().cloned(),
+            role_attached: true,
+            resolved: true,
+            before_outage: *earlier.before_outage(),
+            workload_clients: Some(*earlier.workload_clients()),
+        };
+        let restored = |workload, of_this_boot| {
+            let state = State::new(Declared { workload, ..Declared::default() }, at(2_000));
+            state.with_restored(RestoredState { outages: earlier.outages().clone(), of_this_boot })
+        };
+        let with_exporter = Workload::StartsWithExporter;
+
+        let crashed = restored(with_exporter, Some(in_boot.clone()));
+        assert_eq!(crashed.outages(), earlier.outages());
+        assert_eq!(crashed.credential(), Some(&document("web", 1_000)));
+        assert!(crashed.resolved_in_boot());
+        assert!(crashed.before_outage().iter().all(Option::is_some));
+        assert_eq!(crashed.before_outage(), earlier.before_outage());
+        assert_eq!(crashed.workload_clients(), earlier.workload_clients());
+        assert_eq!(crashed.holds(sdk("boto3"), Created::AtStart), Some(Holds::Nothing));
+        assert_eq!(crashed.poll_status(), PollStatus::Unpolled);
+        assert_eq!(crashed.started_at(), at(2_000));
+
+        let undeclared = restored(Workload::Independent, Some(in_boot.clone()));
+        assert_eq!(*undeclared.workload_clients(), WorkloadClients::NotDeclared);
+        let stopped = restored(with_exporter, Some(RestoredInBoot { workload_clients: None, ..in_boot }));
+        assert_eq!(*stopped.workload_clients(), WorkloadClients::NotCreated);
+        assert!(stopped.resolved_in_boot());
+        let booted = restored(with_exporter, None);
+        assert_eq!(booted.outages(), earlier.outages());
+        assert_eq!((booted.document(), booted.resolved_in_boot()), (None, false));
+        assert_eq!(*booted.before_outage(), [None; SDKS.len()]);
+    }
+
+    #[test]
+    fn signed_calls_exist_only_where_they_are_configured() {
+        let mut without = state(Workload::Independent);
+        assert!(without.signed_calls().is_none() && without.signed_calls_mut().is_none());
+        let mut with = without.with_signed_calls(Duration::from_mins(15));
+        with.signed_calls_mut().expect("they are configured").begin(&document("web", 1_000), at(1_010));
+        let calls = with.signed_calls().expect("they are configured");
+        assert!(!calls.due(&document("web", 1_000), at(1_010)));
+        assert_eq!(with.started_at(), at(1_000));
+    }
+
+    #[test]
+    fn a_thread_that_panics_with_the_state_locked_stops_nobody() {
+        let shared = Shared::new(state(Workload::Independent));
+        let other = shared.clone();
+        let panicked = std::thread::spawn(move || {
+            let _locked = other.lock();
+            panic!("a test of a panic")
+        });
+        assert!(panicked.join().is_err());
+        assert_eq!(shared.lock().started_at(), at(1_000));
+    }
+}

@@ -98,3 +98,76 @@ impl WorkloadClients {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::credential::Credential;
+    use super::super::kind::Kind;
+    use super::super::resolution::{Failure, Step};
+    use super::*;
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(second).expect("a small number of seconds")
+    }
+
+    fn poll(outcome: Result<i64, Kind>) -> Resolution {
+        let outcome = match outcome {
+            Ok(ends_at) => Ok(Credential {
+                role: "web".to_owned().try_into().expect("a role name"),
+                last_updated: None,
+                expiration: at(ends_at),
+            }),
+            Err(kind) => Err(Failure { kind, step: Step::Token }),
+        };
+        Resolution { outcome, requests: Vec::new(), clock_skew: None, v1_fallback: None, cause: None }
+    }
+
+    /// The clients of a workload beside an exporter that started at 1000, after these polls.
+    fn after(before: &WorkloadClients, workload: Workload, polls: &[(i64, Result<i64, Kind>)]) -> WorkloadClients {
+        let mut clients = *before;
+        for (second, outcome) in polls {
+            clients.record(workload, &poll(*outcome), false, at(1_000), at(*second));
+        }
+        clients
+    }
+
+    const BOTO3: usize = 0;
+    const OUTAGE_THEN_SUCCESS: [(i64, Result<i64, Kind>); 2] = [(1_005, Err(Kind::ConnectRefused)), (1_010, Ok(9_000))];
+
+    #[test]
+    fn a_workload_that_waits_for_nothing_creates_its_clients_at_the_first_poll() {
+        let workload = Workload::StartsWithExporter;
+        let new = WorkloadClients::new(workload);
+        assert_eq!((new, new.started_at(), new.holds(BOTO3)), (WorkloadClients::NotCreated, None, None));
+        for polls in [&OUTAGE_THEN_SUCCESS[..1], &OUTAGE_THEN_SUCCESS] {
+            let clients = after(&new, workload, polls);
+            assert_eq!((clients.started_at(), clients.holds(BOTO3)), (Some(at(1_000)), Some(Holds::Nothing)));
+        }
+    }
+
+    #[test]
+    fn a_workload_that_waits_creates_its_clients_at_the_first_success() {
+        let workload = Workload::StartsWhenReady;
+        let new = WorkloadClients::new(workload);
+        assert_eq!(after(&new, workload, &OUTAGE_THEN_SUCCESS[..1]), WorkloadClients::NotCreated);
+        let clients = after(&new, workload, &OUTAGE_THEN_SUCCESS);
+        assert_eq!(clients.started_at(), Some(at(1_010)));
+        assert!(matches!(clients.holds(BOTO3), Some(Holds::Document(held)) if held.ends_at == at(9_000)));
+        // From then on, each client goes its way: this one asks again 15 minutes before the end.
+        let clients = after(&clients, workload, &[(8_500, Ok(20_000))]);
+        assert_eq!(clients.started_at(), Some(at(1_010)));
+        assert!(matches!(clients.holds(BOTO3), Some(Holds::Document(held)) if held.ends_at == at(20_000)));
+    }
+
+    #[test]
+    fn clients_that_nobody_declared_or_saw_stay_so() {
+        for (clients, holds) in [
+            (WorkloadClients::new(Workload::Independent), None),
+            (WorkloadClients::NotDeclared, None),
+            (WorkloadClients::Unknown, Some(Holds::Unknown)),
+        ] {
+            let later = after(&clients, Workload::StartsWithExporter, &OUTAGE_THEN_SUCCESS);
+            assert_eq!((later, later.started_at(), later.holds(BOTO3)), (clients, None, holds));
+        }
+    }
+}

@@ -155,8 +155,9 @@ mod tests {
     fn an_accepted_call_names_the_account_and_the_role() {
         let identity = parse_identity(ACCEPTED.as_bytes()).expect("an identity");
         assert_eq!(identity.caller.account.as_str(), "123456789012");
-        assert_eq!(identity.caller.role.expect("a role").as_str(), "web");
+        assert_eq!(identity.caller.role.as_ref().expect("a role").as_str(), "web");
         assert_eq!(identity.user_id, "AROAEXAMPLEID:i-0123456789abcdef0");
+        assert_eq!(format!("{identity:?}"), "CallerIdentity", "no ARN gets into a log");
         let user =
             ACCEPTED.replace("sts::123456789012:assumed-role/web/i-0123456789abcdef0", "iam::123456789012:user/x");
         assert_eq!(parse_identity(user.as_bytes()).expect("an identity").caller.role, None);
@@ -215,6 +216,7 @@ mod tests {
             ("New", "", 429, Reason::Throttled),
             ("New", "", 400, Reason::Unexpected),
             ("InvalidAction", "", 400, Reason::Unexpected),
+            ("InvalidAction", "", 500, Reason::ServerError),
         ] {
             let failure = parse_error(status, error(code, message).as_bytes());
             assert_eq!((failure.reason, failure.status), (reason, Some(status)), "{code} {status}");

@@ -196,6 +196,15 @@ mod tests {
             (format!("9:pids:/ecs/{task}/{ID}"), container(ID)),
             (format!("9:pids:/ecs/{task}/{task}-1234567890"), container(&format!("{task}-1234567890"))),
             (format!("0::/ecstasks.slice/ecstasks-{task}.slice/docker-{ID}.scope"), container(ID)),
+            // Both versions: the unit of version 2 counts.
+            ("1:name=systemd:/system.slice/one.service\n0::/system.slice/two.service".to_owned(), unit("two.service")),
+            // What only resembles the UID of a pod, or the id of a container of ECS.
+            (format!("0::/kubepods/podab/{ID}"), container(ID)),
+            (format!("0::/kubepods/pod{UID}x/{ID}"), container(ID)),
+            (format!("9:pids:/ecs/{task}/{task}-"), Owner::default()),
+            (format!("9:pids:/ecs/{task}/{task}-12a"), Owner::default()),
+            ("9:pids:/ecs/worker-3".to_owned(), Owner::default()),
+            (format!("0::/{}", ID.to_uppercase()), Owner::default()),
             // Nothing to go by.
             (String::new(), Owner::default()),
             ("no cgroup".to_owned(), Owner::default()),
@@ -214,7 +223,8 @@ mod tests {
     #[test]
     fn the_remedy_names_what_to_restart() {
         assert_eq!(Owner::parse("0::/system.slice/orders.service").remedy(), "systemctl restart orders.service");
-        assert!(Owner::parse(&format!("0::/docker/{ID}")).remedy().contains(&ID[..12]));
+        let docker = Owner::parse(&format!("0::/docker/{ID}")).remedy();
+        assert!(docker.contains(&ID[..12]) && !docker.contains(&ID[..13]), "{docker}");
         assert!(Owner::parse(&format!("0::/kubepods/pod{UID}/{ID}")).remedy().contains(UID));
         assert!(!Owner::parse("0::/user.slice/session-3.scope").remedy().contains("systemctl"));
     }

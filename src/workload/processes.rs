@@ -183,3 +183,172 @@ fn read(pid: i32, file: &str, longest: u64) -> String {
     let read = File::open(format!("/proc/{pid}/{file}")).and_then(|file| file.take(longest).read_to_end(&mut content));
     read.map(|_| String::from_utf8_lossy(&content).into_owned()).unwrap_or_default()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::process::{Child, Command, Stdio};
+
+    use super::*;
+
+    /// A shell that runs until it is dropped.
+    struct Worker(Child);
+
+    impl Worker {
+        fn start(arguments: &[&str]) -> Self {
+            let mut command = Command::new("sh");
+            command.args(["-c", "read line"]).args(arguments).stdin(Stdio::piped());
+            Self(command.spawn().expect("there is a shell"))
+        }
+
+        fn pid(&self) -> i32 {
+            self.0.id().try_into().expect("a process id")
+        }
+    }
+
+    impl Drop for Worker {
+        fn drop(&mut self) {
+            let _ended = self.0.kill();
+            let _reaped = self.0.wait();
+        }
+    }
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(second).expect("a small number of seconds")
+    }
+
+    fn always() -> Window {
+        Window { start: Timestamp::MIN, end: Timestamp::MAX }
+    }
+
+    fn watcher(pattern: &str) -> ProcessWatcher {
+        ProcessWatcher::new(Regex::new(pattern).expect("a regular expression"))
+    }
+
+    fn own_stat() -> Stat {
+        Process::myself().and_then(|process| process.stat()).expect("a process sees itself")
+    }
+
+    fn stat_with(change: impl FnOnce(&mut Stat)) -> Stat {
+        let mut stat = own_stat();
+        change(&mut stat);
+        stat
+    }
+
+    /// In no other process's command line.
+    fn mark(test: &str) -> String {
+        format!("{test}-{}", std::process::id())
+    }
+
+    #[test]
+    fn an_outage_is_widened_at_its_start_and_a_start_at_its_very_end_was_after_it() {
+        let windows = [Window { start: at(1_000), end: at(1_100) }, Window { start: at(2_000), end: at(2_000) }];
+        let started = |(pid, ms)| Candidate {
+            pid,
+            command: "python3".to_owned(),
+            started_at: Timestamp::from_millisecond(ms).expect("a small number of milliseconds"),
+            start_ticks: 0,
+        };
+        let started_ms =
+            [(1, 969_999), (7, 2_000_000), (6, 1_970_000), (5, 1_099_951), (4, 1_099_950), (3, 970_000), (2, 970_000)];
+        let found = suspects(started_ms.map(started).into(), &windows);
+        let found: Vec<_> = found.iter().map(|suspect| (suspect.pid, suspect.outage)).collect();
+        assert_eq!(found, [(2, windows[0]), (3, windows[0]), (4, windows[0]), (6, windows[1])]);
+        assert!(suspects(started_ms.map(started).into(), &[]).is_empty());
+    }
+
+    #[test]
+    fn of_many_suspects_those_that_run_longest_are_kept() {
+        let started = |pid| Candidate { pid, command: String::new(), started_at: at(i64::from(pid)), start_ticks: 0 };
+        let found = suspects((1..=1_200).rev().map(started).collect(), &[always()]);
+        assert_eq!(found.iter().map(|suspect| suspect.pid).collect::<Vec<_>>(), (1..=1_000).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn a_process_still_runs_if_it_is_the_same_and_has_not_ended() {
+        let suspect = |pid, start_ticks| SuspectProcess {
+            pid,
+            command: String::new(),
+            started_at: at(0),
+            outage: always(),
+            owner: Owner::default(),
+            start_ticks,
+        };
+        let own = own_stat();
+        assert!(still_running(&suspect(own.pid, own.starttime)));
+        assert!(!still_running(&suspect(own.pid, own.starttime + 1)), "another process with the same id");
+        let worker = Worker::start(&[]);
+        let pid = worker.pid();
+        let start_ticks = Process::new(pid).and_then(|process| process.stat()).expect("it runs").starttime;
+        assert!(still_running(&suspect(pid, start_ticks)));
+        drop(worker);
+        assert!(!still_running(&suspect(pid, start_ticks)), "it is gone");
+        for (state, ended) in [('R', false), ('S', false), ('D', false), ('T', false), ('Z', true), ('X', true)] {
+            assert_eq!(has_ended(&stat_with(|stat| stat.state = state)), ended, "{state}");
+        }
+    }
+
+    #[test]
+    fn a_look_finds_the_processes_that_match_and_not_the_exporter() {
+        let mark = mark("look");
+        let worker = Worker::start(&[&mark]);
+        let now = Timestamp::now();
+        let booted_at = booted_at(now);
+        let mut watcher = watcher(&mark);
+        let found = watcher.look(&[always()], booted_at);
+        assert_eq!((found.processes, found.sees_others), (1, true));
+        let [suspect] = &found.suspects[..] else { panic!("it is the only one: {found:?}") };
+        assert_eq!((suspect.pid, suspect.command.as_str(), suspect.outage), (worker.pid(), "sh", always()));
+        // This much would be the clock's fault, or that of a machine that stands still.
+        assert!(suspect.started_at.duration_until(now).abs() < SignedDuration::from_mins(2), "{suspect:?}");
+        assert!(still_running(suspect));
+        assert_eq!(watcher.look(&[], booted_at).suspects, []);
+        let unknown_boot = watcher.look(&[always()], None);
+        assert_eq!((unknown_boot.processes, unknown_boot.suspects.len()), (1, 0));
+        drop(worker);
+        assert_eq!(watcher.look(&[always()], booted_at).processes, 0);
+
+        let own = own_stat().pid;
+        let _worker = Worker::start(&[&mark]);
+        let everything = self::watcher("").look(&[always()], booted_at);
+        assert!(everything.processes > 0 && everything.suspects.iter().all(|suspect| suspect.pid != own));
+    }
+
+    #[test]
+    fn a_long_command_line_is_matched_as_far_as_it_is_read() {
+        let [near, far] = ["near", "far"].map(mark);
+        // The last argument begins after 64 KiB.
+        let _worker = Worker::start(&[&"x".repeat(60_000), &near, &"x".repeat(6_000), &far]);
+        assert_eq!(watcher(&format!("x {near} x")).look(&[], None).processes, 1, "arguments are parted by spaces");
+        assert_eq!(watcher(&far).look(&[], None).processes, 0);
+    }
+
+    #[test]
+    fn the_whole_cgroup_file_of_a_machine_with_every_hierarchy_is_read() {
+        let path = format!(
+            "/kubelet.slice/kubelet-kubepods.slice/kubepods-pod{0}.slice/cri-containerd-{0}.scope",
+            "f".repeat(64)
+        );
+        let hierarchies = format!("13:net_cls,net_prio:{path}\n").repeat(14);
+        assert!(hierarchies.len() as u64 <= LONGEST_CGROUP);
+    }
+
+    #[test]
+    fn a_start_is_counted_from_the_boot_and_a_name_is_printable() {
+        let starttime = 12_345 * procfs::ticks_per_second() + procfs::ticks_per_second() / 2;
+        let comm = format!("py\u{1b}\u{9b}thon{}", "3".repeat(40));
+        let stat = stat_with(|stat| (stat.pid, stat.starttime, stat.comm) = (7, starttime, comm));
+        let found = candidate(&stat, at(1_000)).expect("it is within what a timestamp can be");
+        assert_eq!(found.started_at, at(13_345) + SignedDuration::from_millis(500));
+        assert_eq!(found.command, format!("python{}", "3".repeat(26)));
+        assert_eq!((found.pid, found.start_ticks), (7, starttime));
+        assert!(candidate(&stat_with(|stat| stat.starttime = u64::MAX), Timestamp::MAX).is_none());
+    }
+
+    #[test]
+    fn a_file_of_a_process_is_read_up_to_a_bound() {
+        let pid = own_stat().pid;
+        assert_eq!(read(pid, "statm", 1_000).split_ascii_whitespace().count(), 7);
+        assert_eq!(read(pid, "statm", 1).len(), 1);
+        assert_eq!(read(pid, "no such file", 1_000), "");
+    }
+}

@@ -65,22 +65,6 @@ fn regex_escape(cmdline: &str) -> String {
     first.chars().flat_map(|c| if c.is_alphanumeric() { vec![c] } else { vec!['\\', c] }).collect()
 }
 
-#[test]
-fn the_outage_window_is_widened_at_its_start_only() {
-    let at = |second| Timestamp::from_second(second).expect("a small number");
-    let windows = [Window { start: at(1_000), end: at(1_100) }, Window { start: at(2_000), end: at(2_000) }];
-    let candidate = |(pid, second): (i32, i64)| Candidate {
-        pid,
-        command: "python3".to_owned(),
-        started_at: at(second),
-        start_ticks: 0,
-    };
-    // A start is known to a few hundredths of a second: at the very end of an outage it may have been after it.
-    let started = [(1, 969), (2, 970), (3, 1_050), (4, 1_100), (5, 1_101), (6, 1_999), (7, 2_001)];
-    let found = suspects(started.map(candidate).into(), &windows);
-    assert_eq!(found.iter().map(|suspect| suspect.pid).collect::<Vec<_>>(), [2, 3, 6]);
-}
-
 /// An exporter that watches what has `mark` in its command line, and what `start` starts in an outage that is over.
 async fn after_an_outage<T>(simulator: &Simulator, mark: &str, start: impl FnOnce() -> T) -> (ExporterProcess, T) {
     let mut command = program_with_imds(simulator.address(), &[]);
