@@ -221,8 +221,10 @@ KILLED = ("dead", "all-dead-0", "all-dead-1", "died")
 
 STARTED = 'process_start_time_seconds{cluster="restarting"}'
 
-# Whether these arrive depends on the rhythm of the fault beside that of the scrapes.
-POSSIBLE = {("ticket", "unreliable", "ImdsCredentialsFetchFailing"), ("ticket", "unreliable", "ImdsFlapping")}
+# Whether these arrive depends on the rhythm of the fault beside that of the scrapes: one of two exporters that die at the
+# same time may be noticed a scrape before the other.
+POSSIBLE = {("ticket", "unreliable", "ImdsCredentialsFetchFailing"), ("ticket", "unreliable", "ImdsFlapping"),
+            ("ticket", "all-dead", "ImdsExporterDown")}
 
 INHIBITED = {
     ("ending", "ImdsCredentialsFetchFailing"),
