@@ -222,9 +222,10 @@ KILLED = ("dead", "all-dead-0", "all-dead-1", "died")
 STARTED = 'process_start_time_seconds{cluster="restarting"}'
 
 # Whether these arrive depends on the rhythm of the fault beside that of the scrapes: one of two exporters that die at the
-# same time may be noticed a scrape before the other.
+# same time may be noticed a scrape before the other. An unreliable exporter keeps its alert for longer than the alert of
+# its clients, which inhibits it, so that it may notify at the very end.
 POSSIBLE = {("ticket", "unreliable", "ImdsCredentialsFetchFailing"), ("ticket", "unreliable", "ImdsFlapping"),
-            ("ticket", "all-dead", "ImdsExporterDown")}
+            ("ticket", "all-dead", "ImdsExporterDown"), ("page", "ending", "ImdsFetchUnreliable")}
 
 INHIBITED = {
     ("ending", "ImdsCredentialsFetchFailing"),
@@ -234,7 +235,8 @@ INHIBITED = {
     ("fleet", "ImdsCredentialsFetchFailing"),
 }
 
-KINDS = {"refused": "connect_refused", "no-role": "no_role", "hop-limit": "hop_limit", "died": "server_error"}
+KINDS = {"refused": "connect_refused", "no-role": "no_role", "hop-limit": "hop_limit", "died": "server_error",
+         "ending": "server_error"}
 
 # Fixed before their critical band, so that the warning band is seen alone.
 FIXED_EARLY = ("no-role", "hop-limit")
