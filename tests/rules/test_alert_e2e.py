@@ -27,7 +27,7 @@ from helpers.prometheus import listening, prometheus
 from helpers.waiting import until
 
 FASTER = 30
-DEADLINE_SECONDS = 120
+DEADLINE_SECONDS = 240
 TEMPLATES = b"/usr/share/prometheus/alertmanager"
 WORKLOAD = "imds-e2e-workload"
 
