@@ -52,27 +52,28 @@ fn man_pages(directory: &Path) -> io::Result<()> {
     command.build();
     for subcommand in command.get_subcommands().cloned() {
         let page = page(subcommand);
-        let mut text = Vec::new();
-        page.render_title(&mut text)?;
-        page.render_name_section(&mut text)?;
-        page.render_synopsis_section(&mut text)?;
-        page.render_description_section(&mut text)?;
-        page.render_options_section(&mut text)?;
+        let mut text = up_to_options(&page)?;
         section("SEE ALSO", see_also, &mut text)?;
         fs::write(directory.join(page.get_filename()), text)?;
     }
     let page = page(command);
+    let mut text = up_to_options(&page)?;
+    page.render_subcommands_section(&mut text)?;
+    section("ENVIRONMENT", environment, &mut text)?;
+    section("EXIT STATUS", exit_status, &mut text)?;
+    section("FILES", files, &mut text)?;
+    fs::write(directory.join(page.get_filename()), text)
+}
+
+/// The sections that every page begins with.
+fn up_to_options(page: &Man) -> io::Result<Vec<u8>> {
     let mut text = Vec::new();
     page.render_title(&mut text)?;
     page.render_name_section(&mut text)?;
     page.render_synopsis_section(&mut text)?;
     page.render_description_section(&mut text)?;
     page.render_options_section(&mut text)?;
-    page.render_subcommands_section(&mut text)?;
-    section("ENVIRONMENT", environment, &mut text)?;
-    section("EXIT STATUS", exit_status, &mut text)?;
-    section("FILES", files, &mut text)?;
-    fs::write(directory.join(page.get_filename()), text)
+    Ok(text)
 }
 
 fn page(command: clap::Command) -> Man {

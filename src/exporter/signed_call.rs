@@ -42,15 +42,15 @@ impl SignedCalls {
     async fn call(self, secrets: SigningCredentials, region: RegionRequest) {
         let began = monotonic();
         let outcome = self.outcome(secrets, region).await;
-        let call = SignedCall { at: self.clock.now(), duration: monotonic() - began, outcome };
+        let at = self.clock.now();
+        let call = SignedCall { at, duration: monotonic() - began, outcome };
         self.metrics.record_signed_call(&call);
         if let Some(calls) = self.state.lock().signed_calls_mut() {
             let failing_since = calls.failing_since();
             let changed = calls.finish(call.clone());
             event_log::signed_call(&call, changed, failing_since);
         }
-        let now = self.clock.now();
-        with_facts(&self.state, self.latest_look.as_ref(), |state, watched| self.metrics.prepare(state, watched, now));
+        with_facts(&self.state, self.latest_look.as_ref(), |state, watched| self.metrics.prepare(state, watched, at));
     }
 
     async fn outcome(&self, secrets: SigningCredentials, request: RegionRequest) -> Result<Caller, CallFailure> {

@@ -2,6 +2,8 @@
 
 use reqwest::Url;
 
+use crate::platform::service_url::ServiceUrl;
+
 /// IMDS over IPv4. Source: EC2 user guide, "Access instance metadata".
 pub const IPV4_ENDPOINT: &str = "http://169.254.169.254";
 
@@ -10,7 +12,7 @@ pub const IPV6_ENDPOINT: &str = "http://[fd00:ec2::254]";
 
 /// Where IMDS is: an `http` URL without user, query or fragment.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Endpoint(Url);
+pub struct Endpoint(ServiceUrl);
 
 impl Endpoint {
     /// Parses an endpoint as the SDKs take it.
@@ -18,42 +20,31 @@ impl Endpoint {
     /// # Errors
     /// What is wrong with it; the text never repeats the value, which may hold a password.
     pub fn parse(text: &str) -> Result<Self, &'static str> {
-        let mut url = Url::parse(text).map_err(|_| "is not a URL that begins with http://")?;
+        let url = Url::parse(text).map_err(|_| "is not a URL that begins with http://")?;
         if url.scheme() != "http" {
             return Err("must begin with http:// (IMDS has no TLS)");
         }
         if url.host_str().is_none_or(str::is_empty) {
             return Err("has no host");
         }
-        if !url.username().is_empty() || url.password().is_some() {
-            return Err("must not hold a user or password");
-        }
-        if url.query().is_some() || url.fragment().is_some() {
-            return Err("must not hold a query or fragment");
-        }
-        if !url.path().ends_with('/') {
-            let path = format!("{}/", url.path());
-            url.set_path(&path);
-        }
-        Ok(Self(url))
+        ServiceUrl::new(url).map(Self)
     }
 
     /// As text, without the last slash.
     #[must_use]
     pub fn as_str(&self) -> &str {
-        self.0.as_str().trim_end_matches('/')
+        self.0.url().as_str().trim_end_matches('/')
     }
 
     /// The host, with brackets around an IPv6 address, and the port if it is not that of HTTP.
     #[must_use]
     pub fn authority(&self) -> String {
-        let host = self.0.host_str().unwrap_or_default();
-        self.0.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
+        self.0.authority()
     }
 
     pub(super) fn join(&self, path: &str) -> Url {
-        let mut url = self.0.clone();
-        url.set_path(&format!("{}{path}", self.0.path()));
+        let mut url = self.0.url().clone();
+        url.set_path(&format!("{}{path}", url.path()));
         url
     }
 }

@@ -1,5 +1,5 @@
-//! What the exporter needs from the operating system: clock, liveness, private memory, state file, systemd
-//! and logging.
+//! What the exporter needs from the operating system: clock, liveness, private memory, state file, systemd and logging; and
+//! what is demanded of the URL of any service.
 //!
 //! Must not know IMDS, metrics or HTTP.
 
@@ -8,5 +8,6 @@ pub mod heartbeat;
 pub mod listener;
 pub mod logging;
 pub mod process_memory;
+pub mod service_url;
 pub mod state_file;
 pub mod systemd;

@@ -5,17 +5,18 @@ use std::net::IpAddr;
 use reqwest::Url;
 
 use crate::domain::Region;
+use crate::platform::service_url::ServiceUrl;
 
 /// Where STS is: an `https` URL, or an `http` URL of this machine, without user, query or fragment.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Endpoint(Url);
+pub struct Endpoint(ServiceUrl);
 
 impl Endpoint {
     /// The regional endpoint: the SDKs' default. Source: the endpoint rules of STS in botocore 1.44.5.
     #[must_use]
     pub fn of_region(region: &Region) -> Self {
         let url = format!("https://sts.{region}.{}/", region.dns_suffix());
-        Self(Url::parse(&url).expect("a region is a label of a host name"))
+        Self::parse(&url).expect("a region is a label of a host name")
     }
 
     /// Parses an endpoint as the SDKs take it.
@@ -23,7 +24,7 @@ impl Endpoint {
     /// # Errors
     /// What is wrong with it; the text never repeats the value, which may hold a password.
     pub fn parse(text: &str) -> Result<Self, &'static str> {
-        let mut url = Url::parse(text).map_err(|_| "is not a URL that begins with https://")?;
+        let url = Url::parse(text).map_err(|_| "is not a URL that begins with https://")?;
         let host = url.host_str().unwrap_or_default();
         if host.is_empty() || !["http", "https"].contains(&url.scheme()) {
             return Err("is not a URL that begins with https://");
@@ -31,33 +32,22 @@ impl Endpoint {
         if url.scheme() == "http" && !is_loopback(host) {
             return Err("must begin with https:// (http:// only for this machine): the request holds a session token");
         }
-        if !url.username().is_empty() || url.password().is_some() {
-            return Err("must not hold a user or password");
-        }
-        if url.query().is_some() || url.fragment().is_some() {
-            return Err("must not hold a query or fragment");
-        }
-        if !url.path().ends_with('/') {
-            let path = format!("{}/", url.path());
-            url.set_path(&path);
-        }
-        Ok(Self(url))
+        ServiceUrl::new(url).map(Self)
     }
 
     /// As text.
     #[must_use]
     pub fn as_str(&self) -> &str {
-        self.0.as_str()
+        self.0.url().as_str()
     }
 
     pub(super) fn url(&self) -> Url {
-        self.0.clone()
+        self.0.url().clone()
     }
 
     /// The value of the `Host` header.
     pub(super) fn authority(&self) -> String {
-        let host = self.0.host_str().unwrap_or_default();
-        self.0.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
+        self.0.authority()
     }
 }
 

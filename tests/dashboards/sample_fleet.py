@@ -54,18 +54,6 @@ CONTAINERS = {7: "3f1c" * 16, 9: "5a0d" * 16}
 POD_UID = "4c2d1e5f-6a7b-4c8d-9e0f-1a2b3c4d5e6f"
 BEFORE_START = START - 2 * HOUR
 SIGNED_CALL_EVERY = 300
-# The series of the signed call, which are not played: name to labels.
-SIGNED_CALL = {
-    "imds_signed_call_up": frozenset(),
-    "imds_signed_calls_total": frozenset(),
-    "imds_signed_call_failures_total": frozenset({"reason"}),
-    "imds_signed_call_failure_active": frozenset({"reason"}),
-    "imds_signed_call_duration_seconds_bucket": frozenset({"le"}),
-    "imds_signed_call_duration_seconds_sum": frozenset(),
-    "imds_signed_call_duration_seconds_count": frozenset(),
-    "imds_signed_call_last_attempt_timestamp_seconds": frozenset(),
-    "imds_signed_call_last_success_timestamp_seconds": frozenset(),
-}
 
 
 def _rotations(role, since=BEFORE_START, until=END):
@@ -76,7 +64,7 @@ def _rotations(role, since=BEFORE_START, until=END):
 
 def _history(instance):
     history = {
-        HEALTHY: {"events": [
+        HEALTHY: {"signed_call_interval_seconds": SIGNED_CALL_EVERY, "events": [
             {"at": BEFORE_START, "exporter": "start"}, *_rotations("web"),
             *({"at": at + shift, "duration_seconds": seconds} for at in range(START, END, 600)
               for shift, seconds in ((0, 4.2), (20, 0.002))),
@@ -100,30 +88,12 @@ def _history(instance):
         ]},
         SHADOWED: {"shadowed": "web_identity", "events": [
             {"at": BEFORE_START, "exporter": "start", "fault": {"kind": "connect_refused", "step": "token"}}]},
-        REFUSED: {"events": [{"at": BEFORE_START, "exporter": "start"}, *_rotations("web")]},
+        REFUSED: {"signed_call_interval_seconds": SIGNED_CALL_EVERY, "events": [
+            {"at": BEFORE_START, "exporter": "start"}, *_rotations("web"),
+            {"at": REFUSED_SINCE, "signed_call_failure": "expired_token"}]},
     }[instance]
     history["events"].sort(key=lambda event: event["at"])
     return history | {"scrapes": list(range(START, END + 1, SCRAPE))}
-
-
-def _signed_call(instance, at):
-    """The series of the signed call, where it is on: (series, value)."""
-    if instance not in (HEALTHY, REFUSED):
-        return
-    calls, last = (at - BEFORE_START) // SIGNED_CALL_EVERY, at - at % SIGNED_CALL_EVERY
-    failed = max(0, (last - REFUSED_SINCE) // SIGNED_CALL_EVERY + 1) if instance == REFUSED else 0
-    yield "imds_signed_call_up", int(not failed)
-    yield "imds_signed_calls_total", calls
-    for reason in ("expired_token", "timeout"):
-        yield f'imds_signed_call_failures_total{{reason="{reason}"}}', failed if reason == "expired_token" else 0
-    if failed:
-        yield 'imds_signed_call_failure_active{reason="expired_token"}', 1
-    for bound in ("0.1", "1", "5", "+Inf"):
-        yield f'imds_signed_call_duration_seconds_bucket{{le="{bound}"}}', calls
-    yield "imds_signed_call_duration_seconds_sum", 0.05 * calls
-    yield "imds_signed_call_duration_seconds_count", calls
-    yield "imds_signed_call_last_attempt_timestamp_seconds", last
-    yield "imds_signed_call_last_success_timestamp_seconds", REFUSED_SINCE - SIGNED_CALL_EVERY if failed else last
 
 
 def _process(at):
@@ -155,7 +125,7 @@ def samples():
             up = not (instance == HEALTHY and UNSCRAPED[0] <= at < UNSCRAPED[1])
             exposed = [("up", int(up)), ("scrape_duration_seconds", 0.003)]
             if up:
-                exposed += [*series.items(), *_signed_call(instance, at), *_process(at)]
+                exposed += [*series.items(), *_process(at)]
             for name, value in exposed:
                 name, _, own = name.removesuffix("}").partition("{")
                 yield f"{name}{{{own + ',' if own else ''}{_labels(target)}}}", value, at

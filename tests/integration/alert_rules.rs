@@ -366,3 +366,19 @@ fn misspelt_metrics_labels_and_values_are_detected() {
 fn the_committed_runbook_is_current() {
     assert_current("deploy/prometheus/RUNBOOK.md", &runbook::markdown());
 }
+
+#[test]
+fn the_rules_and_the_exporter_agree_which_reasons_are_refusals() {
+    let list = regex_lite::Regex::new(r#"reason[=!]~"([^"]*)""#).expect("it is a pattern");
+    let refusals: BTreeSet<_> =
+        Reason::VARIANTS.iter().filter(|reason| reason.is_refusal()).map(|r| r.label()).collect();
+    let lists: Vec<_> = rules()
+        .iter()
+        .flat_map(|rule| rule.expressions.clone())
+        .flat_map(|expression| list.captures_iter(&expression).map(|found| found[1].to_owned()).collect::<Vec<_>>())
+        .collect();
+    assert!(lists.len() >= 2, "one alert for refusals, one for the others");
+    for list in lists {
+        assert_eq!(list.split('|').collect::<BTreeSet<_>>(), refusals);
+    }
+}

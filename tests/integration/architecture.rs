@@ -31,6 +31,7 @@ const PLACES: &[(&str, &str)] = &[
     ("procfs", "workload"),
     ("prometheus", "metrics"),
     ("reqwest", "imds"),
+    ("reqwest", "platform::service_url"),
     ("reqwest", "sts"),
     ("roxmltree", "sts"),
     ("rustix", "platform::process_memory"),

@@ -46,7 +46,7 @@ def metrics():
 
 def binding_sdks():
     """The SDKs whose clients are bound to nothing, permanently, if they are created without credentials."""
-    return [_name(row["sdk"]) for row in _table("Clients")
+    return [_name(row["`sdk`"]) for row in _table("Clients")
             if "permanently" in row["a client that is created without credentials"]]
 
 
