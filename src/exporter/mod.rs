@@ -125,11 +125,10 @@ pub async fn run_with(
     let mut stop = std::pin::pin!(stop);
     loop {
         let report = tokio::select! {
-            report = poller.turn() => report,
+            report = poller.turn(|report| metrics.record(report)) => report,
             () = &mut stop => break,
         };
         event_log::poll(&report, &state.lock(), config.expected_role.as_ref());
-        metrics.record(&report);
         with_facts(&state, latest_look.as_ref(), |state, watched| metrics.prepare(state, watched, clock.now()));
         systemd::polled(&state.lock());
         if let Some((_, file)) = &writer {

@@ -37,8 +37,9 @@ impl<S: Source> Poller<S> {
         self.heartbeat.clone()
     }
 
-    /// Waits until a poll is due, and polls. May be cancelled at any time.
-    pub async fn turn(&mut self) -> Report {
+    /// Waits until a poll is due, and polls. May be cancelled at any time. `count` gets the report while the state is locked, so
+    /// that nobody sees the one without the other.
+    pub async fn turn(&mut self, count: impl FnOnce(&Report)) -> Report {
         sleep_until(self.due).await;
         let began = monotonic();
         self.heartbeat.record(began);
@@ -47,8 +48,11 @@ impl<S: Source> Poller<S> {
         self.heartbeat.record(ended);
 
         let (at, duration) = (self.clock.now(), ended - began);
-        let change = self.state.lock().record(&resolution, duration, at);
         self.due = began + schedule::delay(self.interval, resolution.outcome.is_err(), fastrand::f64());
-        Report { at, duration, resolution, change }
+        let mut state = self.state.lock();
+        let change = state.record(&resolution, duration, at);
+        let report = Report { at, duration, resolution, change };
+        count(&report);
+        report
     }
 }

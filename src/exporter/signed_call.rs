@@ -2,6 +2,8 @@
 
 use std::sync::{Arc, OnceLock};
 
+use jiff::Timestamp;
+
 use super::event_log;
 use super::facts::{LatestLook, with_facts};
 use crate::domain::signed_call::{CallFailure, Caller, Reason, SignedCall};
@@ -44,13 +46,17 @@ impl SignedCalls {
         let outcome = self.outcome(secrets, region).await;
         let at = self.clock.now();
         let call = SignedCall { at, duration: monotonic() - began, outcome };
-        self.metrics.record_signed_call(&call);
-        if let Some(calls) = self.state.lock().signed_calls_mut() {
-            let failing_since = calls.failing_since();
-            let changed = calls.finish(call.clone());
-            event_log::signed_call(&call, changed, failing_since);
-        }
+        let (failing_since, changed) = self.record(&call);
+        event_log::signed_call(&call, changed, failing_since);
         with_facts(&self.state, self.latest_look.as_ref(), |state, watched| self.metrics.prepare(state, watched, at));
+    }
+
+    /// Records a finished call, in state and metrics at once, so that nobody sees the one without the other. Returns since when
+    /// calls had failed, and whether this one ended in another way than the one before.
+    fn record(&self, call: &SignedCall) -> (Option<Timestamp>, bool) {
+        let mut state = self.state.lock();
+        self.metrics.record_signed_call(call);
+        state.signed_calls_mut().map_or((None, false), |calls| (calls.failing_since(), calls.finish(call.clone())))
     }
 
     async fn outcome(&self, secrets: SigningCredentials, request: RegionRequest) -> Result<Caller, CallFailure> {

@@ -25,10 +25,10 @@ async fn the_first_poll_is_immediate_and_the_others_keep_the_interval() {
     let clock = TestClock::new(START);
     let (mut poller, _) = poller(FakeSource::new([success()]), &clock);
     let began = monotonic();
-    poller.turn().await;
+    poller.turn(|_| ()).await;
     assert_eq!(monotonic() - began, Duration::ZERO);
     for turn in 1..=100_u32 {
-        poller.turn().await;
+        poller.turn(|_| ()).await;
         let passed = monotonic() - began;
         let latest = INTERVAL * turn * 11 / 10 + Duration::from_millis(u64::from(turn));
         assert!(passed >= INTERVAL * turn * 9 / 10 && passed <= latest, "{passed:?} after {turn} intervals");
@@ -39,9 +39,9 @@ async fn the_first_poll_is_immediate_and_the_others_keep_the_interval() {
 async fn polls_repeat_every_five_seconds_while_they_fail() {
     let clock = TestClock::new(START);
     let (mut poller, _) = poller(FakeSource::new([failed(Kind::ConnectRefused, Step::Token)]), &clock);
-    poller.turn().await;
+    poller.turn(|_| ()).await;
     let began = monotonic();
-    poller.turn().await;
+    poller.turn(|_| ()).await;
     let passed = (monotonic() - began).as_secs_f64();
     assert!((4.5..=5.6).contains(&passed), "{passed}");
 }
@@ -54,7 +54,7 @@ async fn jumps_of_the_wall_clock_affect_neither_polling_nor_health() {
     let heartbeat = poller.heartbeat();
     let began = monotonic();
     for jump in [-86_400, 86_400, 10 * 86_400, -20 * 86_400, 3_600] {
-        let report = poller.turn().await;
+        let report = poller.turn(|_| ()).await;
         clock.jump(jump);
         assert!(heartbeat.is_alive(monotonic()));
         assert!(report.resolution.outcome.is_ok());
@@ -69,7 +69,7 @@ async fn the_exporter_is_unhealthy_when_the_poll_loop_stalls_for_five_intervals(
     let clock = TestClock::new(START);
     let (mut poller, _) = poller(RepeatingSource { resolution: success(), answers_left: 0 }, &clock);
     let heartbeat = poller.heartbeat();
-    let hung = timeout(INTERVAL * 5, poller.turn()).await;
+    let hung = timeout(INTERVAL * 5, poller.turn(|_| ())).await;
     assert!(hung.is_err());
     assert!(heartbeat.is_alive(monotonic()));
     advance(Duration::from_secs(1)).await;
@@ -82,7 +82,7 @@ async fn health_does_not_depend_on_imds() {
     let (mut poller, _) = poller(FakeSource::new([failed(Kind::NoRole, Step::Role)]), &clock);
     let heartbeat = poller.heartbeat();
     for _ in 0..1_000 {
-        poller.turn().await;
+        poller.turn(|_| ()).await;
         assert!(heartbeat.is_alive(monotonic()));
     }
 }
