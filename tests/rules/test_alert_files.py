@@ -93,7 +93,7 @@ def test_the_base_of_the_runbook_links_is_set_in_one_place():
 
 
 # What is absent or marked as stale as soon as a target is gone, which is what it is read for.
-INSTANT = {"up", "imds_failure_active"}
+INSTANT = {"up", "imds_failure_active", "imds_exporter_build_info"}
 
 
 def test_rules_tolerate_a_lost_scrape():
@@ -138,7 +138,8 @@ def test_the_table_of_thresholds_agrees_with_the_rules():
     assert sorted(rows) == sorted(defined)
     for name, severity, limit, _ in table:
         [rule] = [rule for rule in EVERY if (rule["alert"], rule["labels"]["severity"]) == (name, severity)]
-        assert re.search(re.escape(limit) + r"(?![\d.])", rule["expr"]), (name, limit)
+        read = [other["expr"] for group in GROUPS for other in group["rules"] if other.get("record") == rule["expr"].strip()]
+        assert re.search(re.escape(limit) + r"(?![\d.])", "\n".join([rule["expr"], *read])), (name, limit)
 
 
 def test_healthy_rotation_never_reaches_the_limits_of_rotation_overdue():
@@ -178,7 +179,8 @@ def test_the_alertmanager_configuration_names_existing_alerts_only():
     keeps = {rule["alert"]: minutes(rule.get("keep_firing_for", "0m")) for rule in EVERY}
     keeps |= {rule["alert"]: minutes(rule["keep_firing_for"]) for rule in EVERY if rule["labels"]["severity"] == "critical"
               and "keep_firing_for" in rule}
-    # Their conditions are others than those of the alerts that inhibit them, and may outlast them.
+    # Their conditions are others than those of the alerts that inhibit them, and may outlast them. ImdsFetchUnreliable does
+    # not begin while ImdsClientsFailing fires.
     independent = {"ImdsFlapping", "ImdsFetchSlow", "ImdsRoleChanged", "ImdsFetchUnreliable"}
     inhibited = set()
     for rule in config["inhibit_rules"]:
