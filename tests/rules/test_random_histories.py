@@ -1,12 +1,15 @@
 """A thousand random histories of machines, against what the alerts promise, in words:
 
   * An IMDS that fails for a quarter of an hour, or for much of half an hour, has been paged.
+  * Clients whose credentials are about to expire in an outage have been paged; so has a workload that started in one with
+    its exporter, once IMDS is fine again, until it restarts.
   * A page stays while the fault does, although the exporter dies.
   * Nobody is paged without such a fault, nor long after it.
   * A fault is paged once; an outage of the fleet pages once for all machines.
 
 Each history is an exporter, or a fleet, with a `cluster` of its own, so that promtool evaluates hundreds at a time. What
-arrives is what fires and is not inhibited by the rules of alertmanager.yaml.
+arrives is what fires and is not inhibited by the rules of alertmanager.yaml. Prometheus itself restarts in each batch of
+histories, at a moment that suits none of them.
 """
 
 import json
@@ -31,8 +34,13 @@ MACHINES = 5
 MINUTES = 110
 # The slowest scrapes that the rules are made for.
 SCRAPE = 60
-BATCHES = 4
-FETCHES = {"ImdsCredentialsFetchFailing", "ImdsFetchUnreliable"}
+# When Prometheus does not run, in each batch of histories.
+UNSEEN = [(23, 24.5), (41, 43), (66, 69), (87, 91)]
+FETCHES = {"ImdsCredentialsFetchFailing", "ImdsFetchUnreliable", "ImdsClientsFailing"}
+# What every third machine gets, so that credentials end in an outage: renewed after half an hour, valid for 50 minutes.
+ROTATIONS, LIFETIME_MINUTES = range(-20, MINUTES, 30), 50
+# An alert waits for at most so many minutes, and stays for so many.
+WAITS, STAYS = 16, 13
 KINDS = [("connect_refused", "token"), ("read_timeout", "role"), ("server_error", "credentials"), ("hop_limit", "token")]
 READ = [metric for metric in METRICS if not metric.endswith(("_bucket", "_failures_total", "role_expected"))]
 INHIBITIONS = yaml.safe_load((DEPLOY / "prometheus" / "alertmanager.yaml").read_text())["inhibit_rules"]
@@ -48,6 +56,30 @@ class Story:
     lost: list = field(default_factory=list)
     dead: list = field(default_factory=list)
     restarts: list = field(default_factory=list)
+    pods: list = field(default_factory=list)
+
+    @property
+    def ends_soon(self):
+        """Its credentials are short-lived."""
+        return self.seed < HISTORIES and self.seed % 3 == 1
+
+    @property
+    def is_sidecar(self):
+        """Its exporter starts and stops with the workload, at the minutes in `pods`."""
+        return self.seed < HISTORIES and self.seed % 3 == 2
+
+    @property
+    def unseen(self):
+        return UNSEEN[self.seed % len(UNSEEN)]
+
+    @property
+    def hidden(self):
+        """When Prometheus sees nothing of it."""
+        return [*self.lost, *self.dead, self.unseen]
+
+    def clients_fail_from(self, minute):
+        """When the clients fail that renewed their credentials last at this minute: 15 minutes before the end."""
+        return max(rotation for rotation in ROTATIONS if rotation <= minute) + LIFETIME_MINUTES - 15
 
     def fault(self, dice, start, minutes):
         """IMDS fails, as one kind or several in turn."""
@@ -67,8 +99,11 @@ class Story:
 
     def exporter(self, cluster, **labels):
         target = {"job": "kubernetes-pods", "instance": f"10.0.0.1:{10000 + self.seed}", "cluster": cluster, **labels}
+        more = {"workload": "starts-with-exporter", "stops": self.pods} if self.is_sidecar else {}
+        if self.ends_soon:
+            more = {"rotates": list(ROTATIONS), "lifetime": LIFETIME_MINUTES * MINUTE}
         return Exporter(target, fails=self.fails, lost=self.lost, dead=self.dead, restarts=self.restarts,
-                        keeps_state=bool(self.seed % 2), metrics=READ)
+                        keeps_state=self.is_sidecar or bool(self.seed % 2), metrics=READ, **more)
 
 
 def story(seed):
@@ -76,8 +111,8 @@ def story(seed):
     dice = random.Random(seed)
     told, now = Story(seed), dice.uniform(1, 20)
     while now < MINUTES - 1:
-        what = dice.choices(["fine", "blip", "outage", "long", "flapping", "crash", "death", "gap"],
-                            [6, 3, 2, 2, 2, 2, 1, 2])[0]
+        what = dice.choices(["fine", "blip", "outage", "long", "flapping", "crash", "death", "gap", "pod"],
+                            [6, 3, 2, 2, 2, 2, 1, 2, 4 * told.is_sidecar])[0]
         if what == "fine":
             now += dice.uniform(1, 40)
         elif what == "blip":
@@ -88,7 +123,9 @@ def story(seed):
         elif what == "long":
             begin = now
             now = told.fault(dice, now, dice.uniform(10, 60))
-            if dice.random() < 0.3 and now - begin > 15:
+            if told.is_sidecar:
+                told.pods.append(dice.uniform(begin + 2, now - 3))
+            elif dice.random() < 0.3 and now - begin > 15:
                 death = dice.uniform(begin + 2, now - 10)
                 told.dead.append((death, dice.uniform(death + 5, now)))
             now += dice.uniform(1, 20)
@@ -103,6 +140,9 @@ def story(seed):
             end = now + dice.uniform(2, 15)
             told.dead.append((now, end))
             now = end + dice.uniform(1, 10)
+        elif what == "pod":
+            told.pods.append(now)
+            now += dice.uniform(3, 20)
         elif what == "gap":
             told.lost.append((now, now + dice.uniform(0.5, 2)))
             now += dice.uniform(3, 10)
@@ -133,7 +173,7 @@ def fleet(seed):
     return Fleet(seed, stories, hit, (start, end), earlier)
 
 
-def firing(folder, name, targets):
+def firing(folder, name, targets, unseen):
     """Minute to the critical alerts that fire, as promtool tells what it got instead of nothing."""
     rules = folder / f"{name}-rules.json"
     rules.write_text(json.dumps(without_annotations(GROUPS)))
@@ -143,7 +183,7 @@ def firing(folder, name, targets):
     file.write_text(json.dumps({
         "rule_files": [str(rules)], "evaluation_interval": f"{SCRAPE}s",
         "group_eval_order": [group["name"] for group in GROUPS],
-        "tests": [{"interval": f"{SCRAPE}s", "input_series": input_series(targets, MINUTES),
+        "tests": [{"interval": f"{SCRAPE}s", "input_series": input_series(targets, MINUTES, unseen),
                    "promql_expr_test": checks}]}))
     done = promtool("test", "rules", file)
     output = done.stdout + done.stderr
@@ -175,42 +215,58 @@ def arrives(alerts):
 
 @pytest.fixture(scope="module")
 def told(tmp_path_factory):
-    """Each history with its pages: minute to the set of (alert, instance)."""
+    """Each history with its pages."""
     folder = tmp_path_factory.mktemp("random")
     patch = pytest.MonkeyPatch()
     patch.setattr(exporter_model, "STEP", SCRAPE)
     histories = [story(seed) for seed in range(HISTORIES)]
     fleets = [fleet(10_000 + seed) for seed in range(FLEETS)]
-    groups = [([one], [one.exporter(f"c{one.seed}")]) for one in histories]
-    groups += [([one], [machine.exporter(f"c{one.seed}", node=f"n{number}") for number, machine in enumerate(one.stories)])
-               for one in fleets]
+    batches = [([one.exporter(f"c{one.seed}") for one in histories if one.unseen == unseen], [unseen]) for unseen in UNSEEN]
+    batches.append(([machine.exporter(f"c{one.seed}", node=f"n{number}")
+                     for one in fleets for number, machine in enumerate(one.stories)], []))
 
     def run(batch):
-        targets = [target for _, exporters in groups[batch::BATCHES] for target in exporters]
-        return firing(folder, batch, targets)
+        return firing(folder, batch, *batches[batch])
 
-    pages = defaultdict(lambda: defaultdict(set))
+    found = {}
     with ThreadPoolExecutor(2) as pool:
-        for found in pool.map(run, range(BATCHES)):
-            for minute, alerts in found.items():
-                by_cluster = defaultdict(list)
+        for of_batch in pool.map(run, range(len(batches))):
+            for minute, alerts in of_batch.items():
                 for alert in alerts:
-                    by_cluster[alert["cluster"]].append(alert)
-                for cluster, together in by_cluster.items():
-                    pages[cluster][minute] |= {(alert["alertname"], alert.get("instance")) for alert in arrives(together)}
+                    found.setdefault(alert["cluster"], {}).setdefault(minute, []).append(alert)
     patch.undo()
-    return ([(one, pages[f"c{one.seed}"]) for one in histories], [(one, pages[f"c{one.seed}"]) for one in fleets])
+    pages = {cluster: Pages(by_minute) for cluster, by_minute in found.items()}
+    return tuple([(one, pages.get(f"c{one.seed}") or Pages({})) for one in some] for some in (histories, fleets))
+
+
+class Pages:
+    """The pages of one history: what is shown as firing, and what notifies anew, as (alert, instance)."""
+
+    def __init__(self, firing_by_minute):
+        self.shown, self.notified = {}, {}
+        known = set()
+        for minute in range(MINUTES):
+            alerts = firing_by_minute.get(minute, [])
+            # What has notified does not do so again while it fires, although another alert inhibits it for a while.
+            known &= {(alert["alertname"], alert.get("instance")) for alert in alerts}
+            self.shown[minute] = {(alert["alertname"], alert.get("instance")) for alert in arrives(alerts)}
+            self.notified[minute] = self.shown[minute] - known
+            known |= self.shown[minute]
+
+    def names(self, minute):
+        """The alerts that are shown."""
+        return {alert for alert, _ in self.shown.get(minute, ())}
 
 
 def paged(pages, minute):
-    return {alert for alert, _ in pages.get(minute, ())} & FETCHES
+    return pages.names(minute) & FETCHES
 
 
 def seen_failing(one):
     """For each minute, what was last seen of IMDS: a dead exporter, or a lost scrape, changes nothing."""
     last, seen = False, []
     for minute in range(MINUTES):
-        if not one.is_dead(minute) and not any(start <= minute < end for start, end in one.lost):
+        if not any(start <= minute < end for start, end in one.hidden):
             last = one.fails_at(minute - 0.1) and one.fails_at(minute)
         seen.append(last)
     return seen
@@ -218,7 +274,7 @@ def seen_failing(one):
 
 def undisturbed(one, start, end):
     """Nothing hides IMDS from Prometheus."""
-    hidden = [*one.lost, *one.dead, *((at - 0.1, at + 1) for at in one.restarts)]
+    hidden = [*one.hidden, *((at - 0.1, at + 1) for at in [*one.restarts, *one.pods])]
     return not any(begin < end and start < stop for begin, stop in hidden)
 
 
@@ -264,23 +320,73 @@ def test_nobody_is_paged_without_a_fault(told):
             # Outages that are shorter than a minute or two fall between the scrapes that are looked at in `seen`.
             lately = max(sum(seen[max(0, minute - 32):minute + 1]),
                          sum(one.fails_at(minute - ago / 4) for ago in range(4 * 32)) / 4)
-            if paged(pages, minute) - paged(pages, minute - 1) and lately < 8:
+            if paged(pages, minute) - paged(pages, minute - 1) - {"ImdsClientsFailing"} and lately < 8:
                 return f"page at {minute} after {lately} minutes of failure"
             if paged(pages, minute) and minute > 50 and not any(seen[minute - 45:minute + 1]) and not any(
                     one.fails_at(minute - ago / 4) for ago in range(180)):
                 return f"page at {minute}, long after the fault"
-            others = {alert for alert, _ in pages.get(minute, ())} - FETCHES
+            others = pages.names(minute) - FETCHES - {"ImdsClientsStuck"}
             if others:
                 return f"{others} at {minute}"
     check(told[0], promise)
 
 
+def test_clients_that_fail_near_the_expiry_are_paged_and_no_others(told):
+    def promise(one, pages):
+        fails = [minute for minute in range(MINUTES) if "ImdsClientsFailing" in paged(pages, minute)]
+        if not one.ends_soon:
+            return f"clients fail at {fails} with hours left" if fails else None
+        for start, end in one.failing:
+            begin = max(start, one.clients_fail_from(start))
+            if end >= begin + WAITS and begin + WAITS < MINUTES and undisturbed(one, start - 3, begin + WAITS):
+                if not any(begin <= minute < begin + WAITS for minute in fails):
+                    return f"no page although clients fail from {begin:.1f}"
+        seen, possible, last_success = seen_failing(one), set(), 0
+        for minute in range(MINUTES):
+            last_success = last_success if seen[minute] else minute
+            # What was seen last is up to two minutes old, and the page stays.
+            if seen[minute] and minute + 1 >= one.clients_fail_from(max(0, last_success - 3)):
+                possible |= set(range(minute, minute + STAYS))
+        wrong = [minute for minute in fails if minute not in possible]
+        return f"clients fail at {wrong} without a cause" if wrong else None
+    check(told[0], promise)
+    assert any("ImdsClientsFailing" in pages.names(minute) for _, pages in told[0] for minute in range(MINUTES))
+
+
+def test_workloads_that_started_in_an_outage_are_paged_and_no_others(told):
+    def promise(one, pages):
+        stuck = [minute for minute in range(MINUTES) if "ImdsClientsStuck" in pages.names(minute)]
+        if not one.is_sidecar:
+            return f"stuck at {stuck}, although nothing is known of the workload" if stuck else None
+        possible = set()
+        for start, end in zip([0, *one.pods], [*one.pods, MINUTES + STAYS]):
+            around = [one.fails_at(start + ago / 4) for ago in range(-8, 13)]
+            if any(around):
+                possible |= set(range(int(start), int(end) + STAYS + 1))
+            back = max((until for since, until in one.failing if since <= start < until), default=None)
+            if not all(around[4:]) or back is None or back + WAITS >= min(end, MINUTES):
+                continue
+            # Exporters crash as they like; IMDS must be fine, and Prometheus see it.
+            fine = not any(since < back + WAITS and back < until for since, until in one.failing)
+            covered = not any(since < back + WAITS and back < until for since, until in one.hidden)
+            if fine and covered and not any(back <= minute < back + WAITS for minute in stuck):
+                return f"no page of what started at {start:.1f}"
+        wrong = [minute for minute in stuck if minute not in possible]
+        return f"stuck at {wrong} without a cause" if wrong else None
+    check(told[0], promise)
+    assert any("ImdsClientsStuck" in pages.names(minute) for _, pages in told[0] for minute in range(MINUTES))
+
+
 def test_a_fault_is_paged_once(told):
     def promise(one, pages):
-        starts = [minute for minute in range(1, MINUTES) if paged(pages, minute) - paged(pages, minute - 1)]
-        for minute in starts:
-            if paged(pages, minute - 1):
+        starts = []
+        for minute in range(1, MINUTES):
+            # That clients begin to fail is another page.
+            begins = {alert for alert, _ in pages.notified[minute]} & FETCHES - {"ImdsClientsFailing"}
+            if begins and paged(pages, minute - 1) & paged(pages, minute):
                 return f"a second page at {minute}, while one lasts"
+            if begins:
+                starts.append(minute)
         seen = seen_failing(one)
         for first, second in zip(starts, starts[1:]):
             if all(any(seen[at:at + 4]) for at in range(first, second)):
@@ -293,7 +399,7 @@ def test_an_outage_of_the_fleet_pages_once_and_hides_no_other_fault(told):
         start, end = one.outage
         many = one.hit + one.earlier >= 3
         for minute in range(int(start) + 3, int(end)):
-            alerts = pages.get(minute, set())
+            alerts = pages.shown[minute]
             fleet_alerts = [alert for alert, _ in alerts if alert == "ImdsFleetOutage"]
             if bool(fleet_alerts) != many:
                 return f"ImdsFleetOutage at {minute}: {bool(fleet_alerts)} with {one.hit} machines"
