@@ -26,14 +26,12 @@ from helpers.paths import ROOT, RULES  # noqa: E402
 from helpers.prometheus import backfill, prometheus  # noqa: E402
 
 SCRAPE = 30
-EVALUATION = 5
-CYCLES = 12
+CYCLES = 8
 # What rules read over an hour; the rest is needed for the longest of the other windows.
 LONG, SHORT = 65 * 60, 16 * 60
 LONG_METRICS = re.compile(r"imds_(outage_last|outages_total|credentials_expiration|fetch_duration)|process_start_time")
 # What the recording rules of the last hour have left.
 RECORDED = {"imds:exporter:up": ("1", "1"), "imds:exporter:failing": ("0", "1")}
-PREPARATION = 60
 # The group whose evaluations are counted.
 GROUP = "imds-conditions"
 
@@ -65,6 +63,15 @@ def value_at(series, value, now, failing):
     if name.endswith("_timestamp_seconds") or name == "process_start_time_seconds":
         return str(now - 5)
     return value
+
+
+def preparation_seconds(exporters):
+    return max(60, exporters * 3 // 40)
+
+
+def evaluation_seconds(exporters):
+    """Long enough for an evaluation of all rules; CYCLES of it are over before a window of three minutes is empty."""
+    return max(5, exporters // 500)
 
 
 def target_labels(exporter):
@@ -108,13 +115,13 @@ def main():
     with tempfile.TemporaryDirectory() as folder:
         home = pathlib.Path(folder)
         # Prometheus must write nothing before the last backfilled sample, which hence lies after the preparation.
-        end = int(time.time()) + PREPARATION
+        end = int(time.time()) + preparation_seconds(arguments.exporters)
         backfill(home, openmetrics(arguments.exporters, arguments.failing, end))
         late = time.time() - end
         if late > 120:
             sys.exit(f"preparing took {late:.0f} s too long: the windows would be empty")
         time.sleep(max(0, -late))
-        configuration = {"global": {"evaluation_interval": f"{EVALUATION}s"}, "rule_files": files}
+        configuration = {"global": {"evaluation_interval": f"{evaluation_seconds(arguments.exporters)}s"}, "rule_files": files}
         with prometheus(home, configuration) as server:
             report(server, arguments.failing, files)
 
@@ -133,7 +140,7 @@ def report(server, failing, files):
         return int(sum(value for _, value in server.query(f"count({what})")))
 
     cycles, seen, cpu_before = {}, {}, None
-    deadline = time.monotonic() + 150
+    deadline = time.monotonic() + 240
     counted = [f"{file};{GROUP}" for file in files]
     while min(len(cycles.get(group, [])) for group in counted) < CYCLES and time.monotonic() < deadline:
         text = exposition()
