@@ -5,7 +5,7 @@
         [--beside OTHER-RULES.yaml]
 
 Backfills a Prometheus with the series of that many exporters, lets it evaluate the shipped rules, and prints how long
-an evaluation takes, by group. The series are those of the golden scrape; the values are made up. With --beside, the same
+an evaluation takes, by group. The series are those of the golden scrape that a rule reads; the values are made up. With --beside, the same
 Prometheus evaluates another version of the rules too, so that both can be compared on any machine:
 
     git show REVISION:deploy/prometheus/imds-alerts.yaml > /tmp/other.yaml
@@ -78,8 +78,11 @@ def target_labels(exporter):
     return f'instance="10.{exporter >> 8}.{exporter & 255}.1:10169",job="imds-exporter"'
 
 
-def openmetrics(exporters, failing, end):
+def openmetrics(exporters, failing, end, rules):
+    read = set(re.findall(r"\w+", rules))
     for name, (kind, samples) in families().items():
+        if not read & {name, *(f"{name}_{suffix}" for suffix in ("bucket", "count", "sum"))}:
+            continue
         yield f"# TYPE {name.removesuffix('_total') if kind == 'counter' else name} {kind}\n"
         span = LONG if LONG_METRICS.match(name) else SHORT
         for exporter in range(exporters):
@@ -116,7 +119,8 @@ def main():
         home = pathlib.Path(folder)
         # Prometheus must write nothing before the last backfilled sample, which hence lies after the preparation.
         end = int(time.time()) + preparation_seconds(arguments.exporters)
-        backfill(home, openmetrics(arguments.exporters, arguments.failing, end))
+        rules = "".join(pathlib.Path(file).read_text() for file in files)
+        backfill(home, openmetrics(arguments.exporters, arguments.failing, end, rules))
         late = time.time() - end
         if late > 120:
             sys.exit(f"preparing took {late:.0f} s too long: the windows would be empty")

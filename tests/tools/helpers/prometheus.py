@@ -53,7 +53,8 @@ def backfill(home, openmetrics):
     text = home / "backfill.om"
     with text.open("w", encoding="utf-8") as out:
         out.writelines(openmetrics)
-    run(tool("promtool"), "tsdb", "create-blocks-from", "openmetrics", "--quiet", text, home / "data")
+    run(tool("promtool"), "tsdb", "create-blocks-from", "openmetrics", "--quiet", text, home / "data",
+        timeout=1800)
 
 
 @contextlib.contextmanager
