@@ -15,7 +15,6 @@ use reqwest::header::{CONTENT_LENGTH, DATE, HeaderMap, HeaderName, HeaderValue, 
 use reqwest::{Client, Method, redirect};
 use tokio::task::yield_now;
 use tokio::time::timeout;
-use tokio_rustls::rustls::client::Resumption;
 use tokio_rustls::rustls::crypto::ring;
 use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 
@@ -201,14 +200,11 @@ pub(super) async fn within<F: Future>(limit: Duration, mut future: Pin<&mut F>) 
 
 /// IMDS has no TLS; without this, the HTTP client would prepare for it with the roots of the system.
 fn no_tls() -> ClientConfig {
-    let mut config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+    ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_safe_default_protocol_versions()
         .expect("ring supports them")
         .with_root_certificates(RootCertStore::empty())
-        .with_no_client_auth();
-    // 14 KiB for sessions that are never made.
-    config.resumption = Resumption::disabled();
-    config
+        .with_no_client_auth()
 }
 
 fn date(headers: &HeaderMap) -> Option<Timestamp> {
