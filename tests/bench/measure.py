@@ -56,7 +56,7 @@ SIGNED_CALL = {
     "before-signed-call": "before the signed call",
     "with-signed-call": "with it, off",
     "exporter": "today, off",
-    "signing": "today, every second",
+    "signing": "today, on, over HTTP",
 }
 # The packages that the Python script needs, beside the interpreter and the standard library.
 PYTHON_PACKAGES = ("boto3", "botocore", "s3transfer", "jmespath", "dateutil", "urllib3", "six.py", "prometheus_client")
@@ -125,7 +125,7 @@ def command(name, port, imds, body, sts=None):
     imds_environment = {"AWS_EC2_METADATA_SERVICE_ENDPOINT": f"http://{imds}"}
     own = {**imds_environment, "IMDS_EXPORTER_LISTEN_ADDRESS": address, "IMDS_EXPORTER_POLL_INTERVAL": "1s"}
     return {
-        "signing": ([binary("signing")], {**own, "IMDS_EXPORTER_SIGNED_CALL_INTERVAL": "1s", "AWS_REGION": "eu-west-1",
+        "signing": ([binary("signing")], {**own, "IMDS_EXPORTER_SIGNED_CALL_INTERVAL": "1m", "AWS_REGION": "eu-west-1",
                                           "AWS_ENDPOINT_URL_STS": f"http://{sts}"}),
         **{name: ([binary(name)], own) for name in ("exporter", "glibc", "before-signed-call", "with-signed-call")},
         "blackbox": ([binary("blackbox"), f"--web.listen-address={address}",
