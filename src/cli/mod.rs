@@ -87,8 +87,8 @@ pub fn run() -> ExitCode {
     if let Err(error) = process_memory::make_private() {
         eprintln!("imds-exporter: a debugger or a core dump can read the memory of this process: {error}");
     }
-    let command = match Cli::try_parse() {
-        Ok(cli) => cli.command.unwrap_or(Command::Serve),
+    let command = match command_line() {
+        Ok(command) => command,
         Err(error) => {
             if error.use_stderr() {
                 return output::usage_error(error.render());
@@ -107,6 +107,14 @@ pub fn run() -> ExitCode {
         #[cfg(feature = "simulator")]
         Command::Simulate(arguments) => simulate::run(&arguments),
     }
+}
+
+/// What to do. Without arguments there is nothing to parse, and the code of the parser does not stay in memory: 200 KiB.
+fn command_line() -> Result<Command, clap::Error> {
+    if std::env::args_os().len() <= 1 {
+        return Ok(Command::Serve);
+    }
+    Ok(Cli::try_parse()?.command.unwrap_or(Command::Serve))
 }
 
 fn with_config(command: impl FnOnce(Config) -> ExitCode) -> ExitCode {

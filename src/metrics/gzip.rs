@@ -3,12 +3,8 @@
 //! What is appended later is a stored block of the same stream: appending costs little more than a copy. Every client can
 //! read it, because it is a single member (RFC 1952) of ordinary blocks (RFC 1951).
 
-use std::io::Write;
-use std::mem;
-
 use crc32fast::Hasher;
-use flate2::Compression;
-use flate2::write::DeflateEncoder;
+use flate2::{Compress, Compression, FlushCompress};
 
 /// Magic number, deflate, no flags, no time, no hints, an unknown system.
 const HEADER: [u8; 10] = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 255];
@@ -26,30 +22,35 @@ pub(super) struct Beginning {
     length: usize,
 }
 
-/// Compresses texts. It is kept, because it needs 300 KiB.
-pub(super) struct Compressor(DeflateEncoder<Vec<u8>>);
+/// A match may lie so far back, as a power of two: as far as an exposition is long. The compressor's memory grows with it.
+const WINDOW_BITS: u8 = 13;
+
+/// Compresses texts. It is kept, because it needs 160 KiB.
+pub(super) struct Compressor(Compress);
 
 impl Compressor {
     pub(super) fn new() -> Self {
-        Self(DeflateEncoder::new(Vec::new(), Compression::default()))
+        Self(Compress::new_with_window_bits(Compression::default(), false, WINDOW_BITS))
     }
 
     /// Compresses these texts, one after the other.
     pub(super) fn compress(&mut self, texts: [&str; 2]) -> Beginning {
-        const TAKES_ALL: &str = "a Vec takes all";
-        let Self(encoder) = self;
-        // The end of the former stream goes to what the former call left in the place of its beginning.
-        encoder.reset(HEADER.to_vec()).expect(TAKES_ALL);
+        const TAKES_ALL: &str = "there is room for it";
+        let Self(compressor) = self;
+        compressor.reset();
+        let length: usize = texts.iter().map(|text| text.len()).sum();
+        // The compressor writes into what is free: more than zlib's `deflateBound`, for what cannot be compressed at all.
+        let mut stream = Vec::with_capacity(length + length / 4 + 128);
+        stream.extend_from_slice(&HEADER);
         let mut checksum = Hasher::new();
         for text in texts {
-            encoder.write_all(text.as_bytes()).expect(TAKES_ALL);
+            compressor.compress_vec(text.as_bytes(), &mut stream, FlushCompress::None).expect(TAKES_ALL);
             checksum.update(text.as_bytes());
         }
         // Ends at the boundary of a byte.
-        encoder.flush().expect(TAKES_ALL);
-        let mut stream = mem::take(encoder.get_mut());
+        compressor.compress_vec(&[], &mut stream, FlushCompress::Sync).expect(TAKES_ALL);
         stream.shrink_to_fit();
-        Beginning { stream, checksum, length: texts.iter().map(|text| text.len()).sum() }
+        Beginning { stream, checksum, length }
     }
 }
 

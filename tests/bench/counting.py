@@ -7,7 +7,8 @@ from helpers.http_client import lines
 
 
 # What the documentation promises, whatever is measured.
-CEILINGS = {"series": 160, "binary_bytes": 6_000_000, "compressed_share": 0.25, "system_calls_per_scrape": 4}
+CEILINGS = {"series": 160, "binary_bytes": 6_000_000, "compressed_share": 0.25, "system_calls_per_scrape": 4,
+            "resident_kib": 2_800}
 
 
 def series(exposition):

@@ -22,8 +22,10 @@ import urllib.request
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "tools"))
 import counting  # noqa: E402
-from helpers.paths import ROOT, TOOLS, production_exporter, tool  # noqa: E402
+from helpers.http_client import samples  # noqa: E402
+from helpers.paths import ROOT, TOOLS, exporter, production_exporter, tool  # noqa: E402
 from helpers.processes import free_port  # noqa: E402
+from helpers.waiting import until  # noqa: E402
 
 BENCH = ROOT / "target/bench"
 PYTHON = TOOLS / "python/bin/python"
@@ -48,6 +50,13 @@ POLLERS = {
     "sdk": "official Rust SDK",
     "botocore": "botocore's fetcher",
     "shipped": "imds-exporter, as shipped",
+}
+# What the signed call costs: programs that differ in nothing else, and today's. tests/bench/run builds the former ones.
+SIGNED_CALL = {
+    "before-signed-call": "before the signed call",
+    "with-signed-call": "with it, off",
+    "exporter": "today, off",
+    "signing": "today, on, over HTTP",
 }
 # The packages that the Python script needs, beside the interpreter and the standard library.
 PYTHON_PACKAGES = ("boto3", "botocore", "s3transfer", "jmespath", "dateutil", "urllib3", "six.py", "prometheus_client")
@@ -105,16 +114,20 @@ def binary(name):
         "glibc": BENCH / "imds-exporter-glibc",
         "blackbox": tool("prometheus-blackbox-exporter"),
         "node": tool("prometheus-node-exporter"),
+        "signing": production_exporter(),
+        "before-signed-call": BENCH / "imds-exporter-before-signed-call",
+        "with-signed-call": BENCH / "imds-exporter-with-signed-call",
     }[name]
 
 
-def command(name, port, imds, body):
+def command(name, port, imds, body, sts=None):
     address = f"127.0.0.1:{port}"
     imds_environment = {"AWS_EC2_METADATA_SERVICE_ENDPOINT": f"http://{imds}"}
     own = {**imds_environment, "IMDS_EXPORTER_LISTEN_ADDRESS": address, "IMDS_EXPORTER_POLL_INTERVAL": "1s"}
     return {
-        "exporter": ([binary("exporter")], own),
-        "glibc": ([binary("glibc")], own),
+        "signing": ([binary("signing")], {**own, "IMDS_EXPORTER_SIGNED_CALL_INTERVAL": "1m", "AWS_REGION": "eu-west-1",
+                                          "AWS_ENDPOINT_URL_STS": f"http://{sts}"}),
+        **{name: ([binary(name)], own) for name in ("exporter", "glibc", "before-signed-call", "with-signed-call")},
         "blackbox": ([binary("blackbox"), f"--web.listen-address={address}",
                       f"--config.file={TOOLS / 'debian/etc/prometheus/blackbox.yml'}"], {}),
         "node": ([binary("node"), f"--web.listen-address={address}",
@@ -124,10 +137,10 @@ def command(name, port, imds, body):
     }[name]
 
 
-def started(name, imds, body):
+def started(name, imds, body=None, sts=None):
     """Starts a program and waits for its first answer: process, port, milliseconds until then."""
     port = free_port()
-    arguments, environment = command(name, port, imds, body)
+    arguments, environment = command(name, port, imds, body, sts)
     began = time.perf_counter()
     process = Process(arguments, environment)
     while True:
@@ -172,6 +185,33 @@ def serve(name, imds, body, results):
             results.setdefault((what, name), []).append(value)
         if name == "exporter":
             results.setdefault(("growth", name), []).append(process.rss_kib() - idle)
+    finally:
+        process.stop()
+
+
+@contextlib.contextmanager
+def simulator():
+    """The addresses of a simulated IMDS and of an STS that knows its credentials."""
+    addresses = [f"127.0.0.1:{free_port()}" for _ in range(3)]
+    options = zip(("--listen", "--sts", "--control"), addresses)
+    process = Process([exporter(), "simulate", *(part for option in options for part in option)])
+    try:
+        yield addresses[:2]
+    finally:
+        process.stop()
+
+
+def could_sign(name, imds, sts, results):
+    """What the signed call costs, whether it is made or not."""
+    process, port, start_ms = started(name, imds, sts=sts)
+    try:
+        address = f"http://127.0.0.1:{port}"
+        until(lambda: samples(address).get("imds_signed_call_up") == (1.0 if name == "signing" else None), "the signed call")
+        scrape(port, 20, 1)
+        time.sleep(2.2)
+        for what, value in {"start to first answer, ms": start_ms, "RSS idle, KiB": process.rss_kib(),
+                            "on disk, KB": binary(name).stat().st_size / 1e3}.items():
+            results.setdefault((what, name), []).append(value)
     finally:
         process.stop()
 
@@ -246,7 +286,9 @@ def image_layer_mb():
 
 
 def main():
-    rounds, serving, polling = int(sys.argv[1]), {}, {}
+    rounds, serving, polling, signing = int(sys.argv[1]), {}, {}, {}
+    # tests/bench/run cannot build them from a clone without the history.
+    former = all(binary(name).exists() for name in SIGNED_CALL)
     with on_one_cpu():
         imds = {mode: Process([BENCH / "imds", argument]) for mode, argument in (("kept", "keep"), ("closed", "close"))}
     endpoints = {mode: process.process.stdout.readline().strip() for mode, process in imds.items()}
@@ -260,9 +302,12 @@ def main():
         compressed = len(urllib.request.urlopen(asking).read())
         body.write_bytes(text)
         process.stop()
-        for number in range(rounds):
-            for name in rotated(NAMES, number):
-                serve(name, endpoints["kept"], body, serving)
+        with simulator() as (simulated_imds, sts):
+            for number in range(rounds):
+                for name in rotated(NAMES, number):
+                    serve(name, endpoints["kept"], body, serving)
+                for name in rotated(SIGNED_CALL, number) if former else ():
+                    could_sign(name, simulated_imds, sts, signing)
         # In rounds of their own: a minute after a load test the kernel frees thousands of closed connections, at the cost of
         # whatever runs then.
         for number in range(rounds):
@@ -277,7 +322,7 @@ def main():
     finally:
         for process in imds.values():
             process.stop()
-    report(serving, polling, rounds, text.decode(), compressed)
+    report(serving, polling, signing, rounds, text.decode(), compressed)
     check_budget(serving, text.decode(), compressed)
 
 
@@ -309,12 +354,13 @@ def megabytes_per_second(serving, name):
     return statistics.median(serving[WIRE, name]) * EXPORTERS / SCRAPE_INTERVAL_SECONDS / 1e6
 
 
-def report(serving, polling, rounds, exposition, compressed):
+def report(serving, polling, signing, rounds, exposition, compressed):
     growth = statistics.median(serving.pop(("growth", "exporter")))
     lines = [f"Medians of {rounds} interleaved rounds; in brackets, how many times the first column's. "
              "`tests/bench/run` measures again.", "",
              *table("serving, with a poll a second", NAMES, serving), "",
              *table("one poll", POLLERS, kept_first(polling)), "",
+             *([*table("the signed call", SIGNED_CALL, signing), ""] if signing else []),
              f"The image is the binary: one layer of {image_layer_mb():.2f} MB as a registry stores it. Series: "
              f"{counting.series(exposition)}. RSS grows by {growth:.0f} KiB from idle over {2 * SCRAPES:,} scrapes. imds-exporter and botocore ask "
              "for a session token at every poll: three requests, where the others make two.", "",
@@ -332,7 +378,8 @@ def check_budget(serving, exposition, compressed):
     """Exits with 1 and a message if the exporter exceeds its budget."""
     own = {"series": counting.series(exposition), "binary_bytes": binary("exporter").stat().st_size,
            "compressed_share": compressed / len(exposition.encode()),
-           "system_calls_per_scrape": statistics.median(serving["system calls per scrape", "exporter"])}
+           "system_calls_per_scrape": statistics.median(serving["system calls per scrape", "exporter"]),
+           "resident_kib": statistics.median(serving[LOADED_RSS, "exporter"])}
     for what, most in counting.CEILINGS.items():
         if own[what] > most:
             sys.exit(f"over budget: {what}: {own[what]:,}, not {most:,}")
