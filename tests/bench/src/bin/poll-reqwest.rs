@@ -1,8 +1,11 @@
 //! The same requests with bare reqwest: no JSON is read, nothing is checked but the status.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use reqwest::{Client, Response};
+use tokio_rustls::rustls::crypto::ring;
+use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 
 struct Bare {
     client: Client,
@@ -20,6 +23,15 @@ impl Bare {
 async fn text(response: reqwest::Result<Response>) -> String {
     let response = response.and_then(Response::error_for_status).expect("an answer");
     response.text().await.expect("a body")
+}
+
+/// For no connection: the client is not built without one.
+fn tls() -> ClientConfig {
+    ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .expect("ring supports them")
+        .with_root_certificates(RootCertStore::empty())
+        .with_no_client_auth()
 }
 
 fn main() {
