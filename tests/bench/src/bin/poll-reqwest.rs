@@ -36,8 +36,8 @@ fn tls() -> ClientConfig {
 
 fn main() {
     let make = async |base: String| {
-    tokio_rustls::rustls::crypto::ring::default_provider().install_default().expect("there is none yet");
-        let client = Client::builder().no_proxy().timeout(Duration::from_secs(1)).build().expect("a client");
+        let client = Client::builder().no_proxy().tls_backend_preconfigured(tls()).timeout(Duration::from_secs(1));
+        let client = client.build().expect("a client");
         let request = client.put(format!("{base}/latest/api/token"));
         let token = text(request.header("x-aws-ec2-metadata-token-ttl-seconds", "21600").send().await).await;
         Bare { client, base, token }
