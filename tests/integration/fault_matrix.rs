@@ -181,8 +181,7 @@ async fn each_of_thousands_of_polls_is_counted_once_and_recovery_is_visible_at_o
             let mut poller = Poller::new(source, Arc::clone(&clock) as Arc<dyn Clock>, state.clone(), interval);
             let (mut failures, mut outages) = (0, 0);
             for poll in 0..POLLS {
-                let report = poller.turn(|_| ()).await;
-                metrics.record(&report);
+                poller.turn(|report| metrics.record(report)).await;
                 failures += u32::from(fails(poll));
                 outages += u64::from(fails(poll) && (poll == 0 || !fails(poll - 1)));
                 let up = state.lock().last_outcome() == Some(Outcome::Success);

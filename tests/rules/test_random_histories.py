@@ -272,10 +272,25 @@ def seen_failing(one):
     return seen
 
 
+def free_of(spans, start, end):
+    """Nothing of these spans lies between these minutes."""
+    return not any(begin < end and start < stop for begin, stop in spans)
+
+
 def undisturbed(one, start, end):
     """Nothing hides IMDS from Prometheus."""
-    hidden = [*one.hidden, *((at - 0.1, at + 1) for at in [*one.restarts, *one.pods])]
-    return not any(begin < end and start < stop for begin, stop in hidden)
+    return free_of([*one.hidden, *((at - 0.1, at + 1) for at in [*one.restarts, *one.pods])], start, end)
+
+
+def shown(pages, alert):
+    """The minutes at which an alert is shown."""
+    return [minute for minute in range(MINUTES) if alert in pages.names(minute)]
+
+
+def without_cause(alert, minutes, possible):
+    """What is wrong with an alert at these minutes, if anything is."""
+    wrong = [minute for minute in minutes if minute not in possible]
+    return f"{alert} at {wrong} without a cause" if wrong else None
 
 
 def check(histories, promise):
@@ -333,7 +348,7 @@ def test_nobody_is_paged_without_a_fault(told):
 
 def test_clients_that_fail_near_the_expiry_are_paged_and_no_others(told):
     def promise(one, pages):
-        fails = [minute for minute in range(MINUTES) if "ImdsClientsFailing" in paged(pages, minute)]
+        fails = shown(pages, "ImdsClientsFailing")
         if not one.ends_soon:
             return f"clients fail at {fails} with hours left" if fails else None
         for start, end in one.failing:
@@ -347,15 +362,14 @@ def test_clients_that_fail_near_the_expiry_are_paged_and_no_others(told):
             # What was seen last is up to two minutes old, and the page stays.
             if seen[minute] and minute + 1 >= one.clients_fail_from(max(0, last_success - 3)):
                 possible |= set(range(minute, minute + STAYS))
-        wrong = [minute for minute in fails if minute not in possible]
-        return f"clients fail at {wrong} without a cause" if wrong else None
+        return without_cause("ImdsClientsFailing", fails, possible)
     check(told[0], promise)
-    assert any("ImdsClientsFailing" in pages.names(minute) for _, pages in told[0] for minute in range(MINUTES))
+    assert any(shown(pages, "ImdsClientsFailing") for _, pages in told[0])
 
 
 def test_workloads_that_started_in_an_outage_are_paged_and_no_others(told):
     def promise(one, pages):
-        stuck = [minute for minute in range(MINUTES) if "ImdsClientsStuck" in pages.names(minute)]
+        stuck = shown(pages, "ImdsClientsStuck")
         if not one.is_sidecar:
             return f"stuck at {stuck}, although nothing is known of the workload" if stuck else None
         possible = set()
@@ -367,14 +381,12 @@ def test_workloads_that_started_in_an_outage_are_paged_and_no_others(told):
             if not all(around[4:]) or back is None or back + WAITS >= min(end, MINUTES):
                 continue
             # Exporters crash as they like; IMDS must be fine, and Prometheus see it.
-            fine = not any(since < back + WAITS and back < until for since, until in one.failing)
-            covered = not any(since < back + WAITS and back < until for since, until in one.hidden)
-            if fine and covered and not any(back <= minute < back + WAITS for minute in stuck):
+            fine = free_of([*one.failing, *one.hidden], back, back + WAITS)
+            if fine and not any(back <= minute < back + WAITS for minute in stuck):
                 return f"no page of what started at {start:.1f}"
-        wrong = [minute for minute in stuck if minute not in possible]
-        return f"stuck at {wrong} without a cause" if wrong else None
+        return without_cause("ImdsClientsStuck", stuck, possible)
     check(told[0], promise)
-    assert any("ImdsClientsStuck" in pages.names(minute) for _, pages in told[0] for minute in range(MINUTES))
+    assert any(shown(pages, "ImdsClientsStuck") for _, pages in told[0])
 
 
 def test_a_fault_is_paged_once(told):
