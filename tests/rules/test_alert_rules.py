@@ -332,6 +332,12 @@ CASES = [
         Fires("ImdsFetchUnreliable", "critical", 34.5, 95, slack=4 * STEP),
         Fires("ImdsFlapping", "warning", 34, 103, slack=4 * STEP),
     ], lossy=False),
+    Case("a short outage and a long one ten minutes after it", 110, [
+        Exporter(TARGET, fails=[(20, 22.5, "server_error", "role"), (32, 62, "server_error", "role")]),
+    ], [
+        Fires("ImdsCredentialsFetchFailing", "warning", 22, 27.5), Fires("ImdsCredentialsFetchFailing", "warning", 34, 67),
+        Fires("ImdsCredentialsFetchFailing", "critical", 42, 67),
+    ], lossy=False),
     Case("a long outage and a short one after it", 120, [
         Exporter(TARGET, fails=[(20, 40, "server_error", "role"), (43, 44, "server_error", "role")]),
     ], failing(20, 44), lossy=False),
