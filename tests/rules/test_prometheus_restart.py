@@ -1,0 +1,39 @@
+"""A Prometheus that did not run for a while, and what it takes for present of what it recorded before."""
+
+import shutil
+import signal
+import time
+
+from helpers import exporters
+from helpers.paths import RULES
+from helpers.prometheus import backfill, prometheus
+from helpers.waiting import until
+
+JOB = "kubernetes-pods"
+# How long ago the last sample is: longer than the windows in which gauges are read (3 minutes), shorter than the time for
+# which Prometheus takes the last sample of a series for present (5 minutes).
+AWAY_SECONDS = 200
+
+
+def test_an_outage_that_ended_meanwhile_has_ended(tmp_path):
+    with exporters.simulator() as imds, exporters.exporter(imds.endpoint) as exporter:
+        exporter.reach(up=True)
+        last = int(time.time()) - AWAY_SECONDS
+        outage = {"imds_up": 0, "imds:exporter:failing": 1, "imds:exporter:in_outage": 1}
+        backfill(tmp_path, [
+            *(line for name, value in outage.items() for line in (f"# TYPE {name} gauge\n", *(
+                f'{name}{{job="{JOB}",instance="{exporter.address}"}} {value} {at}\n'
+                for at in range(last - 360, last + 1, 30)))),
+            "# EOF\n"])
+        with prometheus(tmp_path, {
+            "global": {"scrape_interval": "1s", "evaluation_interval": "1s"}, "rule_files": ["*.yaml"],
+            "scrape_configs": [{"job_name": JOB, "static_configs": [{"targets": [exporter.address]}]}],
+        }) as server:
+            assert server.query(f"imds:exporter:in_outage offset {AWAY_SECONDS}s == 1")
+            # The first scrape comes before the first evaluation, which finds the end of the outage.
+            until(lambda: server.query("imds_up == 1"), "a scrape")
+            shutil.copy(RULES, tmp_path)
+            server.process.signal_group(signal.SIGHUP)
+            until(lambda: server.query("count_over_time(imds:exporter:failing[1m]) >= 2"), "two evaluations")
+            assert not server.query("imds:exporter:in_outage == 1")
+            assert not server.get("alerts")["alerts"]
