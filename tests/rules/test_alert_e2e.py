@@ -90,7 +90,6 @@ def intermittent(simulator, exporter):
     def end():
         ended.set()
         player.join()
-        simulator.change('fault = "none"')
     return end
 
 
