@@ -11,7 +11,7 @@ import pathlib
 import sys
 
 # It needs another botocore than boto3 does.
-sys.path.insert(0, str(pathlib.Path(__file__).parents[3] / "target/tools/s3fs"))
+sys.path.insert(0, str(pathlib.Path(__file__).parents[3] / "target/tools/aiobotocore"))
 
 from s3fs import S3FileSystem  # noqa: E402
 
