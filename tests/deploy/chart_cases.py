@@ -52,6 +52,8 @@ MONITOR = {
     "basicAuth": Case(
         {"username": {**SECRET_KEY, "key": "username"}, "password": SECRET_KEY}, [{"user": "a"}, {"password": "secret"}]
     ),
+    "honorLabels": Case(True, ["yes"]),
+    "attachMetadata.node": Case(True, ["yes"]),
     "proxyUrl": Case("http://proxy.example.org:3128", ["proxy:3128", 1]),
     "relabelings": RELABELINGS,
     "metricRelabelings": Case(
@@ -102,7 +104,6 @@ CASES = {
     "config.timeout": Case("250ms", ["9ms", "0s", "2h", "1", 1]),
     "config.expectedRole": Case("node-role", ["arn:aws:iam::1:role/a", "a b", "..", "a" * 65]),
     "config.watchProcesses": Case("python|gunicorn", ["(", "[a", "*", r"\p{L}", 1], {"hostPID": True}),
-    "config.sdks": Case(["boto3", "go-v2"], ["boto3", ["boto"], ["boto3", "boto3"], [""]]),
     "config.v1Disabled": Case(True, ["true", 1]),
     "config.stateFile": Case(False, ["no"]),
     "config.log": Case("info,imds_exporter=debug", ["loud", "imds_exporter=loud", "[span]=info", 1]),
@@ -166,11 +167,19 @@ CASES = {
     "serviceAccount.annotations": ANNOTATIONS,
     "serviceAccount.automountServiceAccountToken": Case(True, ["yes"]),
     "podSecurityContext": Case(
-        {"runAsUser": 1000, "fsGroup": 1000}, [{"runasuser": 1}, {"runAsUser": "1000"}, {"runAsUser": -1}, []]
+        {"runAsUser": 1000, "fsGroup": 1000}, [{"runasuser": 1}, {"runAsUser": "1000"}, {"runAsUser": -1}, {"runAsUser": 0}, []]
     ),
     "securityContext": Case(
         {"runAsUser": 1000, "seLinuxOptions": {"level": "s0"}},
-        [{"privileges": True}, {"privileged": "no"}, {"capabilities": ["ALL"]}],
+        [
+            {"privileges": True},
+            {"privileged": "no"},
+            {"capabilities": ["ALL"]},
+            {"privileged": True},
+            {"capabilities": {"add": ["SYS_ADMIN"]}},
+            {"runAsUser": 0},
+            {"seccompProfile": {"type": "Localhost"}},
+        ],
     ),
     "podAnnotations": ANNOTATIONS,
     "podLabels": Case(
@@ -179,7 +188,15 @@ CASES = {
     "nodeSelector": Case({"kubernetes.io/arch": "arm64"}, [[], {"a": True}, {"a": "b c"}]),
     "tolerations": Case(
         [{"key": "gpu", "operator": "Equal", "value": "yes", "effect": "NoSchedule"}],
-        [{}, [{"Key": "a"}], [{"operator": "In"}], [{"effect": "Never"}]],
+        [
+            {},
+            [{"Key": "a"}],
+            [{"operator": "In"}],
+            [{"effect": "Never"}],
+            [{"effect": "NoSchedule"}],
+            [{"key": "a", "operator": "Exists", "value": "b"}],
+            [{"key": "a", "operator": "Exists", "effect": "NoSchedule", "tolerationSeconds": 5}],
+        ],
     ),
     "affinity": Case(
         {
@@ -196,28 +213,41 @@ CASES = {
     "excludeNodesWithoutImds": Case(False, ["no"]),
     "priorityClassName": Case("system-node-critical", [1000, "System", "a b"]),
     "runtimeClassName": Case("gvisor", [1, "gVisor"]),
-    "dnsPolicy": Case("Default", ["default", 1]),
+    "dnsPolicy": Case("Default", ["default", 1, "None"]),
     "dnsConfig": Case(
         {"nameservers": ["10.0.0.10"], "options": [{"name": "ndots", "value": "1"}]},
-        [{"servers": []}, {"nameservers": "10.0.0.10"}],
+        [{"servers": []}, {"nameservers": "10.0.0.10"}, {"nameservers": ["dns"]}, {"nameservers": ["10.0.0.1"] * 4}],
     ),
     "terminationGracePeriodSeconds": Case(30, [0, "30s"]),
     "revisionHistoryLimit": Case(3, [-1, "3"]),
     "minReadySeconds": Case(10, [-1, "10s"]),
     "updateStrategy.type": Case("OnDelete", ["Recreate", 1]),
-    "updateStrategy.rollingUpdate.maxUnavailable": Case(2, ["2", "101%", -1]),
+    "updateStrategy.rollingUpdate.maxUnavailable": Case(2, ["2", "101%", -1, 0, "0%"]),
     "updateStrategy.rollingUpdate.maxSurge": Case(
-        "20%", ["20", -1], {"updateStrategy.rollingUpdate.maxUnavailable": 0}
+        "20%", ["20", -1, 0], {"updateStrategy.rollingUpdate.maxUnavailable": 0}
     ),
     "resources": Case(
         {"limits": {"memory": "64Mi", "cpu": 0.2}},
-        [{"limit": {}}, {"limits": {"memory": "64 MB"}}, {"requests": {"cpu": True}}],
+        [
+            {"limit": {}},
+            {"limits": {"memory": "64 MB"}},
+            {"requests": {"cpu": True}},
+            {"requests": {"memory": "64Mi"}},
+            {"requests": {"cpu": 1}},
+        ],
     ),
     **_under("livenessProbe", PROBE),
     **_under("readinessProbe", PROBE),
     "extraVolumes": Case(
         [{"name": "ca", "configMap": {"name": "ca"}}],
-        [{}, [{"name": "ca"}], [{"name": "state", "emptyDir": {}}], [{"name": "A", "emptyDir": {}}]],
+        [
+            {},
+            [{"name": "ca"}],
+            [{"name": "state", "emptyDir": {}}],
+            [{"name": "A", "emptyDir": {}}],
+            [{"name": "a", "emptyDir": {}, "configMap": {}}],
+            [{"name": "a", "emptyDir": {}}] * 2,
+        ],
     ),
     "extraVolumeMounts": Case(
         [{"name": "ca", "mountPath": "/etc/ca", "readOnly": True}],
@@ -226,6 +256,10 @@ CASES = {
             [{"name": "ca"}],
             [{"name": "ca", "mountPath": "ca"}],
             [{"name": "ca", "mountPath": "/a", "readonly": True}],
+            [{"name": "other", "mountPath": "/a"}],
+            [{"name": "ca", "mountPath": "/var/lib/imds-exporter"}],
+            [{"name": "ca", "mountPath": "/a"}] * 2,
+            [{"name": "ca", "mountPath": "/a:b"}],
         ],
         {"extraVolumes": [{"name": "ca", "configMap": {"name": "ca"}}]},
     ),
@@ -299,6 +333,14 @@ CASES = {
             "namespace": NAMESPACE,
             "labels": Case({"grafana_dashboard": "yes"}, LABELS.wrong),
             "annotations": Case({"grafana_folder": "AWS"}, ANNOTATIONS.wrong),
+            "grafanaOperator.enabled": Case(True, ["yes"]),
+            "grafanaOperator.instanceLabels": Case(
+                {"team": "platform"}, LABELS.wrong[:4], {"dashboards.grafanaOperator.enabled": True}
+            ),
+            "grafanaOperator.folder": Case("AWS", [1], {"dashboards.grafanaOperator.enabled": True}),
+            "grafanaOperator.allowCrossNamespaceImport": Case(
+                False, ["no"], {"dashboards.grafanaOperator.enabled": True}
+            ),
         },
         {"dashboards.enabled": True},
     ),
@@ -357,9 +399,75 @@ CONFLICTS = {
         "ImdsContainersStartedDuringOutage",
     ),
     "an unknown severity": (
-        {"prometheusRule.enabled": True, "prometheusRule.overrides": {"ImdsFlapping": {"info": {}}}},
-        "ImdsFlapping",
+        {"prometheusRule.enabled": True, "prometheusRule.overrides": {"ImdsClockSkew": {"info": {}}}},
+        "ImdsClockSkew",
     ),
+}
+
+
+# What people who know the charts of other exporters write, and what it must name if it is refused; without that, it renders to
+# what Kubernetes takes.
+EXISTS = {"operator": "Exists"}
+HABITS = {
+    "node-exporter: everywhere": ({"tolerations": [{**EXISTS, "effect": "NoSchedule"}]}, None),
+    "node-exporter: a rollout of one": ({"updateStrategy": {"rollingUpdate": {"maxUnavailable": 1}}}, None),
+    "node-exporter: the host": ({"hostNetwork": True, "hostPID": True}, None),
+    "node-exporter: its monitor": ({"prometheus": {"monitor": {"enabled": True}}}, "prometheus"),
+    "node-exporter: arguments": ({"extraArgs": ["--collector.systemd"]}, "extraArgs"),
+    "node-exporter: container's context": ({"containerSecurityContext": {"readOnlyRootFilesystem": True}}, "containerSecurityContext"),
+    "node-exporter: root": ({"podSecurityContext": {"runAsNonRoot": False, "runAsUser": 0}}, None),
+    "node-exporter: group": ({"podSecurityContext": {"fsGroup": 65534}}, None),
+    "node-exporter: priority": ({"priorityClassName": "system-node-critical"}, None),
+    "node-exporter: environment": ({"env": {"A": "b"}}, "env"),
+    "node-exporter: mounts of the host": ({"extraHostVolumeMounts": []}, "extraHostVolumeMounts"),
+    "node-exporter: resources": ({"resources": {"limits": {"cpu": "200m", "memory": "50Mi"}, "requests": {"cpu": "100m", "memory": "30Mi"}}}, None),
+    "node-exporter: no limit": ({"resources": {"limits": None, "requests": {"memory": "64Mi"}}}, None),
+    "node-exporter: a request alone": ({"resources": {"requests": {"memory": "64Mi"}}}, "resources.requests.memory"),
+    "node-exporter: linux": ({"nodeSelector": {"kubernetes.io/os": "linux", "kubernetes.io/arch": "arm64"}}, None),
+    "node-exporter: grace": ({"terminationGracePeriodSeconds": 30}, None),
+    "node-exporter: version": ({"image": {"tag": "v0.1.0"}}, None),
+    "x509: its monitor": ({"prometheusPodMonitor": {"create": True}}, "prometheusPodMonitor"),
+    "x509: rules": ({"prometheusRules": {"create": True}}, "prometheusRules"),
+    "x509: a Secret": ({"web": {"existingSecret": "tls"}}, None),
+    "x509: labels": ({"podExtraLabels": {}}, "podExtraLabels"),
+    "x509: control plane": ({"tolerations": [{"key": "node-role.kubernetes.io/control-plane", **EXISTS}]}, None),
+    "kube-state-metrics: its monitor": ({"prometheus": {"monitor": {"honorLabels": True}}}, "prometheus"),
+    "kube-state-metrics: honor labels": ({"podMonitor": {"enabled": True, "honorLabels": True}}, None),
+    "kube-state-metrics: replicas": ({"replicas": 2}, "replicas"),
+    "kube-state-metrics: proxy": ({"kubeRBACProxy": {"enabled": True}}, "kubeRBACProxy"),
+    "kube-state-metrics: annotations": ({"customLabels": {}}, "customLabels"),
+    "kube-state-metrics: pull secret": ({"imagePullSecrets": [{"name": "registry"}]}, None),
+    "kube-state-metrics: mirror": ({"global": {"imageRegistry": "registry.example.org", "imagePullSecrets": ["mirror"]}}, None),
+    "blackbox: kind": ({"kind": "DaemonSet"}, "kind"),
+    "blackbox: capability": ({"securityContext": {"capabilities": {"add": ["NET_RAW"]}}}, None),
+    "blackbox: monitor": ({"serviceMonitor": {"enabled": True, "labels": {"release": "stack"}, "interval": "30s"}}, None),
+    "blackbox: monitor's defaults": ({"serviceMonitor": {"defaults": {"interval": "30s"}}}, "defaults"),
+    "blackbox: a long interval": ({"serviceMonitor": {"enabled": True, "interval": "5m"}}, "serviceMonitor.interval"),
+    "blackbox: service": ({"service": {"type": "ClusterIP"}}, "type"),
+    "blackbox: probes": ({"livenessProbe": {"httpGet": {"path": "/health"}}}, "httpGet"),
+    "blackbox: a probe's times": ({"livenessProbe": {"failureThreshold": 5, "periodSeconds": 10}}, None),
+    "blackbox: config map": ({"configExistingSecretName": "a"}, "configExistingSecretName"),
+    "cloudwatch: role": ({"serviceAccount": {"annotations": {"eks.amazonaws.com/role-arn": "arn:aws:iam::1:role/a"}}}, "role-arn"),
+    "cloudwatch: region": ({"aws": {"region": "eu-central-1"}}, "aws"),
+    "cloudwatch: signed": ({"config": {"signedCall": {"interval": "5m", "region": "eu-central-1"}}}, None),
+    "cloudwatch: a number": ({"config": {"pollInterval": 15}}, "config.pollInterval"),
+    "a surge": ({"updateStrategy": {"rollingUpdate": {"maxSurge": 1}}}, "updateStrategy.rollingUpdate"),
+    "no unavailable": ({"updateStrategy": {"rollingUpdate": {"maxUnavailable": 0}}}, "updateStrategy.rollingUpdate"),
+    "no rollout": ({"updateStrategy": {"type": "OnDelete"}}, None),
+    "privileged": ({"securityContext": {"privileged": True}}, "securityContext.privileged"),
+    "privileged altogether": ({"securityContext": {"privileged": True, "allowPrivilegeEscalation": True}}, None),
+    "no name server": ({"dnsPolicy": "None"}, "dnsPolicy"),
+    "a mount": ({"extraVolumeMounts": [{"name": "ca", "mountPath": "/etc/ca"}]}, "extraVolumeMounts"),
+    "a mount at the state": (
+        {"extraVolumes": [{"name": "a", "emptyDir": {}}], "extraVolumeMounts": [{"name": "a", "mountPath": "/var/lib/imds-exporter"}]},
+        "extraVolumeMounts",
+    ),
+    "affinity": ({"affinity": {"podAntiAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [{"topologyKey": "kubernetes.io/hostname", "labelSelector": {"matchLabels": {"a": "b"}}}]}}}, None),
+    "a toleration of everything": ({"tolerations": [{"effect": "NoExecute"}]}, "tolerations"),
+    "zero": ({"config": {"pollInterval": "0s"}}, "config.pollInterval"),
+    "a chart's own label": ({"podLabels": {"app.kubernetes.io/name": "a"}}, "podLabels"),
+    "monitors' metadata": ({"podMonitor": {"enabled": True, "attachMetadata": {"node": True}}}, None),
+    "Grafana's operator": ({"dashboards": {"enabled": True, "grafanaOperator": {"enabled": True}}}, None),
 }
 
 

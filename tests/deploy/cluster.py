@@ -18,13 +18,13 @@ def ask(command, request):
     return json.loads(run(tool("cluster"), command, input=json.dumps(request)))
 
 
-def render(cases):
+def render(cases, path=CHART):
     """Of each set of values the objects, or the error as a text. A set is the values, or (the values, the API's versions)."""
     pairs = [case if isinstance(case, tuple) else (case, []) for case in cases]
     requests = [json.dumps({"Values": values, "APIVersions": versions}) for values, versions in pairs]
     # Many cases of a table are the same but for what they expect.
     distinct = list(dict.fromkeys(requests))
-    chart = {"Chart": str(CHART), "Release": "release", "Namespace": "monitoring", "KubeVersion": KUBERNETES}
+    chart = {"Chart": str(path), "Release": "release", "Namespace": "monitoring", "KubeVersion": KUBERNETES}
     answers = ask("render", {**chart, "Cases": list(map(json.loads, distinct))})
     rendered = {
         request: one["error"] or [document for document in yaml.load_all(one["manifest"], yaml.CSafeLoader) if document]

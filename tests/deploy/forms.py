@@ -1,5 +1,6 @@
 """The deployment forms as data: Kubernetes and Helm rendered, ECS, compose and systemd read."""
 
+import importlib.util
 import json
 import pathlib
 import re
@@ -9,7 +10,17 @@ import yaml
 from helpers.commands import run
 from helpers.paths import DEPLOY, tool
 
-CHART = DEPLOY / "helm" / "imds-exporter"
+
+def program(path):
+    """A program of deploy/ as a module."""
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+generate = program(DEPLOY / "generate.py")
+CHART = generate.CHART
 EVERYTHING = CHART / "ci" / "everything-values.yaml"
 PROTECTED = CHART / "ci" / "protected-values.yaml"
 DOCKERFILE = (DEPLOY / "Dockerfile").read_text()
@@ -18,6 +29,8 @@ WORKER = DEPLOY / "kubernetes" / "examples" / "deployment" / "worker.py"
 KUBERNETES = "1.33.0"
 # The API of the Prometheus operator.
 OPERATOR = "monitoring.coreos.com/v1"
+# The APIs that Kubernetes' own code validates.
+KUBERNETES_APIS = {"v1", "apps/v1", "batch/v1", "networking.k8s.io/v1"}
 
 
 def _documents(text):

@@ -160,17 +160,6 @@ TEXTS = {
         ],
     ),
     "config.endpointMode": ("AWS_EC2_METADATA_SERVICE_ENDPOINT_MODE", ["IPv4", "IPv6", "ipv4", "IPV6", "IPv5"]),
-    "config.sdks": (
-        "IMDS_EXPORTER_SDKS",
-        [
-            ["boto3"],
-            ["ruby", "go-v2", "minio-go", "aws-crt", "object-store"],
-            ["boto3", "boto3"],
-            ["boto"],
-            [""],
-            ["boto3,ruby"],
-        ],
-    ),
     "config.signedCall.interval": (
         "IMDS_EXPORTER_SIGNED_CALL_INTERVAL",
         [

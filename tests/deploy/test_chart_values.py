@@ -2,17 +2,16 @@
 
 import concurrent.futures
 import json
-import os
 import re
+import shutil
 
 import kubernetes_validate
 import pytest
 import yaml
 
-from chart_cases import CASES, CONFLICTS, values
-from chart_documents import README, VALUES, leaves, readme, schema, values_yaml
-from cluster import VERSIONS, mistakes, render
-from forms import OPERATOR
+from chart_cases import CASES, CONFLICTS, HABITS, values
+from cluster import VERSIONS, find, mistakes, render
+from forms import CHART, KUBERNETES_APIS, OPERATOR, generate
 from operator_schemas import operator_mistakes
 
 
@@ -25,8 +24,8 @@ def rendered():
 
 
 def test_every_value_has_both_cases():
-    assert [path for path in map(".".join, dict(leaves(schema()))) if path not in CASES] == []
-    assert set(CASES) == set(map(".".join, dict(leaves(schema()))))
+    assert [path for path in map(".".join, dict(generate.leaves(generate.schema()))) if path not in CASES] == []
+    assert set(CASES) == set(map(".".join, dict(generate.leaves(generate.schema()))))
     assert len(CASES) >= 120
     assert all(case.wrong for case in CASES.values())
 
@@ -43,7 +42,9 @@ def test_a_right_value_renders_and_has_an_effect(rendered, path):
 def test_what_the_right_values_render_is_valid(rendered):
     objects = {json.dumps(document, sort_keys=True): document for pair in rendered.values() for document in pair[0]}
     of_the_operator = [d for d in objects.values() if d["apiVersion"] == OPERATOR]
-    others = [d for d in objects.values() if d["apiVersion"] != OPERATOR]
+    others = [d for d in objects.values() if d["apiVersion"] in KUBERNETES_APIS]
+    (board,) = {d["apiVersion"] for d in objects.values()} - {OPERATOR, *KUBERNETES_APIS}
+    assert board.startswith("grafana.integreatly.org/")
     assert len(of_the_operator) > 30 and len(others) > 100
     assert operator_mistakes(of_the_operator) == []
     assert [(mistake, d["metadata"]) for d, mistake in zip(others, mistakes(others)) if mistake] == []
@@ -91,22 +92,65 @@ def test_values_that_are_wrong_together_are_refused_by_name(conflicts, name):
         assert isinstance(conflicts[name], str) and expected in conflicts[name], conflicts[name]
 
 
+@pytest.fixture(scope="module")
+def habits():
+    return dict(zip(HABITS, render([values for values, _ in HABITS.values()])))
+
+
+@pytest.mark.parametrize("name", HABITS)
+def test_what_is_written_by_habit_is_refused_by_name_or_taken_by_kubernetes(habits, name):
+    _, refused = HABITS[name]
+    if refused:
+        assert isinstance(habits[name], str) and refused in habits[name].replace("/", "."), habits[name]
+    else:
+        assert isinstance(habits[name], list), habits[name]
+        objects = [document for document in habits[name] if document["apiVersion"] in KUBERNETES_APIS]
+        assert [mistake for mistake in mistakes(objects) if mistake] == []
+
+
+NULLS = [path for path, value in generate.leaves(generate.schema())]
+GROUPS = sorted({path[:length] for path in NULLS for length in range(1, len(path))})
+
+
+def test_every_value_and_every_group_of_values_can_be_null():
+    """A list or a map becomes empty, everything else has its default. Each is null where it has an effect."""
+    paths = [".".join(path) for path in [*NULLS, *GROUPS]]
+    needs = {path: {**getattr(CASES.get(path), "needs", {}), "podMonitor.enabled": True, "prometheusRule.enabled": True,
+                    "dashboards.enabled": True} for path in paths}
+    cases = [values({**{need: value for need, value in needs[path].items() if not (need + ".").startswith(path + ".")
+                        and not need.startswith("serviceMonitor")}, path: None}) for path in paths]
+    for path, objects in zip(paths, render(cases), strict=True):
+        assert isinstance(objects, list), f"{path}: {objects}"
+        assert [one for one in objects if one["kind"] == "DaemonSet"], path
+
+
+def test_null_removes_a_default():
+    cases = [{"resources": {"limits": None}}, {"tolerations": None}, {"podSecurityContext": {"runAsUser": None}}, {"resources": None}]
+    limits, tolerations, user, resources = (
+        find(objects, "DaemonSet")["spec"]["template"]["spec"] for objects in render(cases))
+    assert limits["containers"][0]["resources"] == {"requests": {"cpu": "5m", "memory": "8Mi"}}
+    assert "tolerations" not in tolerations
+    assert "runAsUser" not in user["securityContext"] and user["securityContext"]["runAsNonRoot"] is True
+    assert "resources" not in resources["containers"][0]
+
+
+def test_a_new_version_of_the_chart_alone_restarts_no_pod(tmp_path):
+    shutil.copytree(CHART, tmp_path / "chart")
+    manifest = tmp_path / "chart" / "Chart.yaml"
+    manifest.write_text(re.sub("^version: .*$", "version: 99.0.0", manifest.read_text(), flags=re.M))
+    before, after = (render([{}], chart) for chart in (CHART, tmp_path / "chart"))
+    assert before != after
+    assert find(before[0], "DaemonSet")["spec"] == find(after[0], "DaemonSet")["spec"]
+
+
 def test_the_values_in_the_readme_are_accepted():
-    blocks = re.findall(r"^```yaml\n(.*?)^```", README.read_text(), re.M | re.S)
+    blocks = re.findall(r"^```yaml\n(.*?)^```", generate.README.read_text(), re.M | re.S)
     assert len(blocks) >= 2
     for objects in render([yaml.safe_load(block) for block in blocks]):
         assert isinstance(objects, list), objects
 
 
 def test_every_value_is_described():
-    for path, value in leaves(schema()):
+    for path, value in generate.leaves(generate.schema()):
         assert value["description"].endswith((".", ")")), path
         assert "default" in value, path
-
-
-def test_the_values_file_and_the_readme_are_up_to_date():
-    if os.environ.get("UPDATE") == "1":
-        VALUES.write_text(values_yaml())
-        README.write_text(readme())
-    assert VALUES.read_text() == values_yaml()
-    assert README.read_text() == readme()

@@ -150,25 +150,3 @@ def test_the_warning_of_fail_loudly_names_the_sdks_that_it_does_not_help():
     assert {"boto3", "Go SDK v2", "aws-sdk-ruby", "minio-go", "AWS CRT", "object_store"} <= set(
         re.findall(r"boto3|Go SDK v2|aws-sdk-ruby|minio-go|AWS CRT|object_store", text)
     )
-
-
-def cronjob(patch):
-    """The text of a patch of a pod template, as a patch of a CronJob."""
-    head, template = patch.split("spec:\n", 1)
-    comment = head.splitlines()[0]
-    return (
-        f"{comment}\n# For a CronJob: made from {{name}}. UPDATE=1 on its test rewrites it.\n"
-        "apiVersion: batch/v1\nkind: CronJob\nmetadata:\n  name: any\nspec:\n  jobTemplate:\n    spec:\n"
-        + "".join(f"    {line}" if line.strip() else line for line in template.splitlines(keepends=True))
-    )
-
-
-@pytest.mark.parametrize("component", ["sidecar", "wait"])
-def test_a_cronjob_gets_the_same(component):
-    folder = COMPONENTS / component
-    expected = cronjob((folder / f"{component}.yaml").read_text()).format(name=f"{component}.yaml")
-    if os.environ.get("UPDATE") == "1":
-        (folder / "cronjob.yaml").write_text(expected)
-    assert (folder / "cronjob.yaml").read_text() == expected
-    template = yaml.safe_load((folder / f"{component}.yaml").read_text())["spec"]["template"]
-    assert yaml.safe_load(expected)["spec"]["jobTemplate"]["spec"]["template"] == template

@@ -12,7 +12,7 @@ from forms import CHART, EVERYTHING, KUBERNETES, PROTECTED, helm
 
 from helpers.alert_rules import ALERTS, BANDS, GROUPS, TEXT, alerting
 from helpers.commands import run
-from helpers.paths import DASHBOARDS, KUBERNETES_RULES, RULES, tool
+from helpers.paths import tool
 from helpers.prometheus import promtool
 from helpers.reference import version
 
@@ -30,17 +30,6 @@ def rendered_alerts(**prometheus_rule):
 @pytest.mark.parametrize("values", [[], ["--values", EVERYTHING], ["--values", PROTECTED]])
 def test_it_lints(values):
     run(tool("helm"), "lint", "--strict", "--kube-version", KUBERNETES, CHART, *values)
-
-
-def test_the_package_contains_rules_and_dashboards_as_files(tmp_path):
-    run(tool("helm"), "package", CHART, "--destination", tmp_path)
-    (package,) = tmp_path.iterdir()
-    listing = run("tar", "--list", "--verbose", "--file", package)
-    files = {line.split()[-1] for line in listing.splitlines() if line.startswith("-")}
-    expected = {path.name for path in [*DASHBOARDS, RULES, KUBERNETES_RULES]}
-    assert {name.rsplit("/", 1)[1] for name in files if "/files/" in name} == expected
-    assert not any(line.startswith("l") for line in listing.splitlines())
-    assert not any("/ci/" in name for name in files)
 
 
 def test_the_application_version_is_that_of_the_crate():

@@ -9,27 +9,11 @@ import yaml
 from forms import OPERATOR, kustomize
 from operator_schemas import operator_mistakes
 
-from helpers.alert_rules import GROUPS, KUBERNETES_GROUPS, KUBERNETES_TEXT
+from helpers.alert_rules import GROUPS, KUBERNETES_GROUPS
 from helpers.paths import DEPLOY
 
 COMPONENTS = DEPLOY / "kubernetes" / "components"
 OPTIONAL = COMPONENTS / "prometheusrule-kubernetes" / "prometheusrule.yaml"
-HEAD = """\
-# Made from deploy/prometheus/imds-kubernetes.yaml, where the thresholds are explained.
-# UPDATE=1 on its test rewrites it.
-apiVersion: monitoring.coreos.com/v1
-kind: PrometheusRule
-metadata:
-  name: imds-exporter-kubernetes
-  labels:
-    app.kubernetes.io/name: imds-exporter
-spec:
-"""
-
-
-def optional_rules():
-    groups = KUBERNETES_TEXT[KUBERNETES_TEXT.index("\ngroups:\n") + 1 :]
-    return HEAD + "".join(f"  {line}" if line.strip() else line for line in groups.splitlines(keepends=True))
 
 
 @pytest.fixture
@@ -46,13 +30,6 @@ def build(tmp_path):
         return {d["metadata"]["name"]: d for d in kustomize(tmp_path) if d["kind"] == "PrometheusRule"}
 
     return build
-
-
-def test_the_copy_of_the_optional_rules_is_up_to_date():
-    if os.environ.get("UPDATE") == "1":
-        OPTIONAL.write_text(optional_rules())
-    assert OPTIONAL.read_text() == optional_rules()
-    assert yaml.safe_load(optional_rules())["spec"]["groups"] == KUBERNETES_GROUPS
 
 
 def test_the_optional_rules_are_added_to_the_others(build, tmp_path):

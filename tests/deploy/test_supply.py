@@ -1,9 +1,10 @@
 """The dependencies: licenses, sources and bans of deny.toml, and the bill of materials."""
 
-import importlib.util
 import json
 import re
 import tomllib
+
+from forms import program
 
 from helpers import reference
 from helpers.commands import run
@@ -12,9 +13,7 @@ from helpers.paths import DEPLOY, ROOT
 DENY = tomllib.loads((ROOT / "deny.toml").read_text())
 LOCK = tomllib.loads((ROOT / "Cargo.lock").read_text())["package"]
 
-_spec = importlib.util.spec_from_file_location("sbom", DEPLOY / "sbom.py")
-sbom = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(sbom)
+sbom = program(DEPLOY / "sbom.py")
 
 
 def is_allowed(expression, allowed):

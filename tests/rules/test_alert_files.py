@@ -1,10 +1,8 @@
-"""The alert rules and the example configurations as files: linters, conventions, the table of thresholds, the copy for
-the Prometheus operator.
+"""The alert rules and the example configurations as files: linters, conventions, the table of thresholds.
 
-The conventions are those of mixtool and promruval; pint runs itself. UPDATE=1 rewrites the copy.
+The conventions are those of mixtool and promruval; pint runs itself.
 """
 
-import os
 import re
 from urllib.parse import urlsplit
 
@@ -18,7 +16,6 @@ from helpers.prometheus import promtool
 
 PROMETHEUS = DEPLOY / "prometheus" / "prometheus.yaml"
 ALERTMANAGER = DEPLOY / "prometheus" / "alertmanager.yaml"
-PROMETHEUS_RULE = DEPLOY / "kubernetes" / "components" / "prometheusrule" / "prometheusrule.yaml"
 BAND_ORDER = ["warning", "critical"]
 # Those of the optional file too.
 EVERY = ALERTS + alerting(KUBERNETES_GROUPS)
@@ -193,30 +190,6 @@ def test_the_alertmanager_configuration_names_existing_alerts_only():
     assert not [pair for pair in inhibited if pair[::-1] in inhibited], "two alerts that inhibit each other: neither notifies"
     never = {"ImdsClientsFailing", "ImdsClientsStuck", "ImdsFleetOutage", "ImdsExportersDown", "ImdsExporterAbsent"}
     assert not {target for _, target in inhibited} & never
-
-
-def prometheus_rule():
-    groups = TEXT[TEXT.index("\ngroups:\n") + 1:]
-    head = (
-        "# Made from deploy/prometheus/imds-alerts.yaml, where the thresholds are explained.\n"
-        "# UPDATE=1 on its test rewrites it.\n"
-        "apiVersion: monitoring.coreos.com/v1\n"
-        "kind: PrometheusRule\n"
-        "metadata:\n"
-        "  name: imds-exporter\n"
-        "  labels:\n"
-        "    app.kubernetes.io/name: imds-exporter\n"
-        "spec:\n"
-    )
-    return head + "".join(f"  {line}" if line.strip() else line for line in groups.splitlines(keepends=True))
-
-
-def test_the_prometheus_rule_is_up_to_date():
-    if os.environ.get("UPDATE") == "1":
-        PROMETHEUS_RULE.parent.mkdir(parents=True, exist_ok=True)
-        PROMETHEUS_RULE.write_text(prometheus_rule())
-    assert PROMETHEUS_RULE.read_text() == prometheus_rule()
-    assert yaml.safe_load(prometheus_rule())["spec"]["groups"] == GROUPS
 
 
 def test_addresses_in_the_examples_are_loopback():

@@ -32,13 +32,19 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- end }}
 {{- end -}}
 
+{{/* Nothing that a new version of the chart changes: it would restart every pod. */}}
+{{- define "imds-exporter.podLabels" -}}
+{{- $own := fromYaml (include "imds-exporter.selectorLabels" .) -}}
+{{- mustMergeOverwrite (deepCopy .Values.commonLabels) .Values.podLabels $own (dict "imds-exporter" "node") | toYaml -}}
+{{- end -}}
+
 {{- define "imds-exporter.labels" -}}
 app.kubernetes.io/name: {{ include "imds-exporter.name" . }}
 {{ include "imds-exporter.commonLabels" . }}
 {{- end -}}
 
 {{/*
-The metadata of an object: (dict "root" $ "suffix" "-dashboards" "values" (dict "namespace" "" "labels" dict
+The metadata of an object: (dict "root" $ "suffix" "-dashboard-fleet" "values" (dict "namespace" "" "labels" dict
 "annotations" dict)), of which the last two are optional.
 */}}
 {{- define "imds-exporter.metadata" -}}
@@ -151,7 +157,6 @@ securityContext:
   "IMDS_EXPORTER_TIMEOUT" $config.timeout
   "IMDS_EXPORTER_EXPECTED_ROLE" $config.expectedRole
   "IMDS_EXPORTER_WATCH_PROCESSES" $config.watchProcesses
-  "IMDS_EXPORTER_SDKS" (join "," $config.sdks)
   "IMDS_EXPORTER_SIGNED_CALL_INTERVAL" $config.signedCall.interval
   "IMDS_EXPORTER_LOG" $config.log
   "IMDS_EXPORTER_LOG_FORMAT" $config.logFormat
@@ -181,59 +186,14 @@ securityContext:
 {{- ternary "https" "http" (and (ne .Values.web.existingSecret "") .Values.web.tls) -}}
 {{- end -}}
 
-{{- define "imds-exporter.milliseconds" -}}
-{{- $milliseconds := 0 -}}
-{{- range regexFindAll "[0-9]+(ms|s|m|h)" . -1 -}}
-{{- $unit := get (dict "ms" 1 "s" 1000 "m" 60000 "h" 3600000) (regexFind "[a-z]+" .) -}}
-{{- $milliseconds = add $milliseconds (mul (regexFind "[0-9]+" . | int) $unit) -}}
+{{/*
+The text of a file of the chart: (dict "root" $ "path" "files/imds-alerts.yaml"). Without it, the chart would install objects
+without content, and say nothing.
+*/}}
+{{- define "imds-exporter.file" -}}
+{{- $text := .root.Files.Get .path | trim -}}
+{{- if not $text -}}
+{{- fail (printf "%s is missing in this copy of the chart, or empty" .path) -}}
 {{- end -}}
-{{- $milliseconds -}}
-{{- end -}}
-
-{{/* What a schema cannot tell, because it concerns several values. */}}
-{{- define "imds-exporter.check" -}}
-{{- $config := .Values.config -}}
-{{- if and $config.watchProcesses (not .Values.hostPID) -}}
-{{- fail "config.watchProcesses requires hostPID: true, because without it the exporter sees only its own process" -}}
-{{- end -}}
-{{- $_ := mustRegexMatch $config.watchProcesses "" -}}
-{{- if gt (include "imds-exporter.milliseconds" $config.timeout | int) (include "imds-exporter.milliseconds" (default "15s" $config.pollInterval) | int) -}}
-{{- fail "config.timeout must be at most config.pollInterval" -}}
-{{- end -}}
-{{- range .Values.extraEnv -}}
-{{- if and (eq .name "AWS_METADATA_SERVICE_TIMEOUT") .value (not $config.timeout) -}}
-{{- if gt (mul 1000 (int .value)) (include "imds-exporter.milliseconds" (default "15s" $config.pollInterval) | int64) -}}
-{{- fail "extraEnv: AWS_METADATA_SERVICE_TIMEOUT must be at most config.pollInterval" -}}
-{{- end -}}
-{{- end -}}
-{{- end -}}
-{{- if and (or $config.signedCall.region $config.signedCall.httpsProxy) (not $config.signedCall.interval) -}}
-{{- fail "config.signedCall.region and httpsProxy have no effect without config.signedCall.interval" -}}
-{{- end -}}
-{{- if and .Values.web.existingSecret (eq (int .Values.web.probePort) (int .Values.port)) -}}
-{{- fail "web.probePort and port must differ" -}}
-{{- end -}}
-{{- if and .Values.podMonitor.enabled .Values.serviceMonitor.enabled -}}
-{{- fail "podMonitor.enabled and serviceMonitor.enabled: each of them scrapes every pod, choose one" -}}
-{{- end -}}
-{{- range $kind := list "podMonitor" "serviceMonitor" -}}
-{{- with index $.Values $kind -}}
-{{- if gt (include "imds-exporter.milliseconds" .scrapeTimeout | int) (include "imds-exporter.milliseconds" .interval | int) -}}
-{{- fail (printf "%s.scrapeTimeout must be at most %s.interval" $kind $kind) -}}
-{{- end -}}
-{{- end -}}
-{{- end -}}
-{{- if hasKey .Values.serviceAccount.annotations "eks.amazonaws.com/role-arn" -}}
-{{- fail "serviceAccount.annotations: eks.amazonaws.com/role-arn gives the exporter credentials that do not come from IMDS: it would say nothing about the node's role" -}}
-{{- end -}}
-{{- if and .Values.hostNetwork (not (has (toString .Values.updateStrategy.rollingUpdate.maxSurge) (list "0" "0%"))) -}}
-{{- fail "updateStrategy.rollingUpdate.maxSurge must be 0 with hostNetwork: two pods of one node cannot have the same port" -}}
-{{- end -}}
-{{- $names := list -}}
-{{- range fromYamlArray (include "imds-exporter.env" .) -}}
-{{- if has .name $names -}}
-{{- fail (printf "extraEnv: %s is set twice, here or by config" .name) -}}
-{{- end -}}
-{{- $names = append $names .name -}}
-{{- end -}}
+{{- $text -}}
 {{- end -}}

@@ -18,12 +18,19 @@ podTargetLabels:
 targetLabels:
   {{- toYaml . | nindent 2 }}
 {{- end }}
+{{- if $values.attachMetadata.node }}
+attachMetadata:
+  node: true
+{{- end }}
 {{ .endpoints }}:
   - port: imds-metrics
     path: /metrics
     scheme: {{ ternary (include "imds-exporter.scheme" .root) "http" .protected }}
     interval: {{ $values.interval }}
     scrapeTimeout: {{ $values.scrapeTimeout }}
+    {{- if $values.honorLabels }}
+    honorLabels: true
+    {{- end }}
     {{- with $values.proxyUrl }}
     proxyUrl: {{ . | quote }}
     {{- end }}
