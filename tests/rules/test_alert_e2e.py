@@ -18,12 +18,11 @@ import pytest
 import yaml
 
 from helpers import exporters
-from helpers.alert_rules import DOCUMENT
 from helpers.http_client import body, samples
 from helpers.http_server import Handler, serve
-from helpers.paths import DEBIAN, DEPLOY, tool
+from helpers.paths import DEBIAN, DEPLOY, RULES, tool
 from helpers.processes import Process
-from helpers.prometheus import listening, prometheus
+from helpers.prometheus import listening, loaded_rules, prometheus
 from helpers.waiting import until
 
 FASTER = 20
@@ -41,9 +40,10 @@ def faster(duration):
     return f"{max(1, int(number) * {'s': 1, 'm': 60, 'h': 3600, 'd': 86400}[unit] // FASTER)}s"
 
 
-def faster_rules():
-    document = json.loads(json.dumps(DOCUMENT))
-    for group in document["groups"]:
+def faster_rules(home):
+    """The rules as Prometheus has loaded them from the shipped file, with their times divided."""
+    groups = loaded_rules(home, RULES)
+    for group in groups:
         for rule in group["rules"]:
             rule["expr"] = re.sub(r"\[(\w+)\]", lambda window: f"[{faster(window[1])}]", rule["expr"])
             rule["expr"] = re.sub(r"offset (\w+)", lambda ago: f"offset {faster(ago[1])}", rule["expr"])
@@ -51,7 +51,7 @@ def faster_rules():
                 # Where no process is left to watch, ImdsWatchesNothing would fire after this test has ended.
                 if key in rule and rule.get("alert") != "ImdsWatchesNothing":
                     rule[key] = faster(rule[key])
-    return document
+    return {"groups": groups}
 
 
 def faster_routes(receiver):
@@ -176,7 +176,7 @@ class Monitoring:
             "--web.listen-address=127.0.0.1:0", "--cluster.listen-address=",
         ], cwd=self.home))
         self.alertmanager = listening(alertmanager)
-        (self.home / "rules.json").write_text(json.dumps(faster_rules()))
+        (self.home / "rules.json").write_text(json.dumps(faster_rules(self.home)))
         self.start_prometheus()
 
     def start_prometheus(self):

@@ -12,7 +12,7 @@ import yaml
 from helpers.alert_rules import ALERTS, BANDS, GROUPS, KUBERNETES_GROUPS, KUBERNETES_TEXT, NAMES, TEXT, alerting
 from helpers.commands import run
 from helpers.paths import DEPLOY, KUBERNETES_RULES, ROOT, RULES, tool
-from helpers.prometheus import promtool
+from helpers.prometheus import PROMTOOLS, prometheus, promtool
 
 PROMETHEUS = DEPLOY / "prometheus" / "prometheus.yaml"
 ALERTMANAGER = DEPLOY / "prometheus" / "alertmanager.yaml"
@@ -28,9 +28,28 @@ def minutes(duration):
     return int(number) * {"m": 1, "h": 60}[unit]
 
 
-def test_prometheus_loads_the_rules():
-    result = promtool("check", "rules", "--lint=all", "--lint-fatal", RULES, KUBERNETES_RULES)
+@pytest.mark.parametrize("version", PROMTOOLS)
+def test_prometheus_loads_the_rules(version):
+    result = promtool("check", "rules", "--lint=all", "--lint-fatal", RULES, KUBERNETES_RULES, version=version)
     assert result.returncode == 0, result.stdout + result.stderr
+
+
+@pytest.mark.parametrize("text", [TEXT, KUBERNETES_TEXT], ids=["alerts", "kubernetes"])
+def test_no_rule_is_written_with_an_anchor_or_an_alias(text):
+    """Not every program that loads rules resolves them."""
+    assert not [token for token in yaml.scan(text) if isinstance(token, yaml.AnchorToken | yaml.AliasToken)]
+
+
+def test_what_prometheus_has_loaded_is_what_the_files_say(tmp_path):
+    """Prometheus before 3.3 takes the name of an anchor for the expression where the file has an alias, and says nothing."""
+    with prometheus(tmp_path, {"rule_files": [str(RULES), str(KUBERNETES_RULES)]}) as server:
+        def written_alike(expression):
+            return server.get("format_query", query=expression)
+
+        loaded = {group["name"]: [written_alike(rule["query"]) for rule in group["rules"]]
+                  for group in server.get("rules")["groups"]}
+        assert loaded == {group["name"]: [written_alike(rule["expr"]) for rule in group["rules"]]
+                          for group in GROUPS + KUBERNETES_GROUPS}
 
 
 def test_prometheus_loads_the_example():

@@ -2,19 +2,22 @@
 
 import contextlib
 import json
-import os
 import urllib.parse
 
 from helpers.commands import complete, run
 from helpers.http_client import body, get
-from helpers.paths import tool
+from helpers.paths import DEBIAN, TOOLS, tool
 from helpers.processes import Process
 from helpers.waiting import until
 
 
-def promtool(*arguments):
-    """Debian's promtool, or the one that the environment variable PROMTOOL names; the completed process."""
-    return complete(os.environ.get("PROMTOOL") or tool("promtool"), *arguments)
+# The oldest version that the rules are for, which is Debian's, and a current one.
+PROMTOOLS = {"2.42": DEBIAN / "usr" / "bin" / "promtool", "3": TOOLS / "go" / "bin" / "promtool"}
+
+
+def promtool(*arguments, version="2.42"):
+    """The completed process."""
+    return complete(PROMTOOLS[version], *arguments)
 
 
 def listening(process):
@@ -53,7 +56,7 @@ def backfill(home, openmetrics):
     text = home / "backfill.om"
     with text.open("w", encoding="utf-8") as out:
         out.writelines(openmetrics)
-    run(tool("promtool"), "tsdb", "create-blocks-from", "openmetrics", "--quiet", text, home / "data",
+    run(PROMTOOLS["2.42"], "tsdb", "create-blocks-from", "openmetrics", "--quiet", text, home / "data",
         timeout=1800)
 
 
@@ -66,3 +69,18 @@ def prometheus(home, configuration, *arguments):
                "--web.listen-address=127.0.0.1:0", *arguments]
     with Process(command, cwd=home) as process:
         yield Prometheus(process)
+
+
+def loaded_rules(home, *files):
+    """The groups of some rule files as a running Prometheus has loaded them, in the form of a rule file."""
+    with prometheus(home, {"rule_files": [str(file) for file in files]}) as server:
+        return [{"name": group["name"], "rules": [_of_a_file(rule) for rule in group["rules"]]}
+                for group in server.get("rules")["groups"]]
+
+
+def _of_a_file(rule):
+    found = {"alert" if rule["type"] == "alerting" else "record": rule["name"], "expr": rule["query"]}
+    for key, field in (("for", "duration"), ("keep_firing_for", "keepFiringFor")):
+        if rule.get(field):
+            found[key] = f"{rule[field]:.0f}s"
+    return found | {key: rule[key] for key in ("labels", "annotations") if rule.get(key)}
