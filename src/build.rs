@@ -1,6 +1,5 @@
 //! Build script: the commit and the compiler, for `imds_exporter_build_info`. Both are unknown rather than an error
-//! where they cannot be told; `BUILD_REVISION` in the environment wins (images are built without `.git`). The static
-//! program also gets its order of the code.
+//! where they cannot be told; `BUILD_REVISION` in the environment wins (images are built without `.git`).
 
 use std::process::Command;
 
@@ -13,12 +12,6 @@ fn main() {
     let rustc = std::env::var("RUSTC").unwrap_or_else(|_| "rustc".to_owned());
     let version = first_line(&rustc, &["--version"]);
     let version = version.as_deref().and_then(|line| line.split(' ').nth(1));
-    // Rust's own linker, as `.cargo/config.toml` says, reads the script; the path is absolute, since it runs elsewhere.
-    if std::env::var("CARGO_CFG_TARGET_ENV").is_ok_and(|environment| environment == "musl") {
-        let folder = std::env::var("CARGO_MANIFEST_DIR").expect("cargo sets it");
-        println!("cargo::rerun-if-changed=src/sections.ld");
-        println!("cargo::rustc-link-arg-bins=-T{folder}/src/sections.ld");
-    }
     println!("cargo::rustc-env=BUILD_REVISION={}", revision.as_deref().unwrap_or("unknown"));
     println!("cargo::rustc-env=BUILD_RUSTVERSION={}", version.unwrap_or("unknown"));
 }

@@ -37,12 +37,6 @@ pub mod simulator;
 pub mod sts;
 pub mod workload;
 
-/// The allocator of static builds: with musl's own, a poll takes 1.5 times as long.
-#[cfg(target_env = "musl")]
-use dlmalloc::GlobalDlmalloc as Allocator;
-#[cfg(not(target_env = "musl"))]
-use std::alloc::System as Allocator;
-
 /// Overwrites memory when it is freed: no secret outlives the value that held it, in whichever library that was.
 #[global_allocator]
-static ALLOCATOR: zeroizing_alloc::ZeroAlloc<Allocator> = zeroizing_alloc::ZeroAlloc(Allocator);
+static ALLOCATOR: zeroizing_alloc::ZeroAlloc<std::alloc::System> = zeroizing_alloc::ZeroAlloc(std::alloc::System);

@@ -49,7 +49,6 @@ POLLERS = {
     "reqwest": "bare reqwest",
     "sdk": "official Rust SDK",
     "botocore": "botocore's fetcher",
-    "shipped": "imds-exporter, as shipped",
 }
 # What the signed call costs: programs that differ in nothing else, and today's. tests/bench/run builds the former ones.
 SIGNED_CALL = {
@@ -217,8 +216,7 @@ def could_sign(name, imds, sts, results):
 
 
 def poller(name, endpoint, polls):
-    program = {"shipped": [BENCH / "poll-exporter-shipped"],
-               "botocore": [PYTHON, ROOT / "tests/bench/peers/poll.py"]}.get(name, [PROGRAMS / f"poll-{name}"])
+    program = [PYTHON, ROOT / "tests/bench/peers/poll.py"] if name == "botocore" else [PROGRAMS / f"poll-{name}"]
     return [*map(str, program), f"http://{endpoint}", str(polls)]
 
 

@@ -119,8 +119,7 @@ def test_the_bill_of_materials_names_what_is_linked(released):
     bill = json.loads((released[0] / f"imds-exporter-{VERSION}-linux-{ARCH}.cdx.json").read_text())
     assert bill["metadata"]["component"]["version"] == VERSION
     names = {each["name"] for each in bill["components"]}
-    # dlmalloc is in the static program alone; the last ones are for tests and packages.
-    assert {"tokio", "hyper", "prometheus", "dlmalloc"} <= names
+    assert {"tokio", "hyper", "prometheus"} <= names
     assert names.isdisjoint({"toml", "proptest", "clap_mangen"})
 
 
