@@ -1,7 +1,7 @@
 //! `check`: one resolution, step by step, and with `--signed` one call to STS.
 
 use std::process::ExitCode;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use serde::Deserialize;
 
@@ -12,7 +12,7 @@ use super::runtime::block_on;
 use crate::config::Config;
 use crate::domain::outage::Window;
 use crate::domain::signed_call::Reason;
-use crate::domain::{Credential, RegionRequest, SignedCaller, SigningCredentials, Source};
+use crate::domain::{Signing, Source};
 use crate::http::Route;
 use crate::imds::Imds;
 use crate::platform::clock::{Clock, SystemClock, monotonic};
@@ -29,15 +29,12 @@ pub(super) fn run(config: &Config, json: bool, signed: bool) -> ExitCode {
     };
     block_on(async {
         let mut imds = Imds::new(config.imds.clone(), Arc::new(SystemClock)).map_err(std::io::Error::other)?;
-        let kept = Arc::new(Kept::default());
-        if sts.is_some() {
-            imds.set_signed_caller(Box::new(Arc::clone(&kept)));
-        }
-        let resolution = imds.resolve().await;
+        let (resolution, signing) =
+            if sts.is_some() { imds.resolve_to_sign().await } else { (imds.resolve().await, None) };
         let known = known_here(config);
         let at = SystemClock.now();
-        let signed = match (&sts, kept.handed_over()) {
-            (Some(sts), Some((secrets, region))) => Some(call(sts, secrets, region).await),
+        let signed = match (&sts, signing) {
+            (Some(sts), Some(signing)) => Some(call(sts, signing).await),
             _ => None,
         };
         let report = Report {
@@ -71,34 +68,11 @@ fn known_here(config: &Config) -> Known {
     status.and_then(|(_, body)| serde_json::from_str(&body).ok()).unwrap_or_default()
 }
 
-/// What the resolution hands over, until it has ended.
-#[derive(Default)]
-struct Kept(Mutex<Option<(SigningCredentials, RegionRequest)>>);
-
-impl Kept {
-    fn handed_over(&self) -> Option<(SigningCredentials, RegionRequest)> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
-    }
-}
-
-impl SignedCaller for Arc<Kept> {
-    fn wants(&self, _: &Credential) -> bool {
-        true
-    }
-
-    fn take(&self, _: &Credential, secrets: SigningCredentials, region: RegionRequest) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some((secrets, region));
-    }
-}
-
-async fn call(sts: &Sts, secrets: SigningCredentials, region: RegionRequest) -> SignedCheck {
-    let region = match sts.region() {
-        Some(region) => Some(region.clone()),
-        None => region.await,
-    };
+async fn call(sts: &Sts, Signing { credentials, region }: Signing) -> SignedCheck {
+    let region = sts.region().cloned().or(region);
     let began = monotonic();
     let outcome = match &region {
-        Some(region) => sts.call(region, secrets).await,
+        Some(region) => sts.call(region, credentials).await,
         None => Err(Reason::Unexpected.into()),
     };
     let endpoint = region.map(|region| sts.endpoint(&region).as_str().to_owned());

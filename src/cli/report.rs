@@ -525,7 +525,7 @@ fn step_line(request: &RequestRecord) -> String {
         Request::ProfileInfo => "instance profile",
         Request::Credentials => "credential document",
         Request::RoleWithoutToken => "role list, no token",
-        Request::HopLimitProbe => "hop limit probe (GET)",
+        Request::Probe => "probe (GET)",
     };
     line(what, request.status, request.duration)
 }

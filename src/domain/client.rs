@@ -309,7 +309,7 @@ mod tests {
             Err((kind, step)) => Err(Failure { kind, step }),
         };
         let token = RequestRecord { request: Request::Token, duration: Duration::ZERO, status: token_status };
-        Resolution { outcome, requests: vec![token], clock_skew: None, v1_fallback, cause: None }
+        Resolution { requests: vec![token], v1_fallback, ..Resolution::from(outcome) }
     }
 
     /// A success with a document that ends at this second.

@@ -48,8 +48,10 @@ pub enum Kind {
     TokenRejected,
     /// The token request was answered 404 or 405.
     TokenUnsupported,
-    /// The token request was answered 403.
+    /// The token request was answered 403, and so was whatever else was asked without a session token.
     ImdsDisabled,
+    /// The token request was answered 403, but a GET was answered otherwise.
+    TokenForbidden,
     /// A GET was answered 403 although the token request went well.
     Forbidden,
     /// A GET was answered 401 with a fresh session token.

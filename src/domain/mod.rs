@@ -23,8 +23,10 @@ pub mod workload;
 pub use credential::{Credential, InvalidRoleName, RoleName};
 pub use kind::Kind;
 pub use region::{InvalidRegion, Region};
-pub use resolution::{Failure, Outcome, Request, RequestRecord, Resolution, Step};
+pub use resolution::{
+    Creation, Evidence, Failure, NetworkError, Outcome, Request, RequestRecord, Resolution, Server, Step,
+};
 pub use shadow::Shadow;
-pub use signing::SigningCredentials;
-pub use source::{RegionRequest, SignedCaller, Source};
+pub use signing::{Signing, SigningCredentials};
+pub use source::Source;
 pub use span::Span;

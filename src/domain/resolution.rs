@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 use strum::{Display, EnumString, IntoStaticStr, VariantArray};
 
@@ -87,8 +87,8 @@ pub enum Request {
     Credentials,
     /// `GET` of the role list without a session token, only after a token request that failed.
     RoleWithoutToken,
-    /// `GET` with a made-up session token, only after a token request that timed out.
-    HopLimitProbe,
+    /// `GET` with a made-up session token, only after a token request that timed out or was answered 403.
+    Probe,
 }
 
 impl Request {
@@ -99,7 +99,7 @@ impl Request {
             Self::Token => Some(Step::Token),
             Self::Role | Self::RoleWithoutToken => Some(Step::Role),
             Self::Credentials => Some(Step::Credentials),
-            Self::ProfileInfo | Self::HopLimitProbe => None,
+            Self::ProfileInfo | Self::Probe => None,
         }
     }
 }
@@ -115,11 +115,73 @@ pub struct RequestRecord {
     pub status: Option<u16>,
 }
 
+/// What happens to a boto3 client that is created at this moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Creation {
+    /// It gets credentials.
+    Credentials {
+        /// `Expiration`.
+        expiration: Timestamp,
+        /// Whether botocore, since 1.25, extends it once it is near or past: only in the format that IMDS itself writes.
+        extendable: bool,
+    },
+    /// It is bound to nothing that it could sign with, and never asks again. No error is raised.
+    Nothing,
+    /// Its creation raises an error: there is no such client. At most, versions of boto3 that do not know
+    /// `AWS_EC2_METADATA_V1_DISABLED` are bound to nothing instead.
+    Raises,
+    /// Versions of boto3 differ, or this program cannot tell.
+    Unknown,
+}
+
+/// Who answered, as the `Server` header says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Server {
+    /// `EC2ws`: IMDS itself.
+    Ec2,
+    /// Another name: a proxy or an emulator, or no EC2.
+    Other,
+}
+
+/// What the operating system says of a connection that cannot be made, where it is no refusal and no time-out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NetworkError {
+    /// `ENETUNREACH`: no route.
+    NoRoute,
+    /// `EHOSTUNREACH`: a route, but nobody there, or a firewall that says so.
+    HostUnreachable,
+    /// `EINVAL`: a blackhole route, as ECS makes one for `ECS_AWSVPC_BLOCK_IMDS`.
+    BlackholeRoute,
+    /// `EACCES`, `EPERM`: a prohibit route, or a local firewall.
+    Forbidden,
+    /// `EADDRNOTAVAIL`: no local address or port is left for it.
+    NoLocalPort,
+    /// `EAFNOSUPPORT`: the machine lacks IPv6 or IPv4.
+    NoAddressFamily,
+    /// The host's name does not resolve.
+    NoSuchName,
+    /// Any other error.
+    Other,
+}
+
+/// What a resolution saw beside its result: for advice.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Evidence {
+    /// Who gave the last answer; `None` if no answer had a `Server` header.
+    pub server: Option<Server>,
+    /// Why the last connection that failed could not be made.
+    pub network_error: Option<NetworkError>,
+    /// Whether any `GET` was answered, whatever the status.
+    pub get_answered: bool,
+}
+
 /// One resolution, from the first request to the result.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Resolution {
     /// The credentials, or why there are none.
     pub outcome: Result<Credential, Failure>,
+    /// What boto3 makes of the same answers, which may be another thing.
+    pub creation: Creation,
     /// The requests in their order.
     pub requests: Vec<RequestRecord>,
     /// IMDS's `Date` header minus the local clock, from the last answer that had one. `Date` counts whole seconds.
@@ -129,6 +191,20 @@ pub struct Resolution {
     /// What the operating system or the HTTP library said of a failure: for the log and `check`. Never text
     /// from a body.
     pub cause: Option<String>,
+    /// What else was seen.
+    pub evidence: Evidence,
+}
+
+impl From<Result<Credential, Failure>> for Resolution {
+    /// One without requests, of which boto3 makes the same.
+    fn from(outcome: Result<Credential, Failure>) -> Self {
+        let creation = match &outcome {
+            Ok(Credential { expiration, .. }) => Creation::Credentials { expiration: *expiration, extendable: true },
+            Err(_) => Creation::Nothing,
+        };
+        let (clock_skew, v1_fallback, cause) = (None, None, None);
+        Self { outcome, creation, requests: Vec::new(), clock_skew, v1_fallback, cause, evidence: Evidence::default() }
+    }
 }
 
 impl Resolution {

@@ -162,12 +162,14 @@ impl SignedCalls {
         Self { interval, begun: None, in_flight: false, last: None, last_success_at: None, failing_since: None }
     }
 
-    /// Whether credentials that were resolved at `at` are to be tried: the first ones at once; then when the interval is
-    /// over, or after a minute if they are others or the last call failed; never while a call is in flight.
+    /// Whether the next credentials are to be tried, where these were the last ones: the first ones at once; then when the
+    /// interval is over, or after a minute if they are others or the last call failed; never while a call is in flight.
     #[must_use]
-    pub fn due(&self, credential: &Credential, at: Timestamp) -> bool {
+    pub fn is_due(&self, credential: Option<&Credential>, at: Timestamp) -> bool {
         let Some(begun) = &self.begun else { return true };
-        let renewed = credential.is_newer_than(&begun.credential) || credential.role != begun.credential.role;
+        let renewed = credential.is_some_and(|credential| {
+            credential.is_newer_than(&begun.credential) || credential.role != begun.credential.role
+        });
         let soon = renewed || self.failing_since.is_some();
         let pause = if soon { self.interval.min(SHORTEST_INTERVAL) } else { self.interval };
         let since = begun.at.duration_until(at);
@@ -255,7 +257,7 @@ mod tests {
     #[test]
     fn a_call_is_due_at_first_then_at_the_interval_and_sooner_for_new_credentials_or_after_a_failure() {
         let same = credential("web", 0);
-        assert!(SignedCalls::new(Duration::from_mins(15)).due(&same, at(0)));
+        assert!(SignedCalls::new(Duration::from_mins(15)).is_due(None, at(0)));
         let accepted = after(Ok(()));
         for (credential, seconds, due) in [
             (&same, 15, false),
@@ -269,20 +271,20 @@ mod tests {
             // An emulator may serve an older document again.
             (&credential("web", -10), 60, false),
         ] {
-            assert_eq!(accepted.due(credential, at(seconds)), due, "{credential:?} {seconds}");
+            assert_eq!(accepted.is_due(Some(credential), at(seconds)), due, "{credential:?} {seconds}");
         }
         let failed = after(Err(Reason::Connect));
-        assert!(!failed.due(&same, at(59)));
-        assert!(failed.due(&same, at(60)));
+        assert!(!failed.is_due(Some(&same), at(59)));
+        assert!(failed.is_due(Some(&same), at(60)));
     }
 
     #[test]
     fn nothing_is_due_while_a_call_is_in_flight() {
         let mut calls = SignedCalls::new(Duration::from_mins(1));
         calls.begin(&credential("web", 0), at(0));
-        assert!(!calls.due(&credential("web", 3_600), at(3_600)));
+        assert!(!calls.is_due(Some(&credential("web", 3_600)), at(3_600)));
         calls.finish(call(3_601, Ok(())));
-        assert!(calls.due(&credential("web", 3_600), at(3_602)));
+        assert!(calls.is_due(Some(&credential("web", 3_600)), at(3_602)));
     }
 
     #[test]

@@ -4,6 +4,16 @@
 
 use zeroize::Zeroizing;
 
+use super::region::Region;
+
+/// What a signed call needs.
+pub struct Signing {
+    /// The secrets.
+    pub credentials: SigningCredentials,
+    /// The region that IMDS names.
+    pub region: Option<Region>,
+}
+
 /// What a request is signed with. It has no `Debug`, `Display`, `Clone` or serialization.
 pub struct SigningCredentials {
     /// `AccessKeyId`.

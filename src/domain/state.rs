@@ -447,7 +447,7 @@ mod tests {
     }
 
     fn resolution(outcome: Result<Credential, Failure>) -> Resolution {
-        Resolution { outcome, requests: Vec::new(), clock_skew: None, v1_fallback: None, cause: None }
+        Resolution::from(outcome)
     }
 
     fn up() -> Resolution {
@@ -675,7 +675,7 @@ mod tests {
         let mut with = without.with_signed_calls(Duration::from_mins(15));
         with.signed_calls_mut().expect("they are configured").begin(&document("web", 1_000), at(1_010));
         let calls = with.signed_calls().expect("they are configured");
-        assert!(!calls.due(&document("web", 1_000), at(1_010)));
+        assert!(!calls.is_due(Some(&document("web", 1_000)), at(1_010)));
         assert_eq!(with.started_at(), at(1_000));
     }
 

@@ -119,7 +119,7 @@ mod tests {
             }),
             Err(kind) => Err(Failure { kind, step: Step::Token }),
         };
-        Resolution { outcome, requests: Vec::new(), clock_skew: None, v1_fallback: None, cause: None }
+        Resolution::from(outcome)
     }
 
     /// The clients of a workload beside an exporter that started at 1000, after these polls.

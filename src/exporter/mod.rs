@@ -8,7 +8,7 @@ mod signed_call;
 
 use std::future::Future;
 use std::io;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use tokio::sync::watch;
 use tracing::{info, warn};
@@ -29,7 +29,7 @@ use facts::{LatestLook, lock, with_facts};
 use poll_loop::Poller;
 pub use server::Listeners;
 use server::Server;
-use signed_call::SignedCalls;
+use signed_call::SignedCaller;
 
 /// Polls IMDS and serves on `listeners`, until `stop`.
 ///
@@ -51,7 +51,7 @@ pub async fn run(
 /// When a file of authorities cannot be read.
 pub async fn run_with(
     config: Config,
-    mut source: impl Source,
+    source: impl Source,
     listeners: impl Into<Listeners>,
     clock: Arc<dyn Clock>,
     mut on_poll: impl FnMut(&Report),
@@ -90,16 +90,13 @@ pub async fn run_with(
     }
     let metrics = Arc::new(metrics);
     let latest_look = config.watch.as_ref().map(|_| LatestLook::default());
-    if let Some(sts) = sts {
-        source.set_signed_caller(Box::new(SignedCalls {
-            sts,
-            state: state.clone(),
-            metrics: Arc::clone(&metrics),
-            latest_look: latest_look.clone(),
-            clock: Arc::clone(&clock),
-            region: Arc::new(OnceLock::new()),
-        }));
-    }
+    let signed_caller = sts.map(|sts| SignedCaller {
+        sts,
+        state: state.clone(),
+        metrics: Arc::clone(&metrics),
+        latest_look: latest_look.clone(),
+        clock: Arc::clone(&clock),
+    });
     let mut poller = Poller::new(source, Arc::clone(&clock), state.clone(), config.poll_interval);
 
     let context = Arc::new(Context {
@@ -124,10 +121,13 @@ pub async fn run_with(
 
     let mut stop = std::pin::pin!(stop);
     loop {
-        let report = tokio::select! {
-            report = poller.turn(|report| metrics.record(report)) => report,
+        let (report, signing) = tokio::select! {
+            turn = poller.turn(|report| metrics.record(report)) => turn,
             () = &mut stop => break,
         };
+        if let (Some(caller), Some(signing), Ok(credential)) = (&signed_caller, signing, &report.resolution.outcome) {
+            caller.submit(credential, signing);
+        }
         event_log::poll(&report, &state.lock(), config.expected_role.as_ref());
         with_facts(&state, latest_look.as_ref(), |state, watched| metrics.prepare(state, watched, clock.now()));
         systemd::polled(&state.lock());

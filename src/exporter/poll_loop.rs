@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until};
 
-use crate::domain::Source;
 use crate::domain::schedule;
 use crate::domain::state::{Report, Shared};
+use crate::domain::{Signing, Source};
 use crate::platform::clock::{Clock, monotonic};
 use crate::platform::heartbeat::Heartbeat;
 
@@ -38,12 +38,18 @@ impl<S: Source> Poller<S> {
     }
 
     /// Waits until a poll is due, and polls. May be cancelled at any time. `count` gets the report while the state is locked, so
-    /// that nobody sees the one without the other.
-    pub async fn turn(&mut self, count: impl FnOnce(&Report)) -> Report {
+    /// that nobody sees the one without the other. If a signed call is due, what it needs is returned, too.
+    pub async fn turn(&mut self, count: impl FnOnce(&Report)) -> (Report, Option<Signing>) {
         sleep_until(self.due).await;
         let began = monotonic();
         self.heartbeat.record(began);
-        let resolution = self.source.resolve().await;
+        let now = self.clock.now();
+        let sign = {
+            let state = self.state.lock();
+            state.signed_calls().is_some_and(|calls| calls.is_due(state.credential(), now))
+        };
+        let (resolution, signing) =
+            if sign { self.source.resolve_to_sign().await } else { (self.source.resolve().await, None) };
         let ended = monotonic();
         self.heartbeat.record(ended);
 
@@ -53,6 +59,6 @@ impl<S: Source> Poller<S> {
         let change = state.record(&resolution, duration, at);
         let report = Report { at, duration, resolution, change };
         count(&report);
-        report
+        (report, signing)
     }
 }

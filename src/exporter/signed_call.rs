@@ -1,6 +1,6 @@
-//! The signed calls: each is a task and a thread of its own, so that STS delays neither a poll nor a scrape.
+//! The signed calls: each is a task of its own, so that STS delays neither a poll nor a scrape.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use jiff::Timestamp;
 
@@ -8,42 +8,33 @@ use super::event_log;
 use super::facts::{LatestLook, with_facts};
 use crate::domain::signed_call::{CallFailure, Caller, Reason, SignedCall};
 use crate::domain::state::Shared;
-use crate::domain::{Credential, Region, RegionRequest, SignedCaller, SigningCredentials};
+use crate::domain::{Credential, Signing};
 use crate::metrics::Metrics;
 use crate::platform::clock::{Clock, monotonic};
 use crate::sts::Sts;
 
 /// Makes the calls that are due, one at a time, and records them.
 #[derive(Clone)]
-pub(super) struct SignedCalls {
+pub(super) struct SignedCaller {
     pub(super) sts: Sts,
     pub(super) state: Shared,
     pub(super) metrics: Arc<Metrics>,
     pub(super) latest_look: Option<LatestLook>,
     pub(super) clock: Arc<dyn Clock>,
-    /// The region that IMDS named.
-    pub(super) region: Arc<OnceLock<Region>>,
 }
 
-impl SignedCaller for SignedCalls {
-    fn wants(&self, credential: &Credential) -> bool {
-        let now = self.clock.now();
-        self.state.lock().signed_calls().is_some_and(|calls| calls.due(credential, now))
-    }
-
-    fn take(&self, credential: &Credential, secrets: SigningCredentials, region: RegionRequest) {
-        let now = self.clock.now();
+impl SignedCaller {
+    /// Begins a call with these credentials. Does not wait.
+    pub(super) fn submit(&self, credential: &Credential, signing: Signing) {
         if let Some(calls) = self.state.lock().signed_calls_mut() {
-            calls.begin(credential, now);
+            calls.begin(credential, self.clock.now());
         }
-        tokio::spawn(self.clone().call(secrets, region));
+        tokio::spawn(self.clone().call(signing));
     }
-}
 
-impl SignedCalls {
-    async fn call(self, secrets: SigningCredentials, region: RegionRequest) {
+    async fn call(self, signing: Signing) {
         let began = monotonic();
-        let outcome = self.outcome(secrets, region).await;
+        let outcome = self.outcome(signing).await;
         let at = self.clock.now();
         let call = SignedCall { at, duration: monotonic() - began, outcome };
         let (failing_since, changed) = self.record(&call);
@@ -59,13 +50,8 @@ impl SignedCalls {
         state.signed_calls_mut().map_or((None, false), |calls| (calls.failing_since(), calls.finish(call.clone())))
     }
 
-    async fn outcome(&self, secrets: SigningCredentials, request: RegionRequest) -> Result<Caller, CallFailure> {
-        let region = if let Some(known) = self.sts.region().or(self.region.get()) {
-            known.clone()
-        } else {
-            let region = request.await.ok_or(Reason::Unexpected)?;
-            self.region.get_or_init(|| region).clone()
-        };
-        self.sts.call_apart(region, secrets).await
+    async fn outcome(&self, Signing { credentials, region }: Signing) -> Result<Caller, CallFailure> {
+        let region = self.sts.region().cloned().or(region).ok_or(Reason::Unexpected)?;
+        self.sts.call(&region, credentials).await.map(|identity| identity.caller)
     }
 }

@@ -17,7 +17,7 @@ use super::session_token::SessionToken;
 use super::status::{interceptor, status_kind};
 use super::transport::{Response, Transport, TransportError, within};
 use crate::domain::{
-    Credential, Failure, Kind, Region, Request, RequestRecord, Resolution, RoleName, SignedCaller, Source, Step,
+    Credential, Evidence, Failure, Kind, Region, Request, RequestRecord, Resolution, RoleName, Signing, Source, Step,
 };
 use crate::platform::clock::{Clock, monotonic};
 
@@ -61,7 +61,6 @@ pub struct Imds {
     /// How the last token request ended; `None` before the first.
     last_token: Option<Result<(), Kind>>,
     v1_refused: Option<V1Refused>,
-    signed_caller: Option<Box<dyn SignedCaller>>,
 }
 
 /// A request without a token that IMDS refused.
@@ -77,6 +76,7 @@ struct Trace {
     requests: Vec<RequestRecord>,
     clock_skew: Option<SignedDuration>,
     v1_fallback: Option<Kind>,
+    evidence: Evidence,
 }
 
 impl Trace {
@@ -85,6 +85,10 @@ impl Trace {
         let status = status_of(result);
         self.requests.push(RequestRecord { request, duration: monotonic() - began, status });
         self.clock_skew = response.and_then(|response| response.clock_skew).or(self.clock_skew);
+        let seen = &mut self.evidence;
+        seen.server = response.and_then(|response| response.server).or(seen.server);
+        seen.network_error = result.as_ref().err().and_then(|error| error.network_error).or(seen.network_error);
+        seen.get_answered |= request != Request::Token && status.is_some();
     }
 }
 
@@ -126,10 +130,10 @@ impl Imds {
     pub fn new(options: Options, clock: Arc<dyn Clock>) -> Result<Self, reqwest::Error> {
         let Options { endpoint, timeout, disabled, v1_disabled } = options;
         let transport = Transport::new(endpoint, timeout, clock)?;
-        Ok(Self { transport, disabled, v1_disabled, last_token: None, v1_refused: None, signed_caller: None })
+        Ok(Self { transport, disabled, v1_disabled, last_token: None, v1_refused: None })
     }
 
-    async fn attempt(&mut self, trace: &mut Trace) -> Result<Credential, ResolveError> {
+    async fn attempt(&mut self, sign: bool, trace: &mut Trace) -> Result<(Credential, Option<Signing>), ResolveError> {
         if self.disabled {
             return Err(ResolveError::new(Kind::DisabledByEnvironment, Step::Token));
         }
@@ -149,12 +153,11 @@ impl Imds {
         };
         let role = self.role(role_list, token.as_ref(), trace).await?;
         let (credential, document) = self.credentials(role, token.as_ref(), trace).await?;
-        if let Some(caller) = self.signed_caller.as_ref().filter(|caller| caller.wants(&credential))
-            && let Some(secrets) = parse_signing_credentials(&document.body)
-        {
-            caller.take(&credential, secrets, Box::pin(region(self.transport.clone(), token)));
-        }
-        Ok(credential)
+        let signing = match parse_signing_credentials(&document.body).filter(|_| sign) {
+            Some(credentials) => Some(Signing { credentials, region: self.region(token.as_ref()).await }),
+            None => None,
+        };
+        Ok((credential, signing))
     }
 
     async fn token(&mut self, trace: &mut Trace) -> Result<SessionToken, TokenFailure> {
@@ -182,16 +185,20 @@ impl Imds {
         let mut v1_role_list = None;
         let mut answered_fast = false;
         let use_v1 = !final_answer && self.may_use_v1(error.failure.kind);
-        if use_v1 || lost {
+        let forbidden = error.failure.kind == Kind::ImdsDisabled;
+        if use_v1 || lost || forbidden {
             let (request, token) = if use_v1 {
                 (Request::RoleWithoutToken, None)
             } else {
-                (Request::HopLimitProbe, Some(SessionToken::made_up(MADE_UP_TOKEN)))
+                (Request::Probe, Some(SessionToken::made_up(MADE_UP_TOKEN)))
             };
             let began = monotonic();
             let result = self.transport.get(ROLES_PATH, token.as_ref()).await;
             trace.record(request, began, &result);
             answered_fast = result.is_ok() && self.is_fast(began);
+            if forbidden && status_of(&result).is_some_and(|status| status != 403) {
+                error.failure.kind = Kind::TokenForbidden;
+            }
             if use_v1 {
                 v1_role_list = self.v1_answer(error.failure.kind, result);
             }
@@ -315,24 +322,32 @@ impl Imds {
     }
 }
 
-/// The region that the instance is in: asked for a signed call only, outside of the poll, with the poll's session token.
-async fn region(transport: Transport, token: Option<SessionToken>) -> Option<Region> {
-    let response = transport.get(REGION_PATH, token.as_ref()).await.ok()?;
-    Region::parse(response.text().filter(|_| response.status == 200)?.trim()).ok()
+impl Imds {
+    /// The region that the instance is in.
+    async fn region(&self, token: Option<&SessionToken>) -> Option<Region> {
+        let response = self.transport.get(REGION_PATH, token).await.ok()?;
+        Region::parse(response.text().filter(|_| response.status == 200)?.trim()).ok()
+    }
+
+    async fn resolution(&mut self, sign: bool) -> (Resolution, Option<Signing>) {
+        let mut trace = Trace::default();
+        let (outcome, cause, signing) = match self.attempt(sign, &mut trace).await {
+            Ok((credential, signing)) => (Ok(credential), None, signing),
+            Err(error) => (Err(error.failure), error.cause, None),
+        };
+        self.transport.close_connections();
+        let Trace { requests, clock_skew, v1_fallback, evidence } = trace;
+        let v1_fallback = v1_fallback.filter(|_| outcome.is_ok());
+        (Resolution { requests, clock_skew, v1_fallback, cause, evidence, ..Resolution::from(outcome) }, signing)
+    }
 }
 
 impl Source for Imds {
     async fn resolve(&mut self) -> Resolution {
-        let mut trace = Trace::default();
-        let (outcome, cause) = match self.attempt(&mut trace).await {
-            Ok(credential) => (Ok(credential), None),
-            Err(error) => (Err(error.failure), error.cause),
-        };
-        self.transport.close_connections();
-        let v1_fallback = trace.v1_fallback.filter(|_| outcome.is_ok());
-        Resolution { outcome, requests: trace.requests, clock_skew: trace.clock_skew, v1_fallback, cause }
+        self.resolution(false).await.0
     }
-    fn set_signed_caller(&mut self, caller: Box<dyn SignedCaller>) {
-        self.signed_caller = Some(caller);
+
+    async fn resolve_to_sign(&mut self) -> (Resolution, Option<Signing>) {
+        self.resolution(true).await
     }
 }

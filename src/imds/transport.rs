@@ -11,8 +11,9 @@ use std::task::Poll;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
-use reqwest::header::{CONTENT_LENGTH, DATE, HeaderMap, HeaderName, HeaderValue, VIA};
+use reqwest::header::{CONTENT_LENGTH, DATE, HeaderMap, HeaderName, HeaderValue, SERVER, VIA};
 use reqwest::{Client, Method, redirect};
+use rustix::io::Errno;
 use tokio::task::yield_now;
 use tokio::time::timeout;
 use tokio_rustls::rustls::crypto::ring;
@@ -20,7 +21,7 @@ use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 
 use super::endpoint::Endpoint;
 use super::session_token::{SessionToken, TOKEN_HEADER, TOKEN_TTL_SECONDS, TTL_HEADER};
-use crate::domain::Kind;
+use crate::domain::{Kind, NetworkError, Server};
 use crate::platform::clock::{Clock, monotonic};
 
 /// A time limit is waited for in parts.
@@ -46,16 +47,17 @@ pub(super) struct TransportError {
     pub(super) status: Option<u16>,
     /// What the operating system or the HTTP library said.
     pub(super) cause: Option<String>,
+    pub(super) network_error: Option<NetworkError>,
 }
 
 impl TransportError {
     /// Connected and asked, no whole answer in time.
     pub(super) const fn timed_out() -> Self {
-        Self { kind: Kind::ReadTimeout, status: None, cause: None }
+        Self { kind: Kind::ReadTimeout, status: None, cause: None, network_error: None }
     }
 
     fn invalid(cause: &str) -> Self {
-        Self { kind: Kind::InvalidResponse, status: Some(200), cause: Some(cause.to_owned()) }
+        Self { kind: Kind::InvalidResponse, status: Some(200), cause: Some(cause.to_owned()), network_error: None }
     }
 
     fn in_body(self) -> Self {
@@ -67,6 +69,7 @@ impl TransportError {
 pub(super) struct Response {
     pub(super) status: u16,
     pub(super) via: bool,
+    pub(super) server: Option<Server>,
     pub(super) clock_skew: Option<SignedDuration>,
     pub(super) body: Vec<u8>,
 }
@@ -136,6 +139,7 @@ impl Transport {
         let mut response = Response {
             status: answer.status().as_u16(),
             via: headers.contains_key(VIA),
+            server: headers.get(SERVER).map(|name| if name == "EC2ws" { Server::Ec2 } else { Server::Other }),
             clock_skew: date(headers).map(|date| self.clock.now().duration_until(date)),
             body: Vec::new(),
         };
@@ -219,7 +223,8 @@ fn transport_error(error: reqwest::Error) -> TransportError {
         // The text of a library's error is bounded and printable, whatever it quotes.
         root.to_string().chars().filter(|c| !c.is_control()).take(LONGEST_CAUSE).collect()
     });
-    TransportError { kind, status: None, cause }
+    let network_error = (kind == Kind::NetworkUnreachable).then(|| network_error(&error));
+    TransportError { kind, status: None, cause, network_error }
 }
 
 /// | what happened | kind |
@@ -248,6 +253,24 @@ fn kind_of(error: &reqwest::Error) -> Kind {
         .any(|hyper| hyper.is_parse() || hyper.is_parse_too_large());
     let bad_framing = matches!(io, Some(io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput));
     if not_http || bad_framing { Kind::InvalidResponse } else { Kind::ConnectionClosed }
+}
+
+fn network_error(error: &reqwest::Error) -> NetworkError {
+    // A name is resolved by the C library, which has errors of its own.
+    let Some(code) =
+        chain(error).filter_map(|cause| cause.downcast_ref::<io::Error>()).find_map(io::Error::raw_os_error)
+    else {
+        return NetworkError::NoSuchName;
+    };
+    match Errno::from_raw_os_error(code) {
+        Errno::NETUNREACH => NetworkError::NoRoute,
+        Errno::HOSTUNREACH => NetworkError::HostUnreachable,
+        Errno::INVAL => NetworkError::BlackholeRoute,
+        Errno::ACCESS | Errno::PERM => NetworkError::Forbidden,
+        Errno::ADDRNOTAVAIL => NetworkError::NoLocalPort,
+        Errno::AFNOSUPPORT => NetworkError::NoAddressFamily,
+        _ => NetworkError::Other,
+    }
 }
 
 fn chain(error: &reqwest::Error) -> impl Iterator<Item = &(dyn Error + 'static)> {

@@ -125,6 +125,13 @@ pub const fn explanation(kind: Kind) -> Explanation {
             action: "aws ec2 modify-instance-metadata-options --instance-id ID --http-endpoint enabled; if it was enabled all along, fix the local filter.",
             escalate: IAM_OWNER,
         },
+        Kind::TokenForbidden => Explanation {
+            cause: "A proxy, a service mesh or an old kube2iam or kiam between this machine and IMDS adds an X-Forwarded-For header, for which IMDS refuses to give a token.",
+            breaks: UNTIL_REFRESH_OR_ERROR,
+            confirm: "curl -m 2 -s -X PUT -H 'X-aws-ec2-metadata-token-ttl-seconds: 60' http://169.254.169.254/latest/api/token -o /dev/null -w '%{http_code}'",
+            action: "Exempt 169.254.169.254 from the proxy or the mesh; upgrade kube2iam or kiam to a version with IMDSv2.",
+            escalate: PROXY_OWNER,
+        },
         Kind::Forbidden => Explanation {
             cause: "A local IMDS proxy or filter does not allow this client to get the credentials.",
             breaks: UNTIL_REFRESH,

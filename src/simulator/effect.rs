@@ -54,6 +54,7 @@ pub(super) fn before_tokens(fault: Fault, only_step: bool, endpoint: &Endpoint) 
         Kind::TokenUnsupported if put => {
             Effect::Answer(Answer::error(if variant == Some(Variant::Status405) { 405 } else { 404 }))
         }
+        Kind::TokenForbidden if put => Effect::Answer(Answer::error(403)),
         Kind::ImdsDisabled | Kind::Forbidden => Effect::Answer(Answer::error(403)),
         Kind::Unauthorized => Effect::Answer(Answer::error(401)),
         Kind::Throttled => Effect::Answer(Answer::error(429)),

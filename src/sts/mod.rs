@@ -5,7 +5,6 @@
 //! call is due.
 
 mod answer;
-mod apart;
 mod client;
 mod endpoint;
 mod signature;

@@ -26,7 +26,7 @@ enum Then {
 const TOKEN_FAILURES: [(&str, Kind, Then); 12] = [
     ("fault = 'connect_refused'", Kind::ConnectRefused, Then::Unreachable),
     ("fault = 'hop_limit'", Kind::HopLimit, Then::FallsBack),
-    ("fault = 'imds_disabled'\nonly_step = true", Kind::ImdsDisabled, Then::FallsBack),
+    ("fault = 'token_forbidden'", Kind::TokenForbidden, Then::FallsBack),
     ("fault = 'token_unsupported'", Kind::TokenUnsupported, Then::FallsBack),
     ("fault = 'token_unsupported'\nvariant = '405'", Kind::TokenUnsupported, Then::FallsBack),
     ("fault = 'throttled'\nonly_step = true", Kind::Throttled, Then::FallsBack),
@@ -128,7 +128,7 @@ async fn without_token(simulator: &Simulator, imds: &mut Imds) -> u64 {
 
 #[tokio::test]
 async fn a_fallback_that_is_refused_is_tried_again_after_five_minutes_or_when_the_failure_changes() {
-    let (simulator, mut imds) = pair("fault = 'imds_disabled'\nonly_step = true", "required", false).await;
+    let (simulator, mut imds) = pair("fault = 'token_forbidden'", "required", false).await;
     assert_eq!(without_token(&simulator, &mut imds).await, 1);
     for _ in 0..19 {
         pass(Duration::from_secs(15)).await;
@@ -155,8 +155,8 @@ async fn a_request_that_never_arrived_is_not_one_that_was_refused() {
         assert!(imds.resolve().await.outcome.is_err());
     }
     // The tokens are optional by now, and the first answer is by version 1.
-    apply_toml(&simulator, "tokens = 'optional'\nfault = 'imds_disabled'\nonly_step = true").await;
-    assert_eq!(imds.resolve().await.v1_fallback, Some(Kind::ImdsDisabled));
+    apply_toml(&simulator, "tokens = 'optional'\nfault = 'token_forbidden'").await;
+    assert_eq!(imds.resolve().await.v1_fallback, Some(Kind::TokenForbidden));
 }
 
 #[tokio::test]

@@ -129,10 +129,10 @@ async fn a_hop_limit_is_distinguished_from_an_imds_that_hangs() {
     apply_toml(&simulator, "fault = \"hop_limit\"").await;
     let resolution = imds.resolve().await;
     // The probe sends an invalid token: the response is a 401, and the request does not count as IMDSv1.
-    assert_eq!(requests(&resolution), [(Request::Token, None), (Request::HopLimitProbe, Some(401))]);
+    assert_eq!(requests(&resolution), [(Request::Token, None), (Request::Probe, Some(401))]);
     apply_toml(&simulator, "fault = \"read_timeout\"\nstep = \"token\"").await;
     let resolution = imds.resolve().await;
-    assert_eq!(requests(&resolution), [(Request::Token, None), (Request::HopLimitProbe, None)]);
+    assert_eq!(requests(&resolution), [(Request::Token, None), (Request::Probe, None)]);
     assert_eq!(simulator.counts().without_token, 0);
 }
 

@@ -68,15 +68,13 @@ fn request_record(request: Request, milliseconds: u64, status: u16) -> RequestRe
 /// A successful resolution of this credential.
 pub(crate) fn resolved(credential: Credential) -> Resolution {
     Resolution {
-        outcome: Ok(credential),
         requests: vec![
             request_record(Request::Token, 2, 200),
             request_record(Request::Role, 3, 200),
             request_record(Request::Credentials, 30, 200),
         ],
         clock_skew: Some(SignedDuration::from_millis(-250)),
-        v1_fallback: None,
-        cause: None,
+        ..Resolution::from(Ok(credential))
     }
 }
 
@@ -88,11 +86,9 @@ pub(crate) fn success() -> Resolution {
 /// A failed resolution.
 pub(crate) fn failed(kind: Kind, step: Step) -> Resolution {
     Resolution {
-        outcome: Err(Failure { kind, step }),
         requests: vec![request_record(Request::Token, 1_001, 500)],
-        clock_skew: None,
-        v1_fallback: None,
         cause: Some("made up".to_owned()),
+        ..Resolution::from(Err(Failure { kind, step }))
     }
 }
 

@@ -227,11 +227,10 @@ impl Machine {
         let credential =
             Credential { role, last_updated: last_updated.map(timestamp), expiration: timestamp(expiration) };
         Resolution {
-            outcome: self.fault.map_or(Ok(credential), Err),
             requests,
             clock_skew: Some(SignedDuration::from_secs_f64(self.clock_skew_seconds)),
             v1_fallback: self.v1_fallback.filter(|_| self.fault.is_none()),
-            cause: None,
+            ..Resolution::from(self.fault.map_or(Ok(credential), Err))
         }
     }
 }
@@ -241,7 +240,7 @@ fn token_status(failure: Option<Kind>) -> Option<u16> {
     match failure {
         None => Some(200),
         Some(Kind::TokenRejected) => Some(400),
-        Some(Kind::ImdsDisabled) => Some(403),
+        Some(Kind::ImdsDisabled | Kind::TokenForbidden) => Some(403),
         Some(Kind::TokenUnsupported) => Some(404),
         Some(Kind::Throttled) => Some(429),
         Some(Kind::ServerError) => Some(500),
@@ -313,7 +312,9 @@ impl Exporter {
 
     /// Makes a signed call with these credentials, if one is due.
     fn call(&mut self, credential: &Credential, failure: Option<Reason>, at: Timestamp) {
-        let Some(calls) = self.state.signed_calls_mut().filter(|calls| calls.due(credential, at)) else { return };
+        let Some(calls) = self.state.signed_calls_mut().filter(|calls| calls.is_due(Some(credential), at)) else {
+            return;
+        };
         let caller = || Caller { account: AccountId::parse("123456789012").expect("an account"), role: None };
         let outcome = failure.map_or_else(|| Ok(caller()), |reason| Err(reason.into()));
         let call = SignedCall { at, duration: duration(0.08), outcome };

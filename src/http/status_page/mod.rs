@@ -559,7 +559,7 @@ mod tests {
         };
         let outcome = outcome.map(credential).map_err(|kind| Failure { kind, step: Step::Token });
         let clock_skew = Some(SignedDuration::from_millis(400));
-        let resolution = Resolution { outcome, requests: Vec::new(), clock_skew, v1_fallback: None, cause: None };
+        let resolution = Resolution { clock_skew, ..Resolution::from(outcome) };
         state.record(&resolution, Duration::from_micros(2_345), at(second));
     }
 

@@ -70,8 +70,8 @@ def expired():
 @contextlib.contextmanager
 def fallback():
     """The token request fails, and IMDSv1 answers."""
-    with simulated('fault = "imds_disabled"\nonly_step = true\ntokens = "optional"') as (_, polling):
-        polling.reach(up=True, v1_fallback="imds_disabled")
+    with simulated('fault = "token_forbidden"\ntokens = "optional"') as (_, polling):
+        polling.reach(up=True, v1_fallback="token_forbidden")
         yield polling
 
 
