@@ -7,7 +7,7 @@ use serde::Deserialize;
 
 use super::loopback_client::get;
 use super::output::{print, usage_error};
-use super::report::{KnownSdk, Report, SignedCheck};
+use super::report::{KnownClient, Report, SignedCheck};
 use super::runtime::block_on;
 use crate::config::Config;
 use crate::domain::outage::Window;
@@ -42,11 +42,10 @@ pub(super) fn run(config: &Config, json: bool, signed: bool) -> ExitCode {
             resolution: &resolution,
             at,
             expected_role: config.expected_role.as_ref(),
-            shadowed: config.declared.shadowed,
-            v1_disabled: config.declared.v1_disabled,
-            imds_through_proxy: config.imds_through_proxy,
+            shadowed: config.environment.earlier_in_chain,
+            imds_through_proxy: config.environment.proxied_by,
             last_outage: known.outages.last().copied(),
-            known_sdks: known.sdks,
+            known_clients: known.clients,
             signed: signed.as_ref(),
         };
         print(if json { report.json() } else { report.text() });
@@ -59,7 +58,7 @@ pub(super) fn run(config: &Config, json: bool, signed: bool) -> ExitCode {
 struct Known {
     outages: Vec<Window>,
     #[serde(default)]
-    sdks: Vec<KnownSdk>,
+    clients: Vec<KnownClient>,
 }
 
 /// What the exporter on this machine knows, if one runs.

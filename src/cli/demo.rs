@@ -1,6 +1,6 @@
 //! `demo`: simulator and exporter together; the story of a stuck client in fast motion.
 //!
-//! Owns the story. Everything in it is real except IMDS and the workers, which behave as `domain::sdk` says of boto3.
+//! Owns the story. Everything in it is real except IMDS and the workers, which behave as `domain::boto3` says of boto3.
 
 use std::cell::RefCell;
 use std::future::Future;
@@ -19,10 +19,9 @@ use super::loopback_client::get_from;
 use super::output::print;
 use super::runtime::{block_on, stop_signal};
 use crate::config::{Config, DEFAULT_PORT};
-use crate::domain::Source;
-use crate::domain::client::Holds;
-use crate::domain::sdk::{Attempt, SDKS};
-use crate::domain::state::Report;
+use crate::domain::boto3::BoundCredentials;
+use crate::domain::state::PollReport;
+use crate::domain::{Creation, Source};
 use crate::exporter;
 use crate::http::Route;
 use crate::imds::Imds;
@@ -109,7 +108,7 @@ const STORY: &[Scene] = &[
 /// A worker and its boto3 client.
 struct Worker {
     created_at: Timestamp,
-    holds: Holds,
+    holds: BoundCredentials,
 }
 
 /// What the story needs while it runs.
@@ -119,7 +118,7 @@ struct Stage<'a> {
     clock: Arc<dyn Clock>,
     workers: [Option<Worker>; WORKERS.len()],
     print: &'a dyn Fn(&str),
-    last: &'a RefCell<Option<Attempt>>,
+    last: &'a RefCell<Option<Creation>>,
     /// The exporter.
     address: SocketAddr,
 }
@@ -168,7 +167,7 @@ async fn play(
     let last = RefCell::new(None);
     let imds = || Imds::new(config.imds.clone(), Arc::clone(&clock)).map_err(io::Error::other);
     let (watched, own) = (imds()?, imds()?);
-    let on_poll = |report: &Report| print_poll(report, &last, &print);
+    let on_poll = |report: &PollReport| print_poll(report, &last, &print);
     let stage = Stage {
         simulator: &simulator,
         imds: own,
@@ -197,9 +196,9 @@ async fn play(
     Ok(())
 }
 
-fn print_poll(report: &Report, last: &RefCell<Option<Attempt>>, print: &dyn Fn(&str)) {
-    let works = |attempt: Attempt| matches!(attempt, Attempt::Works(_));
-    let attempt = SDKS[0].attempt(&report.resolution, false);
+fn print_poll(report: &PollReport, last: &RefCell<Option<Creation>>, print: &dyn Fn(&str)) {
+    let works = |attempt: Creation| matches!(attempt, Creation::Credentials { .. });
+    let attempt = report.resolution.creation;
     let changed = last.replace(Some(attempt)).map(works) != Some(works(attempt));
     let line = match &report.resolution.outcome {
         Ok(_) => "sees: credentials resolve (imds_up 1)".to_owned(),
@@ -245,7 +244,7 @@ impl Stage<'_> {
     async fn create(&mut self, worker: usize) {
         let resolution = self.imds.resolve().await;
         let created_at = self.clock.now();
-        let holds = SDKS[0].created(&resolution, false, created_at);
+        let holds = BoundCredentials::created(resolution.creation, created_at);
         self.workers[worker] = Some(Worker { created_at, holds });
     }
 
@@ -267,15 +266,15 @@ impl Stage<'_> {
 
     fn table(&self) {
         let now = self.clock.now();
-        let last = self.last.borrow().unwrap_or(Attempt::Fails);
+        let last = self.last.borrow().unwrap_or(Creation::Nothing);
         for (name, worker) in WORKERS.iter().zip(&self.workers) {
             let Some(Worker { created_at, holds }) = worker else { continue };
             let since = created_at.strftime("%H:%M:%S");
-            let line = match *holds {
-                Holds::Nothing => {
+            let line = match holds {
+                BoundCredentials::Nothing => {
                     format!("CANNOT SIGN since {since}: its client holds no credentials, permanently")
                 }
-                holds if SDKS[0].can_sign(holds, last, now) == Some(true) => {
+                holds if holds.can_sign(last, now) == Some(true) => {
                     format!("can sign; client created at {since}")
                 }
                 _ => format!("CANNOT SIGN: its credentials of {since} need a refresh"),

@@ -9,12 +9,13 @@ use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use strum::VariantArray;
 
-use crate::domain::client::{Created, Holds, Outlook};
+use crate::domain::boto3::{Created, Prognosis};
 use crate::domain::outage::Window;
-use crate::domain::sdk::{Attempt, SDKS, Sdk};
 use crate::domain::signed_call::{CallFailure, Caller, Reason};
-use crate::domain::{Credential, Failure, Kind, Request, RequestRecord, Resolution, RoleName, Shadow, Span, Step};
-use crate::runbook::{Explanation, existing_clients, explanation, reason_explanation, sentence};
+use crate::domain::{
+    Creation, Credential, Failure, Kind, Request, RequestRecord, Resolution, RoleName, Shadow, Span, Step,
+};
+use crate::runbook::{Explanation, explanation, reason_explanation, sentence};
 use crate::sts::CallerIdentity;
 
 /// `LastUpdated` older than this is a late rotation: IMDS rotates about hourly. Source: boto/botocore#2670.
@@ -111,30 +112,12 @@ impl Warning {
     }
 }
 
-/// What an exporter on this machine says of the clients of one SDK.
-#[derive(Clone, Debug, Deserialize)]
-pub struct KnownSdk {
-    sdk: String,
-    clients: Vec<KnownClient>,
-}
-
 /// What an exporter on this machine says of one client.
 #[derive(Clone, Debug, Deserialize)]
-struct KnownClient {
+pub struct KnownClient {
     created: String,
     #[serde(flatten)]
-    outlook: Option<Outlook>,
-}
-
-/// What the state means for the clients of one SDK.
-#[derive(Clone, Debug, Serialize)]
-struct SdkJson {
-    sdk: &'static str,
-    covers: &'static str,
-    clients: Vec<ClientJson>,
-    /// Where no exporter on this machine has followed the clients.
-    existing_clients: Option<String>,
-    cure: &'static str,
+    prognosis: Option<Prognosis>,
 }
 
 /// What the state means for one client.
@@ -144,7 +127,7 @@ struct ClientJson {
     #[serde(skip)]
     meaning: &'static str,
     #[serde(flatten)]
-    outlook: Outlook,
+    prognosis: Prognosis,
     text: String,
 }
 
@@ -254,16 +237,14 @@ pub struct Report<'a> {
     pub expected_role: Option<&'a RoleName>,
     /// What the SDKs' default chain finds in this environment before it would ask IMDS.
     pub shadowed: Option<Shadow>,
-    /// `AWS_EC2_METADATA_V1_DISABLED` is true in this environment.
-    pub v1_disabled: bool,
     /// The proxy variable through which SDKs with this environment ask IMDS.
     pub imds_through_proxy: Option<&'static str>,
     /// The signed call, if one was asked for and there were credentials to sign it with.
     pub signed: Option<&'a SignedCheck>,
     /// The last outage that an exporter on this machine knows of.
     pub last_outage: Option<Window>,
-    /// What an exporter on this machine says of the clients of each SDK.
-    pub known_sdks: Vec<KnownSdk>,
+    /// What an exporter on this machine says of clients.
+    pub known_clients: Vec<KnownClient>,
 }
 
 impl Report<'_> {
@@ -310,10 +291,10 @@ impl Report<'_> {
     /// What a boto3 client gets that is created now.
     #[must_use]
     pub fn new_client(&self) -> NewClient {
-        match SDKS[0].created(self.resolution, self.v1_disabled, self.at) {
-            Holds::Document(_) => NewClient::Signs,
-            Holds::Nothing => NewClient::BoundToNothing,
-            Holds::NotYet | Holds::Unknown => NewClient::Raises,
+        match self.resolution.creation {
+            Creation::Credentials { .. } => NewClient::Signs,
+            Creation::Nothing => NewClient::BoundToNothing,
+            Creation::Raises | Creation::Unknown => NewClient::Raises,
         }
     }
 
@@ -344,52 +325,36 @@ impl Report<'_> {
         }
         if self.shadowed.is_none() {
             text.push_str(&self.clients());
-            text.push_str(&self.sdks_text());
+            text.push_str(&self.clients_text());
         }
         text
     }
 
-    /// What the state means for the clients of each SDK.
-    fn sdks(&self) -> Vec<SdkJson> {
-        if self.shadowed.is_some() { Vec::new() } else { SDKS.iter().map(|sdk| self.sdk(sdk)).collect() }
-    }
-
-    fn sdk(&self, sdk: &Sdk) -> SdkJson {
-        let attempt = sdk.attempt(self.resolution, self.v1_disabled);
-        let now = match attempt {
-            Attempt::Useless => Outlook::FailsUntilRefresh,
-            attempt => sdk.outlook(sdk.created(self.resolution, self.v1_disabled, self.at), attempt, self.at),
-        };
-        let known = self.known_sdks.iter().filter(|known| known.sdk == sdk.label).flat_map(|known| &known.clients);
-        let known = known.filter_map(|client| {
+    /// What the state means for boto3 clients.
+    fn clients_json(&self) -> Vec<ClientJson> {
+        if self.shadowed.is_some() {
+            return Vec::new();
+        }
+        let now = (Created::Now, Prognosis::of_new_client(self.resolution.creation, self.at));
+        let known = self.known_clients.iter().filter_map(|client| {
             let created = Created::VARIANTS.iter().find(|created| created.label() == client.created)?;
-            client.outlook.filter(|_| *created != Created::Now).map(|outlook| (*created, outlook))
+            client.prognosis.filter(|_| *created != Created::Now).map(|prognosis| (*created, prognosis))
         });
-        let clients: Vec<_> = std::iter::once((Created::Now, now))
+        std::iter::once(now)
             .chain(known)
-            .map(|(created, outlook)| ClientJson {
+            .map(|(created, prognosis)| ClientJson {
                 created: created.label(),
                 meaning: created.meaning(),
-                outlook,
-                text: sentence(sdk, created, Some(outlook), self.at).to_string(),
+                prognosis,
+                text: sentence(created, Some(prognosis), self.at).to_string(),
             })
-            .collect();
-        let works = matches!(attempt, Attempt::Works(_));
-        let existing_clients = (clients.len() == 1).then(|| existing_clients(sdk, works));
-        SdkJson { sdk: sdk.label, covers: sdk.covers, clients, existing_clients, cure: sdk.cure }
+            .collect()
     }
 
-    fn sdks_text(&self) -> String {
-        let mut text = "\nWhat this means for the clients of each SDK:\n".to_owned();
-        for SdkJson { sdk, covers, clients, existing_clients, cure } in self.sdks() {
-            let _infallible = writeln!(text, "\n  {sdk}: {}", covers.replace('`', ""));
-            for client in clients {
-                let _infallible = writeln!(text, "    A client {}: {}", client.meaning, client.text);
-            }
-            if let Some(existing) = existing_clients {
-                let _infallible = writeln!(text, "    Clients that exist: {existing}");
-            }
-            let _infallible = writeln!(text, "    To recover: {}", cure.replace('`', ""));
+    fn clients_text(&self) -> String {
+        let mut text = "\nWhat this means for boto3 clients:\n".to_owned();
+        for ClientJson { meaning, text: sentence, .. } in self.clients_json() {
+            let _infallible = writeln!(text, "  A client {meaning}: {sentence}");
         }
         text
     }
@@ -481,7 +446,7 @@ impl Report<'_> {
             failure: Option<FailureJson>,
             signed_call: Option<SignedCheckJson<'a>>,
             last_outage: Option<Window>,
-            sdks: Vec<SdkJson>,
+            clients: Vec<ClientJson>,
         }
         let credential = self.resolution.outcome.as_ref().ok();
         let steps = self.resolution.requests.iter().map(|request| StepJson {
@@ -510,7 +475,7 @@ impl Report<'_> {
             }),
             signed_call: self.signed.map(SignedCheck::json),
             last_outage: self.last_outage,
-            sdks: self.sdks(),
+            clients: self.clients_json(),
         };
         let mut text = serde_json::to_string_pretty(&json).expect("all keys are strings");
         text.push('\n');

@@ -57,13 +57,13 @@ pub(super) fn run(config: Config) -> ExitCode {
             signed_call_interval = config.signed_call_interval.map(humantime::format_duration).map(field::display),
             "serving"
         );
-        if let Some(shadowed) = config.declared.shadowed {
+        if let Some(shadowed) = config.environment.earlier_in_chain {
             warn!(
                 by = shadowed.label(),
                 "the SDKs' default chain finds credentials in this environment before it asks IMDS: nothing is said of clients"
             );
         }
-        if let Some(variable) = config.imds_through_proxy {
+        if let Some(variable) = config.environment.proxied_by {
             warn!(variable, "SDKs with this environment ask IMDS through a proxy: add the address of IMDS to NO_PROXY");
         }
         let reload = reload_on_hangup(auth.clone())?;

@@ -20,7 +20,7 @@ use crate::runbook::explanation;
 const ASKED_EVERY: Duration = Duration::from_millis(200);
 
 pub(super) fn run(config: &Config, timeout: Duration) -> ExitCode {
-    if let Some(shadowed) = config.declared.shadowed {
+    if let Some(shadowed) = config.environment.earlier_in_chain {
         print_event(format_args!("SDKs with this environment do not ask IMDS: {}", shadowed.meaning()));
         return ExitCode::SUCCESS;
     }

@@ -20,9 +20,8 @@ pub use reader::ConfigErrors;
 pub use variables::{VARIABLES, Variable};
 
 use crate::domain::schedule::SHORTEST_INTERVAL;
-use crate::domain::sdk::{InvalidSdks, SDKS, SdkSet};
 use crate::domain::signed_call as call;
-use crate::domain::state::Declared;
+use crate::domain::state::WorkloadEnvironment;
 use crate::domain::workload::Workload;
 use crate::domain::{RoleName, Shadow};
 use crate::imds::{self, DEFAULT_TIMEOUT, Endpoint, IPV4_ENDPOINT, IPV6_ENDPOINT};
@@ -69,9 +68,7 @@ pub struct Config {
     /// The role that is expected.
     pub expected_role: Option<RoleName>,
     /// What the workload is declared to be, and what its environment says.
-    pub declared: Declared,
-    /// The proxy variable through which the SDKs would send their requests to IMDS.
-    pub imds_through_proxy: Option<&'static str>,
+    pub environment: WorkloadEnvironment,
     /// Which processes to watch.
     pub watch: Option<Regex>,
     /// Time between signed calls; `None`: none are made.
@@ -134,63 +131,64 @@ impl Config {
         let sts = signed_call::options(&raw, proxies);
         let mut read = Reader { errors };
         let poll_interval = read
-            .or_default("IMDS_EXPORTER_POLL_INTERVAL", raw.imds_exporter_poll_interval, duration)
+            .parse_optional("IMDS_EXPORTER_POLL_INTERVAL", raw.imds_exporter_poll_interval, duration)
             .unwrap_or(Duration::from_secs(15));
         if !(SHORTEST_INTERVAL..=LONGEST_INTERVAL).contains(&poll_interval) {
             read.error("IMDS_EXPORTER_POLL_INTERVAL", "must be between 1s and 1h");
         }
         let sdk_timeout =
-            read.or_default("AWS_METADATA_SERVICE_TIMEOUT", raw.aws_metadata_service_timeout, whole_seconds);
+            read.parse_optional("AWS_METADATA_SERVICE_TIMEOUT", raw.aws_metadata_service_timeout, whole_seconds);
         let timeout = read
-            .or_default("IMDS_EXPORTER_TIMEOUT", raw.imds_exporter_timeout, duration)
+            .parse_optional("IMDS_EXPORTER_TIMEOUT", raw.imds_exporter_timeout, duration)
             .or(sdk_timeout)
             .unwrap_or(DEFAULT_TIMEOUT);
         if !(SHORTEST_TIMEOUT..=poll_interval.max(SHORTEST_INTERVAL)).contains(&timeout) {
             read.error("IMDS_EXPORTER_TIMEOUT", "must be between 10ms and the poll interval");
         }
         let endpoint =
-            read.or_default("AWS_EC2_METADATA_SERVICE_ENDPOINT", raw.aws_ec2_metadata_service_endpoint, |text| {
+            read.parse_optional("AWS_EC2_METADATA_SERVICE_ENDPOINT", raw.aws_ec2_metadata_service_endpoint, |text| {
                 Endpoint::parse(text).map_err(str::to_owned)
             });
-        let mode_endpoint = read.or_default(
+        let mode_endpoint = read.parse_optional(
             "AWS_EC2_METADATA_SERVICE_ENDPOINT_MODE",
             raw.aws_ec2_metadata_service_endpoint_mode,
             endpoint_of_mode,
         );
-        let listen = read.or_default("IMDS_EXPORTER_LISTEN_ADDRESS", raw.imds_exporter_listen_address, listen_address);
-        let probe_listen = read.or_default(
+        let listen =
+            read.parse_optional("IMDS_EXPORTER_LISTEN_ADDRESS", raw.imds_exporter_listen_address, listen_address);
+        let probe_listen = read.parse_optional(
             "IMDS_EXPORTER_PROBE_LISTEN_ADDRESS",
             raw.imds_exporter_probe_listen_address,
             listen_address,
         );
-        let expected_role = read.or_default("IMDS_EXPORTER_EXPECTED_ROLE", raw.imds_exporter_expected_role, |text| {
-            RoleName::try_from(text.to_owned()).map_err(|error| error.to_string())
-        });
-        let watch = read.or_default("IMDS_EXPORTER_WATCH_PROCESSES", raw.imds_exporter_watch_processes, |text| {
+        let expected_role =
+            read.parse_optional("IMDS_EXPORTER_EXPECTED_ROLE", raw.imds_exporter_expected_role, |text| {
+                RoleName::try_from(text.to_owned()).map_err(|error| error.to_string())
+            });
+        let watch = read.parse_optional("IMDS_EXPORTER_WATCH_PROCESSES", raw.imds_exporter_watch_processes, |text| {
             Regex::new(text).map_err(|_| "is not a regular expression".to_owned())
         });
-        let filter = read.or_default("IMDS_EXPORTER_LOG", raw.imds_exporter_log, |text| {
+        let filter = read.parse_optional("IMDS_EXPORTER_LOG", raw.imds_exporter_log, |text| {
             logging::filter(text).ok_or_else(|| "is not a log filter such as info or imds_exporter=debug".to_owned())
         });
-        let format = read.or_default("IMDS_EXPORTER_LOG_FORMAT", raw.imds_exporter_log_format, |text| {
+        let format = read.parse_optional("IMDS_EXPORTER_LOG_FORMAT", raw.imds_exporter_log_format, |text| {
             text.parse::<logging::Format>().map_err(|_| "must be text or json".to_owned())
         });
         let disabled = is_true(raw.aws_ec2_metadata_disabled.as_deref());
         let v1_disabled = is_true(raw.aws_ec2_metadata_v1_disabled.as_deref());
         let name = "IMDS_EXPORTER_SIGNED_CALL_INTERVAL";
-        let signed_call_interval = read.or_default(name, raw.imds_exporter_signed_call_interval.clone(), duration);
+        let signed_call_interval = read.parse_optional(name, raw.imds_exporter_signed_call_interval.clone(), duration);
         if signed_call_interval.is_some_and(|time| !(call::SHORTEST_INTERVAL..=LONGEST_CALL_INTERVAL).contains(&time)) {
             read.error(name, "must be between 1m and 24h");
         }
         if let (Some(_), Err(ConfigErrors(errors))) = (&raw.imds_exporter_signed_call_interval, &sts) {
             read.errors.extend_from_slice(errors);
         }
-        let workload = read.or_default("IMDS_EXPORTER_WORKLOAD", raw.imds_exporter_workload, |text| {
+        let workload = read.parse_optional("IMDS_EXPORTER_WORKLOAD", raw.imds_exporter_workload, |text| {
             let names = Workload::VARIANTS.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
             text.parse::<Workload>().map_err(|_| format!("must be one of {names}"))
         });
         let workload = workload.unwrap_or_default();
-        let sdks = read.or_default("IMDS_EXPORTER_SDKS", raw.imds_exporter_sdks, sdks).unwrap_or_default();
         if workload != Workload::Independent && raw.imds_exporter_state_file.is_none() {
             // Without it, a restart of the exporter alone would look like a start of both.
             read.error("IMDS_EXPORTER_WORKLOAD", &format!("{workload} needs IMDS_EXPORTER_STATE_FILE"));
@@ -200,7 +198,7 @@ impl Config {
             .or(raw.aws_container_credentials_full_uri)
             .map(|_| Shadow::Container);
         let web_identity = raw.aws_web_identity_token_file.and(raw.aws_role_arn).map(|_| Shadow::WebIdentity);
-        let shadowed = raw.aws_access_key_id.map(|_| Shadow::Environment).or(web_identity).or(container);
+        let earlier_in_chain = raw.aws_access_key_id.map(|_| Shadow::Environment).or(web_identity).or(container);
         let ipv4 = || Endpoint::parse(IPV4_ENDPOINT).expect("a literal that tests parse");
 
         let endpoint = endpoint.or(mode_endpoint).unwrap_or_else(ipv4);
@@ -213,9 +211,12 @@ impl Config {
             probe_listen,
             web_config_file: raw.imds_exporter_web_config_file.map(PathBuf::from),
             poll_interval,
-            imds_through_proxy: proxies.proxy_of(&endpoint.authority()),
+            environment: WorkloadEnvironment {
+                workload,
+                earlier_in_chain,
+                proxied_by: proxies.proxy_of(&endpoint.authority()),
+            },
             imds: imds::Options { endpoint, timeout, disabled, v1_disabled },
-            declared: Declared { workload, v1_disabled, shadowed, sdks },
             expected_role,
             watch,
             signed_call_interval,
@@ -235,19 +236,6 @@ fn duration(text: &str) -> Result<Duration, String> {
 
 fn whole_seconds(text: &str) -> Result<Duration, String> {
     text.parse().map(Duration::from_secs).map_err(|_| "is not a whole number of seconds".to_owned())
-}
-
-fn sdks(text: &str) -> Result<SdkSet, String> {
-    text.parse().map_err(|error| match error {
-        InvalidSdks::EmptyEntry => "has an empty entry".to_owned(),
-        InvalidSdks::Duplicate(label) => format!("lists {label} twice"),
-        InvalidSdks::Unknown(name) => {
-            let known = SDKS.each_ref().map(|sdk| sdk.label);
-            let nearest = unknown::nearest(&name.to_ascii_lowercase(), known).expect("there are SDKs");
-            let known = known.join(", ");
-            format!("an SDK is unknown; did you mean {nearest}? Known are {known}")
-        }
-    })
 }
 
 fn endpoint_of_mode(text: &str) -> Result<Endpoint, String> {

@@ -32,7 +32,7 @@ impl Reader {
         self.errors.push(format!("{name}: {what}"));
     }
 
-    pub(super) fn or_default<T>(
+    pub(super) fn parse_optional<T>(
         &mut self,
         name: &str,
         value: Option<String>,

@@ -11,14 +11,14 @@ pub(super) fn options(raw: &Raw, proxies: &ProxyVariables) -> Result<Options, Co
     let mut read = Reader { errors: Vec::new() };
     let region = |text: &str| Region::parse(text).map_err(|error| error.to_string());
     let endpoint = |text: &str| Endpoint::parse(text).map_err(str::to_owned);
-    let own_region = read.or_default("AWS_REGION", raw.aws_region.clone(), region);
-    let default_region = read.or_default("AWS_DEFAULT_REGION", raw.aws_default_region.clone(), region);
+    let own_region = read.parse_optional("AWS_REGION", raw.aws_region.clone(), region);
+    let default_region = read.parse_optional("AWS_DEFAULT_REGION", raw.aws_default_region.clone(), region);
     let mut endpoint_url = None;
     if !is_true(raw.aws_ignore_configured_endpoint_urls.as_deref()) {
-        let of_sts = read.or_default("AWS_ENDPOINT_URL_STS", raw.aws_endpoint_url_sts.clone(), endpoint);
+        let of_sts = read.parse_optional("AWS_ENDPOINT_URL_STS", raw.aws_endpoint_url_sts.clone(), endpoint);
         endpoint_url = match raw.aws_endpoint_url_sts {
             Some(_) => of_sts,
-            None => read.or_default("AWS_ENDPOINT_URL", raw.aws_endpoint_url.clone(), endpoint),
+            None => read.parse_optional("AWS_ENDPOINT_URL", raw.aws_endpoint_url.clone(), endpoint),
         };
     }
     let proxy = proxies.https().and_then(|proxy| proxy.map_err(|what| read.error("HTTPS_PROXY", what)).ok());

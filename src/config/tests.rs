@@ -80,10 +80,10 @@ fn listen_addresses_may_be_ipv4_ipv6_or_only_a_port() {
 #[test]
 fn a_workload_that_is_declared_needs_a_state_file() {
     let file = ("IMDS_EXPORTER_STATE_FILE", "/x");
-    assert_eq!(good(&[("IMDS_EXPORTER_WORKLOAD", "")]).declared.workload, Workload::Independent);
+    assert_eq!(good(&[("IMDS_EXPORTER_WORKLOAD", "")]).environment.workload, Workload::Independent);
     for value in Workload::VARIANTS {
         let config = good(&[("IMDS_EXPORTER_WORKLOAD", &value.to_string()), file]);
-        assert_eq!(config.declared.workload, *value);
+        assert_eq!(config.environment.workload, *value);
     }
     good(&[("IMDS_EXPORTER_WORKLOAD", "independent")]);
     for value in ["starts-with-exporter", "starts-when-ready"] {
@@ -116,7 +116,7 @@ fn what_shadows_imds_is_found_in_the_order_of_the_chain() {
         (&[relative, role], Some(Shadow::Container)),
         (&[full, file], Some(Shadow::Container)),
     ] {
-        assert_eq!(good(variables).declared.shadowed, shadowed, "{variables:?}");
+        assert_eq!(good(variables).environment.earlier_in_chain, shadowed, "{variables:?}");
     }
     let kept = format!("{:?}", good(&[keys, file, role, relative, full]));
     assert!(!kept.contains("AKIA") && !kept.contains("/token"), "no value of theirs is kept: {kept}");
@@ -134,7 +134,7 @@ fn a_proxy_of_the_sdks_is_one_for_the_endpoint_in_use() {
         (&[proxy, ("NO_PROXY", "localhost,[fd00:ec2::254]"), endpoint], None),
         (&[("HTTPS_PROXY", "http://proxy:3128")], None),
     ] {
-        assert_eq!(good(variables).imds_through_proxy, through, "{variables:?}");
+        assert_eq!(good(variables).environment.proxied_by, through, "{variables:?}");
     }
 }
 
@@ -142,7 +142,7 @@ fn a_proxy_of_the_sdks_is_one_for_the_endpoint_in_use() {
 fn imdsv1_is_disabled_for_the_client_and_what_is_said_of_the_workload_alike() {
     for (value, disabled) in [("true", true), ("TRUE", true), ("false", false), ("1", false), ("", false)] {
         let config = good(&[("AWS_EC2_METADATA_V1_DISABLED", value)]);
-        assert_eq!((config.imds.v1_disabled, config.declared.v1_disabled), (disabled, disabled), "{value}");
+        assert_eq!(config.imds.v1_disabled, disabled, "{value}");
     }
 }
 

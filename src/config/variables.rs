@@ -46,8 +46,6 @@ variables! {
         "Regular expression for the command lines of the processes to watch: they are suspects if they started during an outage; needs a shared PID namespace.";
     imds_exporter_workload = "IMDS_EXPORTER_WORKLOAD", default "independent",
         "Which workload starts with the exporter: independent (none: hosts, DaemonSets), starts-with-exporter (a sidecar that holds nothing back) or starts-when-ready (a sidecar whose /-/startup or wait holds the workload back). The last two need IMDS_EXPORTER_STATE_FILE.";
-    imds_exporter_sdks = "IMDS_EXPORTER_SDKS", default "boto3",
-        "SDKs that the workloads use, separated by commas: boto3, ruby, go-v2, minio-go, aws-crt, object-store. imds_client_usable has a row for each.";
     imds_exporter_state_file = "IMDS_EXPORTER_STATE_FILE", default "none",
         "File that keeps the outages across restarts of the exporter, and within one boot of the machine also the expiration and the role of the last document and the clients of the declared workload. It contains no secret.";
     imds_exporter_signed_call_interval = "IMDS_EXPORTER_SIGNED_CALL_INTERVAL", default "none",

@@ -3,7 +3,7 @@
 //! Pure: no I/O and no clock; every decision takes the time as a parameter. Must not know the wire format, metrics,
 //! logs or pages.
 
-pub mod client;
+pub mod boto3;
 mod credential;
 mod kind;
 pub mod outage;
@@ -11,7 +11,6 @@ pub mod poll_history;
 mod region;
 mod resolution;
 pub mod schedule;
-pub mod sdk;
 mod shadow;
 pub mod signed_call;
 mod signing;

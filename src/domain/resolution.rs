@@ -122,8 +122,6 @@ pub enum Creation {
     Credentials {
         /// `Expiration`.
         expiration: Timestamp,
-        /// Whether botocore, since 1.25, extends it once it is near or past: only in the format that IMDS itself writes.
-        extendable: bool,
     },
     /// It is bound to nothing that it could sign with, and never asks again. No error is raised.
     Nothing,
@@ -199,7 +197,7 @@ impl From<Result<Credential, Failure>> for Resolution {
     /// One without requests, of which boto3 makes the same.
     fn from(outcome: Result<Credential, Failure>) -> Self {
         let creation = match &outcome {
-            Ok(Credential { expiration, .. }) => Creation::Credentials { expiration: *expiration, extendable: true },
+            Ok(Credential { expiration, .. }) => Creation::Credentials { expiration: *expiration },
             Err(_) => Creation::Nothing,
         };
         let (clock_skew, v1_fallback, cause) = (None, None, None);

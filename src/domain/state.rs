@@ -8,16 +8,15 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::client::{Created, Holds, Outlook};
+use super::boto3::{BoundCredentials, CachedDocument, Created, Prognosis, new_client_can_sign};
 use super::credential::{Credential, RoleName};
 use super::kind::Kind;
 use super::outage::{Outages, Window};
 use super::poll_history::PollHistory;
-use super::resolution::{Failure, Outcome, Resolution};
-use super::sdk::{Attempt, SDKS, SdkSet};
+use super::resolution::{Creation, Failure, Outcome, Resolution};
 use super::shadow::Shadow;
 use super::signed_call::SignedCalls;
-use super::workload::{Workload, WorkloadClients};
+use super::workload::{Workload, WorkloadClient};
 
 /// Failed polls in a row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,39 +40,35 @@ pub enum PollStatus {
     Failing(FailureStreak),
 }
 
-/// What the user declared of the workload and its environment.
+/// The workload as it is declared, and its environment, which is that of the exporter.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Declared {
+pub struct WorkloadEnvironment {
     /// Which workload starts with the exporter.
     pub workload: Workload,
-    /// `AWS_EC2_METADATA_V1_DISABLED` is true in the environment of the workload, as in that of the exporter.
-    pub v1_disabled: bool,
     /// What the SDKs' default chain finds before it would ask IMDS.
-    pub shadowed: Option<Shadow>,
-    /// The SDKs that the workloads use: whose clients are exported.
-    pub sdks: SdkSet,
+    pub earlier_in_chain: Option<Shadow>,
+    /// The proxy variable through which boto3 would send its requests to IMDS, so that a poll does not stand for it.
+    pub proxied_by: Option<&'static str>,
 }
 
 /// Everything that is known.
 #[derive(Clone, Debug)]
 pub struct State {
-    declared: Declared,
+    environment: WorkloadEnvironment,
     started_at: Timestamp,
     poll_status: PollStatus,
     document: Option<Credential>,
+    /// When a client may have fetched the last document: the last success, also of an earlier run.
+    fetched_at: Timestamp,
     role_attached: bool,
     last_attempt_at: Option<Timestamp>,
     last_success_at: Option<Timestamp>,
     clock_skew: Option<SignedDuration>,
     v1_fallback: Option<Kind>,
-    /// How an attempt of each SDK ends since the last poll, in the order of [`SDKS`].
-    attempts: [Attempt; SDKS.len()],
-    /// What a client of each SDK holds that was created at the last poll, in the order of [`SDKS`].
-    created_now: [Holds; SDKS.len()],
-    /// What a client of each SDK holds that was created at its last success, in the order of [`SDKS`].
-    before_outage: [Option<Holds>; SDKS.len()],
+    /// What the creation of a client does since the last poll; `None` before the first.
+    creation: Option<Creation>,
     outages: Outages,
-    workload_clients: WorkloadClients,
+    workload_client: WorkloadClient,
     /// Credentials were resolved in this boot, by this run of the exporter or an earlier one.
     resolved_in_boot: bool,
     history: PollHistory,
@@ -98,10 +93,10 @@ pub struct RestoredInBoot {
     pub role_attached: bool,
     /// Credentials were resolved in this boot.
     pub resolved: bool,
-    /// What clients hold that were created at the last success, in the order of [`SDKS`].
-    pub before_outage: [Option<Holds>; SDKS.len()],
-    /// The clients of the declared workload; `None` after an orderly stop, since the workload is then restarted too.
-    pub workload_clients: Option<WorkloadClients>,
+    /// When a client may have fetched the last document: the last success.
+    pub fetched_at: Timestamp,
+    /// The client of the declared workload; `None` after an orderly stop, since the workload is then restarted too.
+    pub workload_client: Option<WorkloadClient>,
 }
 
 /// What a poll changed.
@@ -125,22 +120,21 @@ pub struct Change {
 impl State {
     /// Nothing is known yet.
     #[must_use]
-    pub fn new(declared: Declared, started_at: Timestamp) -> Self {
+    pub fn new(environment: WorkloadEnvironment, started_at: Timestamp) -> Self {
         Self {
-            declared,
+            environment,
             started_at,
             poll_status: PollStatus::Unpolled,
             document: None,
+            fetched_at: started_at,
             role_attached: false,
             last_attempt_at: None,
             last_success_at: None,
             clock_skew: None,
             v1_fallback: None,
-            attempts: [Attempt::Fails; SDKS.len()],
-            created_now: [Holds::Unknown; SDKS.len()],
-            before_outage: [None; SDKS.len()],
+            creation: None,
             outages: Outages::new(started_at),
-            workload_clients: WorkloadClients::new(declared.workload),
+            workload_client: WorkloadClient::new(environment.workload),
             resolved_in_boot: false,
             history: PollHistory::default(),
             signed_calls: None,
@@ -161,10 +155,11 @@ impl State {
             self.document = restored.document;
             self.role_attached = restored.role_attached;
             self.resolved_in_boot = restored.resolved;
-            self.before_outage = restored.before_outage;
-            if let (Some(clients), false) = (restored.workload_clients, self.declared.workload == Workload::Independent)
+            self.fetched_at = restored.fetched_at;
+            if let (Some(client), false) =
+                (restored.workload_client, self.environment.workload == Workload::Independent)
             {
-                self.workload_clients = clients;
+                self.workload_client = client;
             }
         }
         self
@@ -188,6 +183,7 @@ impl State {
                     change.former_role = (earlier.role != credential.role).then(|| earlier.role.clone());
                 }
                 self.document = Some(credential.clone());
+                self.fetched_at = at;
                 self.role_attached = true;
                 self.last_success_at = Some(at);
                 self.resolved_in_boot = true;
@@ -210,13 +206,9 @@ impl State {
             }
         }
 
-        let Declared { workload, v1_disabled, .. } = self.declared;
-        self.attempts = SDKS.each_ref().map(|sdk| sdk.attempt(resolution, v1_disabled));
-        self.created_now = SDKS.each_ref().map(|sdk| sdk.created(resolution, v1_disabled, at));
-        for (holds, sdk) in self.before_outage.iter_mut().zip(&SDKS) {
-            *holds = sdk.before_outage(*holds, resolution, v1_disabled, at);
-        }
-        self.workload_clients.record(workload, resolution, v1_disabled, self.started_at, at);
+        let (workload, succeeded) = (self.environment.workload, resolution.outcome.is_ok());
+        self.creation = Some(resolution.creation);
+        self.workload_client.record(workload, succeeded, resolution.creation, self.started_at, at);
         self.history.push(at, duration, resolution.outcome.as_ref().err().copied());
         change
     }
@@ -299,10 +291,10 @@ impl State {
         self.signed_calls.as_mut()
     }
 
-    /// What the user declared.
+    /// The workload and its environment.
     #[must_use]
-    pub fn declared(&self) -> Declared {
-        self.declared
+    pub fn environment(&self) -> WorkloadEnvironment {
+        self.environment
     }
 
     /// Why the token request fails, while credentials resolve only because IMDSv1 answers.
@@ -317,6 +309,12 @@ impl State {
         self.document.as_ref()
     }
 
+    /// When the last document was fetched last, also by an earlier run; the exporter's start before any.
+    #[must_use]
+    pub fn fetched_at(&self) -> Timestamp {
+        self.fetched_at
+    }
+
     /// Whether a role was attached at the last document, and IMDS has not said since that there is none.
     #[must_use]
     pub fn role_attached(&self) -> bool {
@@ -329,71 +327,61 @@ impl State {
         self.resolved_in_boot
     }
 
-    /// The clients of the declared workload.
+    /// The client of the declared workload.
     #[must_use]
-    pub fn workload_clients(&self) -> &WorkloadClients {
-        &self.workload_clients
+    pub fn workload_client(&self) -> &WorkloadClient {
+        &self.workload_client
     }
 
-    /// What clients hold that were created at the last success, in the order of [`SDKS`].
+    /// What a client holds that was created at the last success, also of an earlier run in this boot.
     #[must_use]
-    pub fn before_outage(&self) -> &[Option<Holds>; SDKS.len()] {
-        &self.before_outage
+    pub fn before_outage(&self) -> Option<CachedDocument> {
+        let Credential { expiration, .. } = self.document.as_ref()?;
+        Some(CachedDocument { fetched_at: self.fetched_at, expiration: *expiration })
     }
 
-    /// How an attempt of the SDK to resolve credentials ends since the last poll; `None` before the first one ended, and where
-    /// the SDKs do not ask IMDS at all. `sdk` is an index of [`SDKS`].
+    /// What the creation of a client does since the last poll; `None` before the first one ended, and where a poll does not
+    /// stand for boto3: it finds credentials before it would ask IMDS, or asks through a proxy.
     #[must_use]
-    pub fn attempt(&self, sdk: usize) -> Option<Attempt> {
-        let is_known = self.last_outcome().is_some() && self.declared.shadowed.is_none();
-        is_known.then(|| self.attempts[sdk])
+    pub fn creation(&self) -> Option<Creation> {
+        let WorkloadEnvironment { earlier_in_chain, proxied_by, .. } = self.environment;
+        self.creation.filter(|_| earlier_in_chain.is_none() && proxied_by.is_none())
     }
 
-    /// What a client of the SDK holds that was created at that time; `None` where there is no such client. `sdk` is an index
-    /// of [`SDKS`].
+    /// Whether a client that was created at that time could sign a request at `at`; `None` is unknown.
     #[must_use]
-    pub fn holds(&self, sdk: usize, created: Created) -> Option<Holds> {
+    pub fn client_usable(&self, created: Created, at: Timestamp) -> Option<bool> {
+        let creation = self.creation()?;
         match created {
-            Created::Now => Some(self.created_now[sdk]),
-            Created::BeforeOutage => self.before_outage[sdk],
-            Created::AtStart => self.workload_clients.holds(sdk),
+            Created::Now => new_client_can_sign(creation, at),
+            Created::BeforeOutage => self.before_outage()?.can_sign(creation, at),
+            Created::AtStart => self.workload_client.credentials()?.can_sign(creation, at),
         }
     }
 
-    /// Whether a client of the SDK, created at that time, could sign a request at `at`; `None` is unknown: before the first
-    /// poll ended, where the SDKs do not ask IMDS at all, without a document that clients could hold, without a declared
-    /// workload, and where the SDK asks IMDS in a way in which the exporter does not. `sdk` is an index of [`SDKS`].
+    /// What the state means for a client that was created at that time; `None` where there is no such client, and before
+    /// the first poll ended.
     #[must_use]
-    pub fn client_usable(&self, sdk: usize, created: Created, at: Timestamp) -> Option<bool> {
-        let (holds, attempt) = (self.holds(sdk, created)?, self.attempt(sdk)?);
-        // Its creation and first call are one attempt.
-        let holds = if created == Created::Now { Holds::NotYet } else { holds };
-        SDKS[sdk].can_sign(holds, attempt, at)
+    pub fn prognosis(&self, created: Created, at: Timestamp) -> Option<Prognosis> {
+        let creation = self.creation()?;
+        Some(match created {
+            Created::Now => Prognosis::of_new_client(creation, at),
+            Created::BeforeOutage => Prognosis::of(&BoundCredentials::OneOf(vec![self.before_outage()?]), creation, at),
+            Created::AtStart => Prognosis::of(self.workload_client.credentials()?, creation, at),
+        })
     }
 
-    /// What the state means for a client of the SDK that was created at that time; `None` where there is no such client, and
-    /// before the first poll ended. `sdk` is an index of [`SDKS`].
-    #[must_use]
-    pub fn outlook(&self, sdk: usize, created: Created, at: Timestamp) -> Option<Outlook> {
-        match (created, self.attempt(sdk)?) {
-            (Created::Now, Attempt::Useless) => Some(Outlook::FailsUntilRefresh),
-            (_, attempt) => Some(SDKS[sdk].outlook(self.holds(sdk, created)?, attempt, at)),
-        }
-    }
-
-    /// Whether new clients of an exported SDK work, but those of the declared workload hold nothing, permanently.
+    /// Whether a new client works, but that of the declared workload is bound to nothing, permanently.
     #[must_use]
     pub fn clients_stuck(&self, at: Timestamp) -> bool {
-        self.declared.sdks.indices().any(|sdk| {
-            self.client_usable(sdk, Created::Now, at) == Some(true)
-                && self.holds(sdk, Created::AtStart) == Some(Holds::Nothing)
-        })
+        self.client_usable(Created::Now, at) == Some(true)
+            && self.workload_client.credentials() == Some(&BoundCredentials::Nothing)
     }
 }
 
 /// A finished poll: its result, and what it changed.
 #[derive(Clone, Debug)]
-pub struct Report {
+pub struct PollReport {
     /// When it ended.
     pub at: Timestamp,
     /// How long it took.
@@ -433,11 +421,6 @@ mod tests {
         Timestamp::from_second(second).expect("a small number of seconds")
     }
 
-    /// The index of an SDK.
-    fn sdk(label: &str) -> usize {
-        SDKS.iter().position(|sdk| sdk.label == label).expect("it has a row")
-    }
-
     fn document(role: &str, last_updated: i64) -> Credential {
         Credential {
             role: role.to_owned().try_into().expect("a role name"),
@@ -463,7 +446,7 @@ mod tests {
     }
 
     fn state(workload: Workload) -> State {
-        State::new(Declared { workload, ..Declared::default() }, at(1_000))
+        State::new(WorkloadEnvironment { workload, ..WorkloadEnvironment::default() }, at(1_000))
     }
 
     /// Records each poll at its second.
@@ -484,14 +467,11 @@ mod tests {
         assert_eq!((state.last_attempt_at(), state.last_success_at()), (None, None));
         assert_eq!((state.clock_skew(), state.v1_fallback()), (None, None));
         assert_eq!(*state.outages(), Outages::new(at(1_000)));
-        assert_eq!((state.history().polls().len(), *state.before_outage()), (0, [None; SDKS.len()]));
-        assert_eq!(*state.workload_clients(), WorkloadClients::NotCreated);
-        for sdk in 0..SDKS.len() {
-            assert_eq!(state.attempt(sdk), None);
-            for created in EVERY_CREATION {
-                assert_eq!(state.client_usable(sdk, created, at(1_000)), None);
-                assert_eq!(state.outlook(sdk, created, at(1_000)), None);
-            }
+        assert_eq!((state.history().polls().len(), state.before_outage()), (0, None));
+        assert_eq!((state.workload_client(), state.creation()), (&WorkloadClient::NotCreated, None));
+        for created in EVERY_CREATION {
+            assert_eq!(state.client_usable(created, at(1_000)), None);
+            assert_eq!(state.prognosis(created, at(1_000)), None);
         }
         assert!(!state.clients_stuck(at(1_000)));
     }
@@ -576,58 +556,53 @@ mod tests {
 
     #[test]
     fn a_workload_that_started_in_an_outage_is_stuck_once_new_clients_work() {
-        let (boto3, go) = (sdk("boto3"), sdk("go-v2"));
         let failing = after(state(Workload::StartsWithExporter), &[(1_010, refused())]);
-        let usable = |state: &State, sdk| EVERY_CREATION.map(|created| state.client_usable(sdk, created, at(1_020)));
-        let outlooks = |state: &State, sdk| EVERY_CREATION.map(|created| state.outlook(sdk, created, at(1_020)));
-        assert_eq!(failing.attempt(boto3), Some(Attempt::Fails));
-        assert_eq!(usable(&failing, boto3), [Some(false), None, Some(false)]);
-        assert_eq!(usable(&failing, go), [Some(false), None, Some(false)]);
-        let must_be_created_again = Some(Outlook::MustBeCreatedAgain);
-        assert_eq!(outlooks(&failing, boto3), [must_be_created_again, None, must_be_created_again]);
-        assert_eq!(outlooks(&failing, go), [Some(Outlook::Fails), None, Some(Outlook::Fails)]);
+        let usable = |state: &State| EVERY_CREATION.map(|created| state.client_usable(created, at(1_020)));
+        let prognoses = |state: &State| EVERY_CREATION.map(|created| state.prognosis(created, at(1_020)));
+        let bound_to_nothing = Some(Prognosis::BoundToNothing);
+        assert_eq!(failing.creation(), Some(Creation::Nothing));
+        assert_eq!(usable(&failing), [Some(false), None, Some(false)]);
+        assert_eq!(prognoses(&failing), [bound_to_nothing, None, bound_to_nothing]);
         assert!(!failing.clients_stuck(at(1_020)), "a restart would not help");
 
         let recovered = after(failing, &[(1_015, up())]);
-        assert_eq!(usable(&recovered, boto3), [Some(true), Some(true), Some(false)]);
-        assert_eq!(usable(&recovered, go), [Some(true), Some(true), Some(true)]);
-        let works = Some(Outlook::Works);
-        assert_eq!(outlooks(&recovered, boto3), [works, works, must_be_created_again]);
-        assert_eq!(outlooks(&recovered, go), [works, works, works]);
+        assert_eq!(usable(&recovered), [Some(true), Some(true), Some(false)]);
+        let signs = Some(Prognosis::Signs);
+        assert_eq!(prognoses(&recovered), [signs, signs, bound_to_nothing]);
         assert!(recovered.clients_stuck(at(1_020)));
-        // The same polls, but no SDK is exported whose clients are stuck, or no workload is declared.
+        // The same polls, but no workload is declared.
         let polls = [(1_010, refused()), (1_015, up())];
-        let sdks = "go-v2,aws-crt".parse().expect("labels");
-        let declared = Declared { workload: Workload::StartsWithExporter, sdks, ..Declared::default() };
-        assert!(!after(State::new(declared, at(1_000)), &polls).clients_stuck(at(1_020)));
         assert!(!after(state(Workload::Independent), &polls).clients_stuck(at(1_020)));
     }
 
     #[test]
-    fn a_new_client_is_one_attempt_whatever_it_would_keep() {
-        let polls = [(1_010, down(Kind::IncompleteDocument, Step::Credentials))];
-        let state = after(state(Workload::StartsWithExporter), &polls);
-        let minio = sdk("minio-go");
-        assert_eq!(state.holds(minio, Created::Now), Some(Holds::Unknown));
-        let usable = |created| state.client_usable(minio, created, at(1_010));
-        assert_eq!(EVERY_CREATION.map(usable), [Some(false), None, None]);
-        let outlook = |created| state.outlook(minio, created, at(1_010));
-        let expected = [Some(Outlook::FailsUntilRefresh), None, Some(Outlook::Unknown)];
-        assert_eq!(EVERY_CREATION.map(outlook), expected);
+    fn a_client_from_before_an_outage_holds_the_last_document() {
+        let expiration = at(1_000 + 6 * HOUR);
+        let state = after(state(Workload::Independent), &[(1_010, up()), (1_025, up()), (1_040, refused())]);
+        assert_eq!(state.before_outage(), Some(CachedDocument { fetched_at: at(1_025), expiration }));
+        let usable = |second| state.client_usable(Created::BeforeOutage, at(second));
+        let last = 1_000 + 6 * HOUR - 15 * 60;
+        assert_eq!((usable(last - 1), usable(last)), (Some(true), Some(false)));
+        let until = at(last);
+        assert_eq!(state.prognosis(Created::BeforeOutage, at(1_040)), Some(Prognosis::SignsUntil { until }));
     }
 
     #[test]
-    fn nothing_is_said_of_clients_where_the_sdks_do_not_ask_imds() {
+    fn nothing_is_said_of_clients_where_a_poll_does_not_stand_for_boto3() {
         let workload = Workload::StartsWithExporter;
-        let declared = Declared { workload, shadowed: Some(Shadow::WebIdentity), ..Declared::default() };
-        let state = after(State::new(declared, at(1_000)), &[(1_010, refused()), (1_015, up())]);
-        assert_eq!(state.declared(), declared);
-        assert_eq!(state.attempt(sdk("boto3")), None);
-        for created in EVERY_CREATION {
-            assert_eq!(state.client_usable(sdk("boto3"), created, at(1_015)), None);
-            assert_eq!(state.outlook(sdk("boto3"), created, at(1_015)), None);
+        for environment in [
+            WorkloadEnvironment { earlier_in_chain: Some(Shadow::WebIdentity), ..WorkloadEnvironment::default() },
+            WorkloadEnvironment { proxied_by: Some("HTTP_PROXY"), ..WorkloadEnvironment::default() },
+        ] {
+            let environment = WorkloadEnvironment { workload, ..environment };
+            let state = after(State::new(environment, at(1_000)), &[(1_010, refused()), (1_015, up())]);
+            assert_eq!((state.environment(), state.creation()), (environment, None));
+            for created in EVERY_CREATION {
+                assert_eq!(state.client_usable(created, at(1_015)), None);
+                assert_eq!(state.prognosis(created, at(1_015)), None);
+            }
+            assert!(!state.clients_stuck(at(1_015)));
         }
-        assert!(!state.clients_stuck(at(1_015)));
     }
 
     #[test]
@@ -637,11 +612,11 @@ mod tests {
             document: earlier.document().cloned(),
             role_attached: true,
             resolved: true,
-            before_outage: *earlier.before_outage(),
-            workload_clients: Some(*earlier.workload_clients()),
+            fetched_at: at(1_015),
+            workload_client: Some(earlier.workload_client().clone()),
         };
         let restored = |workload, of_this_boot| {
-            let state = State::new(Declared { workload, ..Declared::default() }, at(2_000));
+            let state = State::new(WorkloadEnvironment { workload, ..WorkloadEnvironment::default() }, at(2_000));
             state.with_restored(RestoredState { outages: earlier.outages().clone(), of_this_boot })
         };
         let with_exporter = Workload::StartsWithExporter;
@@ -650,22 +625,21 @@ mod tests {
         assert_eq!(crashed.outages(), earlier.outages());
         assert_eq!(crashed.credential(), Some(&document("web", 1_000)));
         assert!(crashed.resolved_in_boot());
-        assert!(crashed.before_outage().iter().all(Option::is_some));
+        assert!(crashed.before_outage().is_some());
         assert_eq!(crashed.before_outage(), earlier.before_outage());
-        assert_eq!(crashed.workload_clients(), earlier.workload_clients());
-        assert_eq!(crashed.holds(sdk("boto3"), Created::AtStart), Some(Holds::Nothing));
+        assert_eq!(crashed.workload_client().credentials(), Some(&BoundCredentials::Nothing));
         assert_eq!(crashed.poll_status(), PollStatus::Unpolled);
         assert_eq!(crashed.started_at(), at(2_000));
 
         let undeclared = restored(Workload::Independent, Some(in_boot.clone()));
-        assert_eq!(*undeclared.workload_clients(), WorkloadClients::NotDeclared);
-        let stopped = restored(with_exporter, Some(RestoredInBoot { workload_clients: None, ..in_boot }));
-        assert_eq!(*stopped.workload_clients(), WorkloadClients::NotCreated);
+        assert_eq!(*undeclared.workload_client(), WorkloadClient::NotDeclared);
+        let stopped = restored(with_exporter, Some(RestoredInBoot { workload_client: None, ..in_boot }));
+        assert_eq!(*stopped.workload_client(), WorkloadClient::NotCreated);
         assert!(stopped.resolved_in_boot());
         let booted = restored(with_exporter, None);
         assert_eq!(booted.outages(), earlier.outages());
         assert_eq!((booted.document(), booted.resolved_in_boot()), (None, false));
-        assert_eq!(*booted.before_outage(), [None; SDKS.len()]);
+        assert_eq!(booted.before_outage(), None);
     }
 
     #[test]

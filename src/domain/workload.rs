@@ -1,13 +1,12 @@
-//! The workload that is declared to start with the exporter, and what its clients hold.
+//! The workload that is declared to start with the exporter, and its client.
 //!
-//! Owns when its clients are created and what follows from each poll. Must not know processes.
+//! Owns when the client is created. Must not know processes.
 
 use jiff::Timestamp;
 use strum::{Display, EnumMessage, EnumString, IntoStaticStr, VariantArray};
 
-use super::client::Holds;
-use super::resolution::Resolution;
-use super::sdk::SDKS;
+use super::boto3::BoundCredentials;
+use super::resolution::Creation;
 
 /// Which workload starts with the exporter: declared by the user, never guessed.
 #[derive(Clone, Copy, Debug, Default, Display, EnumMessage, EnumString, Eq, IntoStaticStr, PartialEq, VariantArray)]
@@ -22,26 +21,25 @@ pub enum Workload {
     StartsWhenReady,
 }
 
-/// What is known of the clients of the declared workload, per SDK.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[expect(clippy::large_enum_variant, reason = "there is one of it")]
-pub enum WorkloadClients {
+/// What is known of the client of the declared workload.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum WorkloadClient {
     /// No workload is declared.
     NotDeclared,
-    /// The workload started, but the exporter did not see what its clients got.
-    Unknown,
-    /// The workload creates its clients with the first poll (or the first success, if it waits for that).
+    /// The workload started, but the exporter did not see what its client got.
+    Unseen,
+    /// The workload creates its client with the first poll (or the first success, if it waits for that).
     NotCreated,
     /// The workload started.
     Created {
         /// When it started.
         started_at: Timestamp,
-        /// What the clients hold, in the order of [`SDKS`].
-        holds: [Holds; SDKS.len()],
+        /// What its client holds.
+        credentials: BoundCredentials,
     },
 }
 
-impl WorkloadClients {
+impl WorkloadClient {
     /// Before the first poll.
     #[must_use]
     pub const fn new(workload: Workload) -> Self {
@@ -51,30 +49,29 @@ impl WorkloadClients {
         }
     }
 
-    /// Records a poll that ended at `at`. `started_at` is when the exporter started.
+    /// Records a poll that ended at `at`: whether it succeeded, and what happens to a client that is created then. `started_at` is when the
+    /// exporter started.
     pub fn record(
         &mut self,
         workload: Workload,
-        poll: &Resolution,
-        v1_disabled: bool,
+        succeeded: bool,
+        creation: Creation,
         started_at: Timestamp,
         at: Timestamp,
     ) {
         match self {
-            Self::NotDeclared | Self::Unknown => {}
+            Self::NotDeclared | Self::Unseen => {}
             Self::NotCreated => {
                 let started_at = match workload {
                     Workload::StartsWithExporter => started_at,
-                    Workload::StartsWhenReady if poll.outcome.is_ok() => at,
+                    Workload::StartsWhenReady if succeeded => at,
                     Workload::StartsWhenReady | Workload::Independent => return,
                 };
-                *self =
-                    Self::Created { started_at, holds: SDKS.each_ref().map(|sdk| sdk.created(poll, v1_disabled, at)) };
+                *self = Self::Created { started_at, credentials: BoundCredentials::created(creation, at) };
             }
-            Self::Created { holds, .. } => {
-                for (holds, sdk) in holds.iter_mut().zip(&SDKS) {
-                    *holds = sdk.after(*holds, poll, v1_disabled, at);
-                }
+            Self::Created { credentials, .. } => {
+                let before = std::mem::replace(credentials, BoundCredentials::Unknown);
+                *credentials = before.after(creation, at);
             }
         }
     }
@@ -84,16 +81,16 @@ impl WorkloadClients {
     pub const fn started_at(&self) -> Option<Timestamp> {
         match self {
             Self::Created { started_at, .. } => Some(*started_at),
-            Self::NotDeclared | Self::Unknown | Self::NotCreated => None,
+            Self::NotDeclared | Self::Unseen | Self::NotCreated => None,
         }
     }
 
-    /// What the client of the SDK holds, if it exists; `sdk` is an index of [`SDKS`].
+    /// What its client holds, if there is one.
     #[must_use]
-    pub fn holds(&self, sdk: usize) -> Option<Holds> {
+    pub const fn credentials(&self) -> Option<&BoundCredentials> {
         match self {
-            Self::Created { holds, .. } => Some(holds[sdk]),
-            Self::Unknown => Some(Holds::Unknown),
+            Self::Created { credentials, .. } => Some(credentials),
+            Self::Unseen => Some(&BoundCredentials::Unknown),
             Self::NotDeclared | Self::NotCreated => None,
         }
     }
@@ -101,73 +98,70 @@ impl WorkloadClients {
 
 #[cfg(test)]
 mod tests {
-    use super::super::credential::Credential;
-    use super::super::kind::Kind;
-    use super::super::resolution::{Failure, Step};
+    use super::super::boto3::CachedDocument;
     use super::*;
 
     fn at(second: i64) -> Timestamp {
         Timestamp::from_second(second).expect("a small number of seconds")
     }
 
-    fn poll(outcome: Result<i64, Kind>) -> Resolution {
-        let outcome = match outcome {
-            Ok(ends_at) => Ok(Credential {
-                role: "web".to_owned().try_into().expect("a role name"),
-                last_updated: None,
-                expiration: at(ends_at),
-            }),
-            Err(kind) => Err(Failure { kind, step: Step::Token }),
-        };
-        Resolution::from(outcome)
-    }
-
-    /// The clients of a workload beside an exporter that started at 1000, after these polls.
-    fn after(before: &WorkloadClients, workload: Workload, polls: &[(i64, Result<i64, Kind>)]) -> WorkloadClients {
-        let mut clients = *before;
-        for (second, outcome) in polls {
-            clients.record(workload, &poll(*outcome), false, at(1_000), at(*second));
+    /// The client of a workload beside an exporter that started at 1000, after these polls: each with the expiration of
+    /// its document, if it succeeded.
+    fn after(before: &WorkloadClient, workload: Workload, polls: &[(i64, Option<i64>)]) -> WorkloadClient {
+        let mut client = before.clone();
+        for (second, expiration) in polls {
+            let creation =
+                expiration.map_or(Creation::Nothing, |expiration| Creation::Credentials { expiration: at(expiration) });
+            client.record(workload, expiration.is_some(), creation, at(1_000), at(*second));
         }
-        clients
+        client
     }
 
-    const BOTO3: usize = 0;
-    const OUTAGE_THEN_SUCCESS: [(i64, Result<i64, Kind>); 2] = [(1_005, Err(Kind::ConnectRefused)), (1_010, Ok(9_000))];
+    fn document(fetched_at: i64, expiration: i64) -> BoundCredentials {
+        BoundCredentials::OneOf(vec![CachedDocument { fetched_at: at(fetched_at), expiration: at(expiration) }])
+    }
+
+    const OUTAGE_THEN_SUCCESS: [(i64, Option<i64>); 2] = [(1_005, None), (1_010, Some(9_000))];
 
     #[test]
-    fn a_workload_that_waits_for_nothing_creates_its_clients_at_the_first_poll() {
+    fn a_workload_that_waits_for_nothing_creates_its_client_at_the_first_poll() {
         let workload = Workload::StartsWithExporter;
-        let new = WorkloadClients::new(workload);
-        assert_eq!((new, new.started_at(), new.holds(BOTO3)), (WorkloadClients::NotCreated, None, None));
+        let new = WorkloadClient::new(workload);
+        assert_eq!((&new, new.started_at(), new.credentials()), (&WorkloadClient::NotCreated, None, None));
         for polls in [&OUTAGE_THEN_SUCCESS[..1], &OUTAGE_THEN_SUCCESS] {
-            let clients = after(&new, workload, polls);
-            assert_eq!((clients.started_at(), clients.holds(BOTO3)), (Some(at(1_000)), Some(Holds::Nothing)));
+            let client = after(&new, workload, polls);
+            assert_eq!(client.started_at(), Some(at(1_000)));
+            assert_eq!(client.credentials(), Some(&BoundCredentials::Nothing));
         }
     }
 
     #[test]
-    fn a_workload_that_waits_creates_its_clients_at_the_first_success() {
+    fn a_workload_that_waits_creates_its_client_at_the_first_success() {
         let workload = Workload::StartsWhenReady;
-        let new = WorkloadClients::new(workload);
-        assert_eq!(after(&new, workload, &OUTAGE_THEN_SUCCESS[..1]), WorkloadClients::NotCreated);
-        let clients = after(&new, workload, &OUTAGE_THEN_SUCCESS);
-        assert_eq!(clients.started_at(), Some(at(1_010)));
-        assert!(matches!(clients.holds(BOTO3), Some(Holds::Document(held)) if held.ends_at == at(9_000)));
-        // From then on, each client goes its way: this one asks again 15 minutes before the end.
-        let clients = after(&clients, workload, &[(8_500, Ok(20_000))]);
-        assert_eq!(clients.started_at(), Some(at(1_010)));
-        assert!(matches!(clients.holds(BOTO3), Some(Holds::Document(held)) if held.ends_at == at(20_000)));
+        let new = WorkloadClient::new(workload);
+        assert_eq!(after(&new, workload, &OUTAGE_THEN_SUCCESS[..1]), WorkloadClient::NotCreated);
+        // A poll that fails does not release it, whatever boto3 would make of the answers.
+        let mut held_back = new.clone();
+        held_back.record(workload, false, Creation::Credentials { expiration: at(9_000) }, at(1_000), at(1_005));
+        assert_eq!(held_back, WorkloadClient::NotCreated);
+        let client = after(&new, workload, &OUTAGE_THEN_SUCCESS);
+        assert_eq!(client.started_at(), Some(at(1_010)));
+        assert_eq!(client.credentials(), Some(&document(1_010, 9_000)));
+        // From then on the client goes its way: it asks again 15 minutes before the end.
+        let client = after(&client, workload, &[(8_500, Some(20_000))]);
+        assert_eq!(client.started_at(), Some(at(1_010)));
+        assert_eq!(client.credentials(), Some(&document(8_500, 20_000)));
     }
 
     #[test]
-    fn clients_that_nobody_declared_or_saw_stay_so() {
-        for (clients, holds) in [
-            (WorkloadClients::new(Workload::Independent), None),
-            (WorkloadClients::NotDeclared, None),
-            (WorkloadClients::Unknown, Some(Holds::Unknown)),
+    fn a_client_that_nobody_declared_or_saw_stays_so() {
+        for (client, credentials) in [
+            (WorkloadClient::new(Workload::Independent), None),
+            (WorkloadClient::NotDeclared, None),
+            (WorkloadClient::Unseen, Some(&BoundCredentials::Unknown)),
         ] {
-            let later = after(&clients, Workload::StartsWithExporter, &OUTAGE_THEN_SUCCESS);
-            assert_eq!((later, later.started_at(), later.holds(BOTO3)), (clients, None, holds));
+            let later = after(&client, Workload::StartsWithExporter, &OUTAGE_THEN_SUCCESS);
+            assert_eq!((&later, later.started_at(), later.credentials()), (&client, None, credentials));
         }
     }
 }

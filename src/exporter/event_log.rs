@@ -7,13 +7,13 @@ use tracing::{debug, info, warn};
 
 use crate::domain::outage::Window;
 use crate::domain::signed_call::{CallFailure, Caller, SignedCall};
-use crate::domain::state::{Report, State};
+use crate::domain::state::{PollReport, State};
 use crate::domain::{Credential, RoleName};
 use crate::runbook::{explanation, reason_explanation};
 use crate::workload::{Owner, Watched};
 
 /// Logs a finished poll; `state` is the state after it.
-pub(super) fn poll(report: &Report, state: &State, expected_role: Option<&RoleName>) {
+pub(super) fn poll(report: &PollReport, state: &State, expected_role: Option<&RoleName>) {
     match &report.resolution.outcome {
         Ok(credential) => success(report, credential, state, expected_role),
         Err(failure) => {
@@ -28,18 +28,17 @@ pub(super) fn poll(report: &Report, state: &State, expected_role: Option<&RoleNa
     }
 }
 
-fn success(report: &Report, credential: &Credential, state: &State, expected_role: Option<&RoleName>) {
+fn success(report: &PollReport, credential: &Credential, state: &State, expected_role: Option<&RoleName>) {
     let change = &report.change;
     let first = state.history().polls().len() == 1;
     let (role, remaining_seconds) = (credential.role.as_str(), credential.remaining(report.at).as_secs());
     match change.outage_ended {
         Some(Window { start, end }) => {
             info!(role, remaining_seconds, since = %start, until = %end, "credentials resolve again");
-            let sdks = state.declared().sdks.that_bind().collect::<Vec<_>>().join(",");
-            if state.declared().shadowed.is_none() && !sdks.is_empty() {
+            if state.creation().is_some() {
                 warn!(
-                    sdks, since = %start, until = %end,
-                    "a client of these SDKs that was created in this outage may have no credentials until it is re-created"
+                    since = %start, until = %end,
+                    "a boto3 client that was created in this outage may have no credentials until it is re-created"
                 );
             }
         }

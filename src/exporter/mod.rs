@@ -15,7 +15,7 @@ use tracing::{info, warn};
 
 use crate::config::Config;
 use crate::domain::Source;
-use crate::domain::state::{Declared, Report, Shared, State};
+use crate::domain::state::{PollReport, Shared, State, WorkloadEnvironment};
 use crate::domain::workload::Workload;
 use crate::http::{Context, Limits};
 use crate::imds::Imds;
@@ -54,24 +54,24 @@ pub async fn run_with(
     source: impl Source,
     listeners: impl Into<Listeners>,
     clock: Arc<dyn Clock>,
-    mut on_poll: impl FnMut(&Report),
+    mut on_poll: impl FnMut(&PollReport),
     stop: impl Future<Output = ()>,
 ) -> io::Result<()> {
     let sts = sts(&config, &clock)?;
     let started_at = clock.now();
     let state_file = config.state_file.clone().map(StateFile::new);
     let restored = state_file.as_ref().and_then(|file| file.load(started_at));
-    let mut initial = State::new(config.declared, started_at);
+    let mut initial = State::new(config.environment, started_at);
     if let Some(restored) = restored {
         initial = initial.with_restored(restored);
     }
     if let Some(file) = &state_file
-        && config.declared.workload != Workload::Independent
+        && config.environment.workload != Workload::Independent
         && let Err(error) = file.write(&file.saved(&initial, false))
     {
         // Without the file, a restart of the exporter alone would look like a start of both.
         warn!(%error, "the state file cannot be written: nothing is said of clients created at the start");
-        initial = State::new(Declared { workload: Workload::Independent, ..config.declared }, started_at);
+        initial = State::new(WorkloadEnvironment { workload: Workload::Independent, ..config.environment }, started_at);
     }
     if let Some(interval) = config.signed_call_interval {
         initial = initial.with_signed_calls(interval);
@@ -106,7 +106,6 @@ pub async fn run_with(
         clock: Arc::clone(&clock),
         watched: latest_look.clone(),
         endpoint: config.imds.endpoint.as_str().to_owned(),
-        imds_through_proxy: config.imds_through_proxy,
     });
     let server = Server::start(listeners.into(), context);
     systemd::ready();

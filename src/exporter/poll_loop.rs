@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep_until};
 
 use crate::domain::schedule;
-use crate::domain::state::{Report, Shared};
+use crate::domain::state::{PollReport, Shared};
 use crate::domain::{Signing, Source};
 use crate::platform::clock::{Clock, monotonic};
 use crate::platform::heartbeat::Heartbeat;
@@ -39,7 +39,7 @@ impl<S: Source> Poller<S> {
 
     /// Waits until a poll is due, and polls. May be cancelled at any time. `count` gets the report while the state is locked, so
     /// that nobody sees the one without the other. If a signed call is due, what it needs is returned, too.
-    pub async fn turn(&mut self, count: impl FnOnce(&Report)) -> (Report, Option<Signing>) {
+    pub async fn turn(&mut self, count: impl FnOnce(&PollReport)) -> (PollReport, Option<Signing>) {
         sleep_until(self.due).await;
         let began = monotonic();
         self.heartbeat.record(began);
@@ -57,7 +57,7 @@ impl<S: Source> Poller<S> {
         self.due = began + schedule::delay(self.interval, resolution.outcome.is_err(), fastrand::f64());
         let mut state = self.state.lock();
         let change = state.record(&resolution, duration, at);
-        let report = Report { at, duration, resolution, change };
+        let report = PollReport { at, duration, resolution, change };
         count(&report);
         (report, signing)
     }

@@ -52,8 +52,6 @@ pub struct Context {
     pub watched: Option<Arc<Mutex<Option<Watched>>>>,
     /// The address of IMDS, for people.
     pub endpoint: String,
-    /// The proxy variable through which the SDKs would ask IMDS.
-    pub imds_through_proxy: Option<&'static str>,
 }
 
 impl Context {
@@ -70,12 +68,7 @@ impl Context {
     }
 
     fn status(&self) -> Status {
-        let facts = Facts {
-            watched: self.watched(),
-            endpoint: &self.endpoint,
-            imds_through_proxy: self.imds_through_proxy,
-            now: self.clock.now(),
-        };
+        let facts = Facts { watched: self.watched(), endpoint: &self.endpoint, now: self.clock.now() };
         Status::new(&self.state.lock(), facts)
     }
 }
@@ -134,7 +127,7 @@ fn metrics(context: &Context, request: &Request) -> Response {
 pub const STARTUP_OK: &str = "ok\n";
 
 fn startup(state: &State) -> Response {
-    if state.declared().shadowed.is_some() {
+    if state.environment().earlier_in_chain.is_some() {
         // A workload that does not ask IMDS must not wait for it.
         return text(StatusCode::OK, STARTUP_OK);
     }

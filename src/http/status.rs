@@ -5,10 +5,9 @@ use serde::{Serialize, Serializer};
 
 use strum::VariantArray;
 
-use crate::domain::client::{Created, Outlook};
+use crate::domain::boto3::{Created, Prognosis, SDK};
 use crate::domain::outage::Window;
 use crate::domain::poll_history::Poll;
-use crate::domain::sdk::SDKS;
 use crate::domain::signed_call::{CallFailure, Caller, Reason, SignedCall, SignedCalls};
 use crate::domain::state::{FailureStreak, State};
 use crate::domain::workload::Workload;
@@ -46,12 +45,9 @@ pub struct Status {
     pub clock_skew_seconds: Option<f64>,
     /// The present failure.
     pub failure: Option<FailureStatus>,
-    /// Whether clients of the exported SDKs have credentials to sign with.
+    /// What this means for boto3 clients.
     pub clients: Vec<ClientStatus>,
-    /// What this means for the clients of each SDK, exported or not.
-    pub sdks: Vec<SdkStatus>,
-    /// IMDS is fine, but clients of an exported SDK that were created when the workload started hold no credentials,
-    /// permanently.
+    /// IMDS is fine, but clients that were created when the workload started hold no credentials, permanently.
     pub clients_stuck: bool,
     /// Start of the present outage.
     pub outage_since: Option<Timestamp>,
@@ -194,33 +190,9 @@ pub struct ClientStatus {
     pub meaning: &'static str,
     /// Whether it could sign; null where this is unknown.
     pub usable: Option<bool>,
-}
-
-/// What the state means for the clients of one SDK.
-#[derive(Clone, Debug, Serialize)]
-pub struct SdkStatus {
-    /// The SDK.
-    pub sdk: &'static str,
-    /// Which libraries and programs behave like this.
-    pub covers: &'static str,
-    /// Whether its clients are exported.
-    pub exported: bool,
-    /// Its clients.
-    pub clients: Vec<ClientOutlook>,
-    /// How clients work again.
-    pub cure: &'static str,
-}
-
-/// What the state means for one client.
-#[derive(Clone, Debug, Serialize)]
-pub struct ClientOutlook {
-    /// When the client was created.
-    pub created: &'static str,
-    /// Whether it could sign; null where this is unknown.
-    pub usable: Option<bool>,
-    /// What the state means; absent where no such client is known.
+    /// What the state means for it; absent where no such client is known.
     #[serde(flatten)]
-    pub outlook: Option<Outlook>,
+    pub prognosis: Option<Prognosis>,
     /// The same for people.
     #[serde(serialize_with = "as_text")]
     pub text: Sentence,
@@ -230,23 +202,19 @@ fn as_text<S: Serializer>(sentence: &Sentence, serializer: S) -> Result<S::Ok, S
     serializer.collect_str(sentence)
 }
 
-fn sdk_status(state: &State, index: usize, shown: &[Created], now: Timestamp) -> SdkStatus {
-    let sdk = &SDKS[index];
-    let clients = shown.iter().map(|created| {
-        let outlook = state.outlook(index, *created, now);
-        ClientOutlook {
+impl ClientStatus {
+    /// A client that was created at that time.
+    #[must_use]
+    pub fn new(state: &State, created: Created, now: Timestamp) -> Self {
+        let prognosis = state.prognosis(created, now);
+        Self {
+            sdk: SDK,
             created: created.label(),
-            usable: state.client_usable(index, *created, now),
-            outlook,
-            text: sentence(sdk, *created, outlook, now),
+            meaning: created.meaning(),
+            usable: state.client_usable(created, now),
+            prognosis,
+            text: sentence(created, prognosis, now),
         }
-    });
-    SdkStatus {
-        sdk: sdk.label,
-        covers: sdk.covers,
-        exported: state.declared().sdks.contains(index),
-        clients: clients.collect(),
-        cure: sdk.cure,
     }
 }
 
@@ -257,8 +225,6 @@ pub struct Facts<'a> {
     pub watched: Option<Watched>,
     /// The address of IMDS.
     pub endpoint: &'a str,
-    /// The proxy variable through which the SDKs would ask IMDS.
-    pub imds_through_proxy: Option<&'static str>,
     /// The time.
     pub now: Timestamp,
 }
@@ -267,20 +233,11 @@ impl Status {
     /// The status at a time.
     #[must_use]
     pub fn new(state: &State, facts: Facts<'_>) -> Self {
-        let Facts { watched, endpoint, imds_through_proxy, now } = facts;
-        let declared = state.declared();
+        let Facts { watched, endpoint, now } = facts;
+        let environment = state.environment();
         let credential = state.credential();
-        let shown = |created: &&Created| **created != Created::AtStart || declared.workload != Workload::Independent;
-        let shown: Vec<_> = Created::VARIANTS.iter().filter(shown).copied().collect();
-        let clients = declared.sdks.indices().flat_map(|index| {
-            shown.iter().map(move |created| ClientStatus {
-                sdk: SDKS[index].label,
-                created: created.label(),
-                meaning: created.meaning(),
-                usable: state.client_usable(index, *created, now),
-            })
-        });
-        let sdks = (0..SDKS.len()).map(|index| sdk_status(state, index, &shown, now));
+        let shown = |created: &&Created| **created != Created::AtStart || environment.workload != Workload::Independent;
+        let clients = Created::VARIANTS.iter().filter(shown).map(|created| ClientStatus::new(state, *created, now));
         Self {
             version: Build::THIS.version,
             now,
@@ -296,14 +253,13 @@ impl Status {
             clock_skew_seconds: state.clock_skew().map(|skew| skew.as_secs_f64()),
             failure: state.failing().map(FailureStatus::from),
             clients: clients.collect(),
-            sdks: if declared.shadowed.is_some() { Vec::new() } else { sdks.collect() },
             clients_stuck: state.clients_stuck(now),
             outage_since: state.outages().open(),
             outages: state.outages().ended().copied().collect(),
-            workload: declared.workload.into(),
-            workload_started_at: state.workload_clients().started_at(),
-            chain_shadowed: declared.shadowed,
-            imds_through_proxy,
+            workload: environment.workload.into(),
+            workload_started_at: state.workload_client().started_at(),
+            chain_shadowed: environment.earlier_in_chain,
+            imds_through_proxy: environment.proxied_by,
             v1_fallback: state.v1_fallback(),
             signed_call: state.signed_calls().and_then(SignedCallStatus::of),
             watched_processes: watched.as_ref().map(|watched| watched.processes),

@@ -16,6 +16,7 @@ use super::endpoint::Endpoint;
 use super::session_token::SessionToken;
 use super::status::{interceptor, status_kind};
 use super::transport::{Response, Transport, TransportError, within};
+use crate::domain::boto3;
 use crate::domain::{
     Credential, Evidence, Failure, Kind, Region, Request, RequestRecord, Resolution, RoleName, Signing, Source, Step,
 };
@@ -338,7 +339,10 @@ impl Imds {
         self.transport.close_connections();
         let Trace { requests, clock_skew, v1_fallback, evidence } = trace;
         let v1_fallback = v1_fallback.filter(|_| outcome.is_ok());
-        (Resolution { requests, clock_skew, v1_fallback, cause, evidence, ..Resolution::from(outcome) }, signing)
+        let mut resolution =
+            Resolution { requests, clock_skew, v1_fallback, cause, evidence, ..Resolution::from(outcome) };
+        resolution.creation = boto3::creation(&resolution.outcome, resolution.token_status(), self.v1_disabled);
+        (resolution, signing)
     }
 }
 

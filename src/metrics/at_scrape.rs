@@ -9,25 +9,22 @@ use jiff::Timestamp;
 use strum::VariantArray;
 
 use super::catalog::{self, Spec};
-use crate::domain::client::Created;
-use crate::domain::sdk::SDKS;
+use crate::domain::boto3::{Created, SDK};
 use crate::domain::state::State;
 
 /// The families at `at`; what is unknown is absent.
 pub(super) fn families(state: &State, at: Timestamp) -> String {
     let mut text = String::new();
-    let usable = state.declared().sdks.indices().flat_map(|index| {
-        Created::VARIANTS.iter().filter_map(move |created| {
-            let usable = state.client_usable(index, *created, at)?;
-            Some((SDKS[index].label, created.label(), u8::from(usable)))
-        })
+    let usable = Created::VARIANTS.iter().filter_map(|created| {
+        let usable = state.client_usable(*created, at)?;
+        Some((created.label(), u8::from(usable)))
     });
-    for (index, (sdk, created, usable)) in usable.enumerate() {
+    for (index, (created, usable)) in usable.enumerate() {
         if index == 0 {
             begin(&mut text, catalog::CLIENT_USABLE);
         }
         let name = catalog::CLIENT_USABLE.name;
-        line(&mut text, format_args!("{name}{{sdk=\"{sdk}\",created=\"{created}\"}} {usable}"));
+        line(&mut text, format_args!("{name}{{sdk=\"{SDK}\",created=\"{created}\"}} {usable}"));
     }
     if let Some(credential) = state.credential() {
         begin(&mut text, catalog::REMAINING);

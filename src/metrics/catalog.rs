@@ -97,7 +97,7 @@ catalog! {
     OUTAGE_LAST_END = "imds_outage_last_end_timestamp_seconds", Gauge, [],
         "End of the last outage that is over: the first successful poll after it, or the end of the boot.";
     CLIENT_USABLE = "imds_client_usable", Gauge, ["sdk", "created"],
-        "Whether a client of that SDK that was created at that time would have credentials to sign with, for the SDKs in IMDS_EXPORTER_SDKS; derived from the history of polls; absent where this is unknown, where no workload is declared (at_start), and where the SDKs do not ask IMDS.";
+        "Whether a boto3 client that was created at that time would have credentials to sign with; derived from the history of polls, for every version of boto3 from 1.18. Absent where this is unknown, where no workload is declared (at_start), and where a poll does not stand for boto3 (imds_chain_shadowed, imds_requests_proxied).";
     WATCHED_PROCESSES = "imds_watched_processes", Gauge, [],
         "Number of processes that match IMDS_EXPORTER_WATCH_PROCESSES and can be seen; 0 for long means that the pattern or the PID namespace is wrong; absent if watching is disabled.";
     SUSPECT_PROCESSES = "imds_suspect_processes", Gauge, [],
@@ -121,7 +121,9 @@ catalog! {
     CLOCK_SKEW = "imds_clock_skew_seconds", Gauge, [],
         "Date header of IMDS minus the local clock; the header has whole seconds; absent without the header.";
     CHAIN_SHADOWED = "imds_chain_shadowed", Gauge, ["by"],
-        "1 if the default chain of the SDKs finds credentials in the environment of the exporter before it would ask IMDS: then nothing is said of clients; absent otherwise.";
+        "1 if the default chain of the SDKs finds credentials in the environment of the exporter before it would ask IMDS: then client metrics are not exported; absent otherwise.";
+    REQUESTS_PROXIED = "imds_requests_proxied", Gauge, [],
+        "1 if the proxy variables in the environment of the exporter would send the requests of boto3 to IMDS through a proxy, which the exporter does not use: then client metrics are not exported; absent otherwise.";
     V1_FALLBACK_ACTIVE = "imds_v1_fallback_active", Gauge, ["kind"],
         "1 while credentials resolve only because IMDSv1 answers; kind is why the token request fails; absent otherwise.";
     BUILD_INFO = "imds_exporter_build_info", Gauge, ["version", "revision", "rustversion"],

@@ -12,7 +12,7 @@ use strum::VariantArray;
 use super::build_info::Build;
 use super::catalog::{self, BUCKETS_SECONDS, Spec};
 use crate::domain::signed_call::{Reason, SignedCall};
-use crate::domain::state::Report;
+use crate::domain::state::PollReport;
 use crate::domain::{Kind, Outcome, Step};
 
 pub(super) struct Counters {
@@ -72,7 +72,7 @@ impl Counters {
         }
     }
 
-    pub(super) fn record(&self, report: &Report) {
+    pub(super) fn record(&self, report: &PollReport) {
         let resolution = &report.resolution;
         let outcome = if resolution.outcome.is_ok() { Outcome::Success } else { Outcome::Failure };
         self.fetches.inc();

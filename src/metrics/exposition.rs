@@ -16,7 +16,7 @@ use super::gauges;
 use super::gzip::{Beginning, Compressor};
 use crate::domain::RoleName;
 use crate::domain::signed_call::SignedCall;
-use crate::domain::state::{Report, State};
+use crate::domain::state::{PollReport, State};
 use crate::workload::Watched;
 
 /// The Content-Type of an exposition.
@@ -67,7 +67,7 @@ impl Metrics {
     }
 
     /// Counts a finished poll.
-    pub fn record(&self, report: &Report) {
+    pub fn record(&self, report: &PollReport) {
         self.counters.record(report);
         *self.rendered_at_poll() = None;
     }

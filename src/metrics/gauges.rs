@@ -34,6 +34,7 @@ pub(super) fn families(
         single(catalog::OUTAGE_LAST_START, seconds(last_outage.map(|window| window.start))),
         single(catalog::OUTAGE_LAST_END, seconds(last_outage.map(|window| window.end))),
         single(catalog::CLOCK_SKEW, state.clock_skew().map(|skew| skew.as_secs_f64())),
+        single(catalog::REQUESTS_PROXIED, state.environment().proxied_by.map(|_| 1.0)),
         single(catalog::WATCHED_PROCESSES, watched.map(|watched| watched.processes as f64)),
         single(catalog::SUSPECT_PROCESSES, watched.map(|watched| watched.suspects.len() as f64)),
     ];
@@ -42,7 +43,7 @@ pub(super) fn families(
         family(catalog::FAILURE_ACTIVE, [(&[streak.failure.kind.label(), streak.failure.step.label()][..], 1.0)])
     }));
     families.extend(state.v1_fallback().map(|kind| family(catalog::V1_FALLBACK_ACTIVE, [(&[kind.label()][..], 1.0)])));
-    let shadowed = state.declared().shadowed;
+    let shadowed = state.environment().earlier_in_chain;
     families.extend(shadowed.map(|by| family(catalog::CHAIN_SHADOWED, [(&[by.label()][..], 1.0)])));
     families.extend(state.signed_calls().into_iter().flat_map(signed_call));
     let suspects = watched.map_or(&[][..], |watched| &watched.suspects).iter().take(SUSPECT_SERIES);

@@ -3,7 +3,6 @@
 //! Owns its format. It is written to a temporary file that is renamed over it, by a separate task: a slow or full disk
 //! never delays a poll. A file that cannot be used is reported and renamed, never fatal.
 
-use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::MetadataExt;
@@ -14,11 +13,10 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 use tracing::{info, warn};
 
-use crate::domain::client::{HeldDocument, Holds, Pause};
+use crate::domain::boto3::BoundCredentials;
 use crate::domain::outage::{KEPT, Outages, Window};
-use crate::domain::sdk::SDKS;
 use crate::domain::state::{RestoredInBoot, RestoredState, State};
-use crate::domain::workload::{Workload, WorkloadClients};
+use crate::domain::workload::{Workload, WorkloadClient};
 use crate::domain::{Credential, RoleName};
 
 /// The largest file that is read, in bytes.
@@ -27,13 +25,7 @@ const LARGEST: u64 = 64 * 1024;
 /// A clock that was set back by less than this is no reason to ignore the file.
 const FUTURE_ALLOWED: SignedDuration = SignedDuration::from_secs(60);
 
-const VERSION: u32 = 3;
-
-/// The oldest version that is read: it has no field `clients`.
-const OLDEST_VERSION: u32 = 2;
-
-/// No SDK pauses for longer than this after a refresh that failed.
-const LONGEST_PAUSE: SignedDuration = SignedDuration::from_hours(1);
+const VERSION: u32 = 4;
 
 /// While nothing else changes, the times of the last polls are saved this often.
 const TIMES_SAVED_EVERY: SignedDuration = SignedDuration::from_mins(1);
@@ -57,9 +49,6 @@ pub struct Saved {
     role_attached: bool,
     /// Credentials were resolved in this boot.
     resolved: bool,
-    /// What clients hold, per SDK. One that is missing is not known.
-    #[serde(default)]
-    clients: BTreeMap<String, SavedClients>,
     /// The declared workload; null where none is declared, and after an orderly stop.
     workload: Option<SavedWorkload>,
 }
@@ -69,46 +58,19 @@ struct SavedDocument {
     role: RoleName,
     last_updated: Option<Timestamp>,
     expiration: Timestamp,
+    /// When it was fetched last.
+    fetched_at: Timestamp,
 }
 
 /// What is known of the declared workload.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct SavedWorkload {
-    /// When it created its clients; null if that was not seen.
+    /// When it created its client; null if that was not seen.
     started_at: Option<Timestamp>,
     /// Whether it still waits for the first success.
     waits: bool,
-}
-
-/// What the clients of one SDK hold.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct SavedClients {
-    /// The one that was created at the last success; null if there was none.
-    before_outage: Option<Holds>,
-    /// The one of the declared workload; null if there is none.
-    at_start: Option<Holds>,
-}
-
-impl SavedClients {
-    /// The same, with those times of `before` that every poll moves.
-    fn with_times_of(self, before: &Self) -> Self {
-        Self {
-            before_outage: with_times_of(self.before_outage, before.before_outage),
-            at_start: with_times_of(self.at_start, before.at_start),
-        }
-    }
-}
-
-/// A client that is created at each success holds the same document, fetched again; a failed poll may prolong a pause.
-fn with_times_of(holds: Option<Holds>, before: Option<Holds>) -> Option<Holds> {
-    match (holds, before) {
-        (Some(Holds::Document(held)), Some(Holds::Document(before)))
-            if held.ends_at == before.ends_at && held.pause.is_some() == before.pause.is_some() =>
-        {
-            Some(Holds::Document(before))
-        }
-        (holds, _) => holds,
-    }
+    /// What its client holds.
+    client: BoundCredentials,
 }
 
 /// Why a state file cannot be used.
@@ -140,23 +102,17 @@ impl Saved {
     /// exporter too.
     #[must_use]
     pub fn of(state: &State, boot_id: Option<&str>, orderly_stop: bool) -> Self {
-        let workload = match state.workload_clients() {
+        let unseen = |waits| SavedWorkload { started_at: None, waits, client: BoundCredentials::Unknown };
+        let workload = match state.workload_client() {
             _ if orderly_stop => None,
-            WorkloadClients::NotDeclared => None,
-            // Until the first poll ended, a workload that starts with the exporter may have created its clients unseen.
-            WorkloadClients::NotCreated => {
-                Some(SavedWorkload { started_at: None, waits: state.declared().workload == Workload::StartsWhenReady })
-            }
-            WorkloadClients::Unknown => Some(SavedWorkload { started_at: None, waits: false }),
-            WorkloadClients::Created { started_at, .. } => {
-                Some(SavedWorkload { started_at: Some(*started_at), waits: false })
+            WorkloadClient::NotDeclared => None,
+            // Until the first poll ended, a workload that starts with the exporter may have created its client unseen.
+            WorkloadClient::NotCreated => Some(unseen(state.environment().workload == Workload::StartsWhenReady)),
+            WorkloadClient::Unseen => Some(unseen(false)),
+            WorkloadClient::Created { started_at, credentials } => {
+                Some(SavedWorkload { started_at: Some(*started_at), waits: false, client: credentials.clone() })
             }
         };
-        let is_created = workload.as_ref().is_some_and(|workload| workload.started_at.is_some());
-        let clients = SDKS.iter().enumerate().map(|(index, sdk)| {
-            let at_start = state.workload_clients().holds(index).filter(|_| is_created);
-            (sdk.label.to_owned(), SavedClients { before_outage: state.before_outage()[index], at_start })
-        });
         let outages = state.outages();
         Self {
             version: VERSION,
@@ -169,10 +125,10 @@ impl Saved {
                 role: role.clone(),
                 last_updated: *last_updated,
                 expiration: *expiration,
+                fetched_at: state.fetched_at(),
             }),
             role_attached: state.role_attached(),
             resolved: state.resolved_in_boot(),
-            clients: clients.collect(),
             workload,
         }
     }
@@ -182,12 +138,11 @@ impl Saved {
     #[must_use]
     pub fn is_worth_writing_after(&self, before: &Self) -> bool {
         let Self { last_attempt_at, last_success_at, .. } = *before;
-        let clients = self.clients.iter().map(|(sdk, clients)| {
-            let before = before.clients.get(sdk);
-            (sdk.clone(), before.map_or(*clients, |before| clients.with_times_of(before)))
-        });
-        Self { last_attempt_at, last_success_at, clients: clients.collect(), ..self.clone() } != *before
-            || last_attempt_at.duration_until(self.last_attempt_at) >= TIMES_SAVED_EVERY
+        let mut ignoring_poll_times = Self { last_attempt_at, last_success_at, ..self.clone() };
+        if let (Some(document), Some(before)) = (&mut ignoring_poll_times.document, &before.document) {
+            document.fetched_at = before.fetched_at;
+        }
+        ignoring_poll_times != *before || last_attempt_at.duration_until(self.last_attempt_at) >= TIMES_SAVED_EVERY
     }
 
     /// Parses the content of a file.
@@ -196,18 +151,11 @@ impl Saved {
     /// Why it cannot be used at `now`.
     pub fn parse(content: &[u8], boot_id: Option<&str>, now: Timestamp) -> Result<RestoredState, Unusable> {
         let saved: Self = serde_json::from_slice(content).map_err(|_| Unusable::Malformed)?;
-        if !(OLDEST_VERSION..=VERSION).contains(&saved.version) || saved.outages.len() > KEPT {
+        if saved.version != VERSION || saved.outages.len() > KEPT {
             return Err(Unusable::Malformed);
-        }
-        let pauses = || saved.held().filter_map(|held| held.pause);
-        if pauses().any(|Pause { not_before, until }| not_before > until) {
-            return Err(Unusable::Malformed);
-        }
-        if pauses().any(|pause| now.duration_until(pause.until) > FUTURE_ALLOWED + LONGEST_PAUSE) {
-            return Err(Unusable::FromTheFuture);
         }
         let last = saved.outages.iter().map(|window| window.end).chain(saved.outage_since);
-        let last = last.chain(saved.held().map(|held| held.fetched_at));
+        let last = last.chain(saved.document.iter().map(|document| document.fetched_at));
         if last.chain([saved.last_success_at, saved.last_attempt_at]).any(|at| now.duration_until(at) > FUTURE_ALLOWED)
         {
             return Err(Unusable::FromTheFuture);
@@ -221,25 +169,13 @@ impl Saved {
                 of_this_boot: None,
             });
         }
-        let before_outage = SDKS.each_ref().map(|sdk| match saved.clients.get(sdk.label) {
-            Some(clients) => clients.before_outage,
-            // An older version did not say: it holds the last document, and has fetched it at the last success.
-            None => saved.document.as_ref().map(|document| {
-                let SavedDocument { expiration: ends_at, .. } = *document;
-                Holds::Document(HeldDocument { fetched_at: saved.last_success_at, ends_at, pause: None })
-            }),
+        let workload_client = saved.workload.map(|workload| match workload.started_at {
+            None if workload.waits => WorkloadClient::NotCreated,
+            None => WorkloadClient::Unseen,
+            Some(started_at) => WorkloadClient::Created { started_at, credentials: workload.client },
         });
-        let workload_clients = saved.workload.as_ref().map(|workload| match workload.started_at {
-            None if workload.waits => WorkloadClients::NotCreated,
-            None => WorkloadClients::Unknown,
-            Some(started_at) => WorkloadClients::Created {
-                started_at,
-                holds: SDKS.each_ref().map(|sdk| {
-                    saved.clients.get(sdk.label).and_then(|clients| clients.at_start).unwrap_or(Holds::Unknown)
-                }),
-            },
-        });
-        let document = saved.document.map(|SavedDocument { role, last_updated, expiration }| Credential {
+        let fetched_at = saved.document.as_ref().map_or(saved.last_success_at, |document| document.fetched_at);
+        let document = saved.document.map(|SavedDocument { role, last_updated, expiration, .. }| Credential {
             role,
             last_updated,
             expiration,
@@ -248,19 +184,10 @@ impl Saved {
             document,
             role_attached: saved.role_attached,
             resolved: saved.resolved,
-            before_outage,
-            workload_clients,
+            fetched_at,
+            workload_client,
         };
         Ok(RestoredState { outages, of_this_boot: Some(of_this_boot) })
-    }
-
-    /// The documents that clients hold.
-    fn held(&self) -> impl Iterator<Item = HeldDocument> {
-        let holds = self.clients.values().flat_map(|clients| [clients.before_outage, clients.at_start]);
-        holds.flatten().filter_map(|holds| match holds {
-            Holds::Document(held) => Some(held),
-            Holds::Nothing | Holds::NotYet | Holds::Unknown => None,
-        })
     }
 }
 

@@ -37,7 +37,7 @@ pub const ALERTS: &[Alert] = &[
         name: "ImdsClientsFailing",
         severity: "critical",
         summary: "Running clients fail because their credentials expire soon and cannot be renewed.",
-        meaning: "Credentials cannot be fetched, and the last ones expire in less than 15 minutes. From then on, boto3 insists on renewing them and raises `CredentialRetrievalError` instead of using the ones that it has. The description names the SDKs whose clients fail, as far as IMDS_EXPORTER_SDKS names them. Where the exporter itself does not answer any more, the credentials that it saw last decide.",
+        meaning: "Credentials cannot be fetched, and the last ones expire in less than 15 minutes. From then on, boto3 insists on renewing them and raises `CredentialRetrievalError` instead of using the ones that it has. Where the exporter itself does not answer any more, the credentials that it saw last decide.",
         breaks: "Every AWS call of every client of these SDKs on this machine fails now. Clients of other SDKs follow within 15 minutes. As soon as IMDS answers again, clients that were created before the failure recover without a restart.",
         confirm: "imds-exporter check",
         action: "The alert's description says how IMDS fails, the present kind first: follow the section of that kind. If the fix takes longer than a few minutes, move the workload to a machine that works: drain the node, or remove the machine from the load balancer.",

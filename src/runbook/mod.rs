@@ -4,10 +4,9 @@
 //! links lead there. Must not know HTML; the page is `http::runbook_page`.
 
 mod alerts;
+mod clients;
 mod kinds;
-mod outlook;
 mod reasons;
-mod sdks;
 
 use std::fmt::Write;
 
@@ -16,10 +15,9 @@ use strum::VariantArray;
 use crate::domain::Kind;
 use crate::domain::signed_call::Reason;
 pub use alerts::{ALERTS, Alert};
+pub use clients::{Sentence, sentence};
 pub use kinds::{Explanation, explanation};
-pub use outlook::{Sentence, existing_clients, sentence};
 pub use reasons::reason_explanation;
-pub use sdks::SdkText;
 
 /// The title of the page and of the file.
 pub const TITLE: &str = "Runbook of imds-exporter";
@@ -98,18 +96,12 @@ impl Section {
 
 /// The sections, in chapters with a heading.
 #[must_use]
-pub fn chapters() -> [(&'static str, Vec<Section>); 4] {
+pub fn chapters() -> [(&'static str, Vec<Section>); 3] {
     [
         ("Alerts", ALERTS.iter().map(Section::from).collect()),
         ("Kinds of failure", Kind::VARIANTS.iter().copied().map(Section::from).collect()),
         ("Reasons why a signed call fails", Reason::VARIANTS.iter().copied().map(Section::from).collect()),
-        ("SDKs", vec![sdk_section()]),
     ]
-}
-
-fn sdk_section() -> Section {
-    let texts = [("What this is", sdks::INTRODUCTION)].into_iter().chain(sdks::texts());
-    Section { anchor: sdks::ANCHOR, parts: texts.map(|(label, text)| (label, Part::Text(text))).collect() }
 }
 
 /// The runbook as a file of the repository.
@@ -162,14 +154,14 @@ mod tests {
     #[test]
     fn anchors_are_unique_and_in_the_markdown() {
         let mut anchors: Vec<_> = sections().map(|section| section.anchor).collect();
-        assert_eq!(anchors.len(), ALERTS.len() + Kind::VARIANTS.len() + Reason::VARIANTS.len() + 1);
+        assert_eq!(anchors.len(), ALERTS.len() + Kind::VARIANTS.len() + Reason::VARIANTS.len());
         let file = markdown();
         for anchor in &anchors {
             assert_eq!(file.matches(&format!("id=\"{anchor}\"")).count(), 1, "{anchor}");
         }
         anchors.sort_unstable();
         anchors.dedup();
-        assert_eq!(anchors.len(), ALERTS.len() + Kind::VARIANTS.len() + Reason::VARIANTS.len() + 1);
+        assert_eq!(anchors.len(), ALERTS.len() + Kind::VARIANTS.len() + Reason::VARIANTS.len());
     }
 
     #[test]

@@ -21,12 +21,6 @@ NAMES = [file.stem for file in FILES]
 each = pytest.mark.parametrize("dashboard", DASHBOARDS, ids=NAMES)
 
 
-def test_only_sdks_that_bind_at_creation_can_be_stuck():
-    lists = {found for dashboard in DASHBOARDS for expr in expressions(dashboard)
-             for found in re.findall(r'created="at_start", sdk=~"([^"]+)"', expr)}
-    assert [one.split("|") for one in lists] == [reference.binding_sdks()]
-
-
 def walk(node, path=()):
     """Every value in the document, with the keys that lead to it."""
     yield path, node

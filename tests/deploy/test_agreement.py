@@ -102,7 +102,7 @@ def test_the_port_of_the_chart_is_set_everywhere(forms):
 
 
 # What the form "chart with protection" needs of the exporter.
-PROTECTION = {"IMDS_EXPORTER_SDKS", "IMDS_EXPORTER_SIGNED_CALL_INTERVAL", "IMDS_EXPORTER_WEB_CONFIG_FILE"}
+PROTECTION = {"IMDS_EXPORTER_SIGNED_CALL_INTERVAL", "IMDS_EXPORTER_WEB_CONFIG_FILE"}
 
 
 def without_protection(forms):

@@ -8,8 +8,8 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use imds_exporter::domain::client::Created;
-use imds_exporter::domain::state::{Declared, Report, State};
+use imds_exporter::domain::boto3::Created;
+use imds_exporter::domain::state::{PollReport, State, WorkloadEnvironment};
 use imds_exporter::domain::workload::Workload;
 use imds_exporter::domain::{Kind, Resolution, Source};
 use imds_exporter::imds::{Imds, Options};
@@ -225,7 +225,7 @@ impl Comparison {
         let resolution = self.imds.resolve().await;
         let at = self.clock.now();
         let change = self.state.record(&resolution, Duration::ZERO, at);
-        self.metrics.record(&Report { at, duration: Duration::ZERO, resolution: resolution.clone(), change });
+        self.metrics.record(&PollReport { at, duration: Duration::ZERO, resolution: resolution.clone(), change });
         if let Ok(credential) = &resolution.outcome {
             self.expirations.insert(credential.expiration);
         }
@@ -401,8 +401,8 @@ impl Comparison {
     }
 }
 
-fn declared(Setup { workload, v1_disabled, .. }: Setup) -> Declared {
-    Declared { workload, v1_disabled, ..Declared::default() }
+fn declared(Setup { workload, .. }: Setup) -> WorkloadEnvironment {
+    WorkloadEnvironment { workload, ..WorkloadEnvironment::default() }
 }
 
 fn imds(setup: Setup, simulator: &Simulator, clock: Arc<dyn Clock>) -> Imds {

@@ -14,7 +14,6 @@ mod moto;
 mod network_namespace;
 mod prometheus;
 mod random_timelines;
-mod sdks;
 mod signed_call;
 mod steady_state;
 mod stuck_clients;

@@ -285,7 +285,7 @@ fn an_import_from_above_and_a_circle_are_found() {
         ("domain::outage", "use crate::platform::clock::Clock;", "domain::outage uses platform::clock"),
         ("workload", "use crate::runbook::TITLE;", "workload uses runbook"),
         ("simulator::imds", "use crate::platform::systemd::ready;", "must not know"),
-        ("domain::sdk", "use super::state::State;", "domain::sdk -> domain::state"),
+        ("domain::boto3", "use super::state::State;", "domain::boto3 -> domain::state"),
         ("simulator::change", "use super::toml_format::MAX_STEPS;", "simulator::change -> simulator::toml_format"),
         ("metrics::gauges", "fn _f() { crate::metrics::exposition::g(); }", "metrics::exposition -> metrics::gauges"),
         ("imds::client", "use super::DEFAULT_TIMEOUT;", "imds -> imds::client"),

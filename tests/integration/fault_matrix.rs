@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use imds_exporter::domain::state::{Declared, Shared, State};
+use imds_exporter::domain::state::{Shared, State, WorkloadEnvironment};
 use imds_exporter::domain::{Kind, Outcome, Step};
 use imds_exporter::exporter::poll_loop::Poller;
 use imds_exporter::metrics::{Build, Metrics, Options};
@@ -172,7 +172,7 @@ async fn each_of_thousands_of_polls_is_counted_once_and_recovery_is_visible_at_o
         for (situation, fails) in SITUATIONS {
             let what = format!("{kind}, {situation}");
             let clock = TestClock::new(START);
-            let state = Shared::new(State::new(Declared::default(), clock.now()));
+            let state = Shared::new(State::new(WorkloadEnvironment::default(), clock.now()));
             let interval = Duration::from_secs(15);
             let options = Options { poll_interval: interval, expected_role: None, process_metrics: false };
             let metrics = Metrics::new(options, Build::THIS);

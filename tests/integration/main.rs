@@ -20,7 +20,6 @@ mod reference;
 mod resolution;
 mod schedule_and_health;
 mod scrape;
-mod sdks;
 mod secrets;
 mod signed_call;
 mod slow_imds;

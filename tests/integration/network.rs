@@ -213,6 +213,9 @@ async fn a_proxy_through_which_the_sdks_would_ask_imds_is_named() {
         let (exporter, status, check, exit_code) = with_variables(variables, imds).await;
         assert_eq!(status["imds_through_proxy"].as_str(), through, "{variables:?}");
         assert_eq!(check["imds_through_proxy"].as_str(), through, "{variables:?}");
+        let scrape = get(exporter.address, "/metrics").await;
+        assert_eq!(scrape.body().contains("\nimds_requests_proxied 1\n"), through.is_some(), "{variables:?}");
+        assert_eq!(scrape.body().contains("\nimds_client_usable{"), through.is_none(), "{variables:?}");
         let warnings = if through.is_some() { json!(["imds_through_proxy"]) } else { json!([]) };
         assert_eq!((&check["warnings"], exit_code), (&warnings, if through.is_some() { 2 } else { 0 }));
         let logged = exporter.logged(|line| line["level"] == "WARN" && line["variable"].is_string());

@@ -4,12 +4,11 @@ use std::fmt::Write;
 
 use imds_exporter::config::VARIABLES;
 use imds_exporter::domain::Kind;
-use imds_exporter::domain::client::Created;
-use imds_exporter::domain::sdk::SDKS;
+use imds_exporter::domain::boto3::Created;
 use imds_exporter::domain::signed_call::Reason;
 use imds_exporter::http::{Limits, Route};
 use imds_exporter::metrics::catalog;
-use imds_exporter::runbook::{SdkText, explanation, reason_explanation};
+use imds_exporter::runbook::{explanation, reason_explanation};
 use strum::VariantArray;
 
 use crate::support::repository::{assert_current, committed};
@@ -68,28 +67,8 @@ fn routes() -> String {
 }
 
 fn clients() -> String {
-    let rows = SDKS.iter().map(|sdk| {
-        let SdkText { creation, refresh, refresh_at_random, failed_refresh, unusable_answers, v1 } = sdk.into();
-        let refresh = [Some(refresh), refresh_at_random].into_iter().flatten().collect::<Vec<_>>().join("; ");
-        [code(sdk.label), creation.to_owned(), refresh, failed_refresh, unusable_answers, v1]
-    });
-    let headings = [
-        "`sdk`",
-        "a client that is created without credentials",
-        "refreshes",
-        "a refresh that fails",
-        "of the answers of IMDS",
-        "falls back to IMDSv1",
-    ];
-    let behaviour = table(headings, rows);
-    let rows = SDKS.iter().map(|sdk| {
-        let [covers, version, symptom, cure] = [sdk.covers, sdk.version, sdk.symptom, sdk.cure].map(str::to_owned);
-        [code(sdk.label), covers, version, symptom, cure]
-    });
-    let about = table(["`sdk`", "stands for", "measured with", "what a user sees", "what to do"], rows);
-    let sdks = format!("{behaviour}\n{about}");
     let rows = Created::VARIANTS.iter().map(|created| [code(created.label()), created.meaning().to_owned()]);
-    format!("{sdks}\n{}", table(["`created`", "a client that was"], rows))
+    table(["`created`", "a client that was"], rows)
 }
 
 fn bounds() -> String {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use imds_exporter::domain::state::{Declared, Shared, State};
+use imds_exporter::domain::state::{Shared, State, WorkloadEnvironment};
 use imds_exporter::domain::{Kind, Source, Step};
 use imds_exporter::exporter::poll_loop::Poller;
 use imds_exporter::platform::clock::{Clock, monotonic};
@@ -16,7 +16,7 @@ const INTERVAL: Duration = Duration::from_secs(15);
 
 fn poller<S: Source>(source: S, clock: &Arc<TestClock>) -> (Poller<S>, Shared) {
     let clock: Arc<dyn Clock> = Arc::clone(clock) as Arc<dyn Clock>;
-    let state = Shared::new(State::new(Declared::default(), clock.now()));
+    let state = Shared::new(State::new(WorkloadEnvironment::default(), clock.now()));
     (Poller::new(source, clock, state.clone(), INTERVAL), state)
 }
 

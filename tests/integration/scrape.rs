@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use imds_exporter::domain::outage::Window;
 use imds_exporter::domain::signed_call::{AccountId, CallFailure, Caller, Reason, SignedCall};
-use imds_exporter::domain::state::{Declared, Report, State};
+use imds_exporter::domain::state::{PollReport, State, WorkloadEnvironment};
 use imds_exporter::domain::workload::Workload;
 use imds_exporter::domain::{Kind, Resolution, Shadow, Step};
 use imds_exporter::metrics::{Build, Metrics, Options, catalog};
@@ -44,7 +44,7 @@ fn series(exposition: &str) -> Vec<&str> {
 
 #[test]
 fn the_exposition_of_a_scripted_outage_matches_the_committed_file() {
-    let declared = Declared { workload: Workload::StartsWithExporter, ..Declared::default() };
+    let declared = WorkloadEnvironment { workload: Workload::StartsWithExporter, ..WorkloadEnvironment::default() };
     let mut state = State::new(declared, start()).with_signed_calls(Duration::from_mins(15));
     let metrics = metrics().with_signed_calls();
     let old = credential("old", "2026-01-31T11:50:00Z", "2026-01-31T18:20:00Z");
@@ -61,7 +61,7 @@ fn the_exposition_of_a_scripted_outage_matches_the_committed_file() {
         let at = start() + SignedDuration::from_secs(second);
         let duration = Duration::from_millis(35);
         let change = state.record(&resolution, duration, at);
-        metrics.record(&Report { at, duration, resolution, change });
+        metrics.record(&PollReport { at, duration, resolution, change });
     }
     let account = AccountId::parse("123456789012").expect("an account");
     let accepted = Ok(Caller { account, role: None });
@@ -86,8 +86,9 @@ fn the_exposition_of_a_scripted_outage_matches_the_committed_file() {
     assert_current("tests/integration/golden/scrape.txt", &exposition);
 
     let has = |name: &str| exposition.lines().any(|line| line.starts_with(&format!("# TYPE {name} ")));
-    // The clock skew is known only if IMDS sent a Date header in the last poll; the tests below show the other two.
-    let absent = [catalog::CLOCK_SKEW, catalog::V1_FALLBACK_ACTIVE, catalog::CHAIN_SHADOWED];
+    // The clock skew is known only if IMDS sent a Date header in the last poll; the tests below show the others, and
+    // `network.rs` the proxy.
+    let absent = [catalog::CLOCK_SKEW, catalog::V1_FALLBACK_ACTIVE, catalog::CHAIN_SHADOWED, catalog::REQUESTS_PROXIED];
     for spec in catalog::ALL {
         assert_eq!(has(spec.name), !absent.contains(spec), "{}", spec.name);
     }
@@ -100,10 +101,10 @@ fn record_signed_call(metrics: &Metrics, state: &mut State, call: SignedCall) {
 
 #[test]
 fn the_metrics_of_signed_calls_exist_only_where_they_are_made() {
-    let off = metrics().render(&State::new(Declared::default(), start()), None, start());
+    let off = metrics().render(&State::new(WorkloadEnvironment::default(), start()), None, start());
     assert!(!off.contains("signed_call"), "{off}");
 
-    let mut state = State::new(Declared::default(), start()).with_signed_calls(Duration::from_mins(15));
+    let mut state = State::new(WorkloadEnvironment::default(), start()).with_signed_calls(Duration::from_mins(15));
     let metrics = metrics().with_signed_calls();
     let shown = |state: &State| metrics.render(state, None, start());
     let before = shown(&state);
@@ -134,7 +135,7 @@ fn the_metrics_of_signed_calls_exist_only_where_they_are_made() {
 
 #[test]
 fn the_fallback_to_imdsv1_is_shown_with_its_reason_while_it_lasts() {
-    let (metrics, mut state) = (metrics(), State::new(Declared::default(), start()));
+    let (metrics, mut state) = (metrics(), State::new(WorkloadEnvironment::default(), start()));
     let by_v1 = |kind| Resolution { v1_fallback: Some(kind), ..success() };
     for (resolution, shown) in [
         (by_v1(Kind::HopLimit), &["imds_v1_fallback_active{kind=\"hop_limit\"} 1"][..]),
@@ -145,7 +146,7 @@ fn the_fallback_to_imdsv1_is_shown_with_its_reason_while_it_lasts() {
     ] {
         let change = state.record(&resolution, Duration::ZERO, start());
         let up = u8::from(resolution.outcome.is_ok());
-        metrics.record(&Report { at: start(), duration: Duration::ZERO, resolution, change });
+        metrics.record(&PollReport { at: start(), duration: Duration::ZERO, resolution, change });
         let exposition = metrics.render(&state, None, start());
         assert_eq!(with_prefix(&exposition, "imds_v1_fallback_active"), shown);
         assert_eq!(with_prefix(&exposition, "imds_up"), [format!("imds_up {up}")]);
@@ -158,7 +159,8 @@ fn where_the_sdks_do_not_ask_imds_nothing_is_said_of_clients() {
         [(Shadow::Environment, "environment"), (Shadow::WebIdentity, "web_identity"), (Shadow::Container, "container")]
     {
         let workload = Workload::StartsWithExporter;
-        let declared = Declared { shadowed: Some(shadowed), workload, ..Declared::default() };
+        let declared =
+            WorkloadEnvironment { earlier_in_chain: Some(shadowed), workload, ..WorkloadEnvironment::default() };
         let (metrics, mut state) = (metrics(), State::new(declared, start()));
         for resolution in [failed(Kind::ImdsDisabled, Step::Token), success()] {
             state.record(&resolution, Duration::ZERO, start());
@@ -173,7 +175,7 @@ fn where_the_sdks_do_not_ask_imds_nothing_is_said_of_clients() {
 
 #[test]
 fn before_the_first_poll_unknown_values_are_absent_and_counters_are_zero() {
-    let exposition = metrics().render(&State::new(Declared::default(), start()), None, start());
+    let exposition = metrics().render(&State::new(WorkloadEnvironment::default(), start()), None, start());
     let names: Vec<_> = series(&exposition);
     for unknown in [
         "imds_up",
@@ -196,7 +198,7 @@ fn before_the_first_poll_unknown_values_are_absent_and_counters_are_zero() {
 
 #[test]
 fn relative_values_are_computed_at_the_time_of_the_scrape() {
-    let (metrics, mut state) = (metrics(), State::new(Declared::default(), start()));
+    let (metrics, mut state) = (metrics(), State::new(WorkloadEnvironment::default(), start()));
     let resolution = resolved(credential("web", START, "2026-01-31T12:30:00Z"));
     state.record(&resolution, Duration::ZERO, start());
     state.record(&failed(Kind::ConnectTimeout, Step::Token), Duration::ZERO, start());
@@ -219,7 +221,7 @@ fn relative_values_are_computed_at_the_time_of_the_scrape() {
 
 #[test]
 fn the_expiry_disappears_only_when_imds_says_that_there_is_no_role() {
-    let mut state = State::new(Declared::default(), start());
+    let mut state = State::new(WorkloadEnvironment::default(), start());
     state.record(&success(), Duration::ZERO, start());
     for kind in Kind::VARIANTS {
         let (metrics, mut state) = (metrics(), state.clone());
@@ -238,13 +240,13 @@ fn the_expiry_disappears_only_when_imds_says_that_there_is_no_role() {
 #[test]
 fn at_most_160_series_whatever_happens() {
     let options = Options { poll_interval: Duration::from_secs(15), expected_role: None, process_metrics: true };
-    let declared = Declared { workload: Workload::StartsWithExporter, ..Declared::default() };
+    let declared = WorkloadEnvironment { workload: Workload::StartsWithExporter, ..WorkloadEnvironment::default() };
     let (metrics, mut state) = (Metrics::new(options, BUILD), State::new(declared, start()));
     let mut most = 0;
     for kind in Kind::VARIANTS {
         for resolution in [failed(*kind, Step::Role), success(), failed(*kind, Step::Token)] {
             let change = state.record(&resolution, Duration::ZERO, start());
-            metrics.record(&Report { at: start(), duration: Duration::ZERO, resolution, change });
+            metrics.record(&PollReport { at: start(), duration: Duration::ZERO, resolution, change });
             most = most.max(series(&metrics.render(&state, None, start())).len());
         }
     }

@@ -5,7 +5,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::Duration;
 
-use imds_exporter::domain::state::{Declared, State};
+use imds_exporter::domain::state::{State, WorkloadEnvironment};
 use imds_exporter::domain::{Kind, Step};
 use imds_exporter::platform::state_file::Saved;
 use imds_exporter::simulator::Simulator;
@@ -92,8 +92,8 @@ async fn the_document_survives_a_kill_in_an_outage_but_not_a_reboot() {
     exporter.kill().await;
     edit(&file, |saved| {
         let ended = saved["last_attempt_at"].clone();
-        saved["clients"]["boto3"]["before_outage"]["document"]["ends_at"] = ended.clone();
         saved["document"]["expiration"] = ended;
+        saved["document"]["fetched_at"] = "2020-01-01T00:00:00Z".into();
     });
     exporter = start_with_state_file(&simulator, &file).await;
     let stale = known(&scrape_until(exporter.address, "a failure", failed).await);
@@ -194,7 +194,7 @@ async fn the_file_is_written_only_when_something_worth_keeping_changed() {
 #[test]
 fn the_times_of_the_last_polls_are_worth_a_write_once_a_minute() {
     let at = |seconds| Timestamp::from_second(seconds).expect("a small number");
-    let mut state = State::new(Declared::default(), at(0));
+    let mut state = State::new(WorkloadEnvironment::default(), at(0));
     let resolution = resolved(credential("web", "1970-01-01T00:00:00Z", "1970-01-01T06:00:00Z"));
     let mut saved_at = |seconds| {
         state.record(&resolution, Duration::ZERO, at(seconds));

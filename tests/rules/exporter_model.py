@@ -44,7 +44,6 @@ class Exporter:
     dead: list = field(default_factory=list)  # (from, to): it crashed, and does not run
     keeps_state: bool = True  # has a state file
     workload: str = "independent"  # IMDS_EXPORTER_WORKLOAD
-    sdks: str = "boto3"  # IMDS_EXPORTER_SDKS
     shadowed: str | None = None  # what shadows IMDS in its environment
     fallback: list = field(default_factory=list)  # (from, to, kind): IMDSv1 only
     rotates: object = None  # minutes at which IMDS renews the document; hourly if None
@@ -93,7 +92,7 @@ class Exporter:
             event[0], "exporter" in event[1], event[1].get("exporter") == "hang", None not in event[1].values()))
         return {
             "poll_interval_seconds": self.interval, "workload": self.workload, "shadowed": self.shadowed,
-            "sdks": self.sdks, "signed_call_interval_seconds": self.signed_calls and self.signed_calls * MINUTE,
+            "signed_call_interval_seconds": self.signed_calls and self.signed_calls * MINUTE,
             "expected_role": self.expects, "state_file": self.keeps_state, "watch": self.watches,
             "metrics": self.metrics, "events": [{"at": minute * MINUTE, **what} for minute, what in happens],
             "scrapes": [index * STEP for index in range(int(minutes * MINUTE / STEP) + 1)],

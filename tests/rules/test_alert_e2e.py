@@ -267,8 +267,7 @@ def monitoring(tmp_path_factory):
         for name in ("healthy", "refused", "no-role", "hop-limit", "optional", "expired", "dead", "died",
                      "restarting", "unreliable"):
             monitoring.exporter(name)
-        # An SDK that takes a document for what it is: boto3 takes one that ends soon for valid for another while.
-        monitoring.exporter("ending", IMDS_EXPORTER_SDKS="aws-crt")
+        monitoring.exporter("ending")
         for number in range(4):
             monitoring.exporter(f"fleet-{number}", "fleet")
         for number in range(2):

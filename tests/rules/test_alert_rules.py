@@ -198,22 +198,6 @@ CASES = [
         Exporter(TARGET, workload="starts-with-exporter", fails=[(0, 8, "connect_refused", "token")], stops=[30]),
     ], [*failing(0, 8, critical=False), Fires("ImdsClientsStuck", "critical", 15, 40, TARGET, slack=WINDOW)],
         restart=20),
-    Case("a Ruby workload that started in an outage with its sidecar, until the pod is replaced", 60, [
-        Exporter(TARGET, workload="starts-with-exporter", sdks="ruby,go-v2", fails=[(0, 8, "connect_refused", "token")],
-                 absent=[(30, 60)]),
-        Exporter(other(instance="10.0.0.2:10169", pod="cart-1"), workload="starts-with-exporter", sdks="ruby", starts=30),
-    ], [*failing(0, 8, critical=False), Fires("ImdsClientsStuck", "critical", 15, 43, TARGET, slack=WINDOW)],
-        restart=20),
-    Case("clients that recover are not stuck after an outage at the start", 60, [
-        Exporter(TARGET, workload="starts-with-exporter", sdks="go-v2,minio-go,aws-crt,object-store",
-                 fails=[(0, 8, "connect_refused", "token")]),
-    ], failing(0, 8, critical=False), restart=20),
-    # Their credentials end in the outage; after it, the Go client pauses for 15 minutes, and the Ruby client for up to 6.
-    *(Case(f"a {sdk} client that pauses before it refreshes again is not stuck", 100, [
-        Exporter(TARGET, workload="starts-with-exporter", sdks=sdk, fails=[(30, back, "connect_refused", "token")],
-                 lifetime=60 * MINUTE, rotates=[0, back - 1]),
-    ], [*failing(30, back), Fires("ImdsClientsFailing", "critical", 61, back + 10, slack=WINDOW)])
-      for sdk, back in (("go-v2", 75.5), ("ruby", 67.5))),
     Case("no workload is declared: nobody is stuck after an outage at the start", 60, [
         Exporter(TARGET, fails=[(0, 8, "connect_refused", "token")], stops=[30]),
     ], failing(0, 8, critical=False), restart=20),

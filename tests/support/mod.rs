@@ -1,7 +1,6 @@
 //! Helpers that both test binaries share.
 
 pub(crate) mod cgroup;
-pub(crate) mod client;
 pub(crate) mod clock;
 pub(crate) mod exporter;
 pub(crate) mod memory;

@@ -11,9 +11,9 @@ use std::collections::BTreeMap;
 use std::io::{BufRead, BufWriter, Write};
 use std::time::Duration;
 
-use imds_exporter::domain::sdk::SdkSet;
+use imds_exporter::domain::boto3;
 use imds_exporter::domain::signed_call::{AccountId, Caller, Reason, SignedCall};
-use imds_exporter::domain::state::{Declared, Report, State};
+use imds_exporter::domain::state::{PollReport, State, WorkloadEnvironment};
 use imds_exporter::domain::workload::Workload;
 use imds_exporter::domain::{
     Credential, Failure, Kind, Request, RequestRecord, Resolution, RoleName, Shadow, Step, schedule,
@@ -35,9 +35,6 @@ struct History {
     workload: Workload,
     #[serde(default)]
     v1_disabled: bool,
-    /// The SDKs that are exported, as in `IMDS_EXPORTER_SDKS`.
-    #[serde(default, deserialize_with = "sdks")]
-    sdks: SdkSet,
     #[serde(default, deserialize_with = "shadow")]
     shadowed: Option<Shadow>,
     expected_role: Option<RoleName>,
@@ -156,11 +153,6 @@ fn workload<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Workload, D::E
     name.parse().map_err(|_| serde::de::Error::custom(format!("no workload: {name}")))
 }
 
-fn sdks<'de, D: Deserializer<'de>>(deserializer: D) -> Result<SdkSet, D::Error> {
-    let labels = String::deserialize(deserializer)?;
-    labels.parse().map_err(|_| serde::de::Error::custom(format!("no SDKs: {labels}")))
-}
-
 fn shadow<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Shadow>, D::Error> {
     let Some(name) = Option::<String>::deserialize(deserializer)? else { return Ok(None) };
     let found = Shadow::VARIANTS.iter().find(|shadow| shadow.label() == name);
@@ -212,7 +204,7 @@ impl Machine {
         format!("boot-{}", self.boot)
     }
 
-    fn resolution(&self) -> Resolution {
+    fn resolution(&self, v1_disabled: bool) -> Resolution {
         let request = |request, status| RequestRecord { request, duration: duration(self.poll_seconds / 3.0), status };
         let token_failure = self.fault.filter(|fault| fault.step == Step::Token).map(|fault| fault.kind);
         let mut requests = vec![request(Request::Token, token_status(token_failure.or(self.v1_fallback)))];
@@ -226,12 +218,14 @@ impl Machine {
         let Document { role, last_updated, expiration } = self.document.clone();
         let credential =
             Credential { role, last_updated: last_updated.map(timestamp), expiration: timestamp(expiration) };
-        Resolution {
+        let mut resolution = Resolution {
             requests,
             clock_skew: Some(SignedDuration::from_secs_f64(self.clock_skew_seconds)),
             v1_fallback: self.v1_fallback.filter(|_| self.fault.is_none()),
             ..Resolution::from(self.fault.map_or(Ok(credential), Err))
-        }
+        };
+        resolution.creation = boto3::creation(&resolution.outcome, resolution.token_status(), v1_disabled);
+        resolution
     }
 }
 
@@ -260,12 +254,8 @@ struct Exporter {
 impl Exporter {
     fn start(history: &History, machine: &mut Machine, at: f64) -> Self {
         let now = machine.clock(at);
-        let declared = Declared {
-            workload: history.workload,
-            v1_disabled: history.v1_disabled,
-            shadowed: history.shadowed,
-            sdks: history.sdks,
-        };
+        let declared =
+            WorkloadEnvironment { workload: history.workload, earlier_in_chain: history.shadowed, proxied_by: None };
         let mut state = State::new(declared, now);
         if let Some(saved) = machine.saved.as_ref() {
             let content = serde_json::to_vec(saved).expect("it can be written");
@@ -293,14 +283,14 @@ impl Exporter {
 
     fn poll(&mut self, history: &History, machine: &mut Machine) {
         let began = self.next_poll;
-        let (resolution, took) = (machine.resolution(), duration(machine.poll_seconds));
+        let (resolution, took) = (machine.resolution(history.v1_disabled), duration(machine.poll_seconds));
         let at = machine.clock(began + machine.poll_seconds);
         let change = self.state.record(&resolution, took, at);
         let failed = resolution.outcome.is_err();
         if let Ok(credential) = &resolution.outcome {
             self.call(credential, machine.signed_call_failure, at);
         }
-        self.metrics.record(&Report { at, duration: took, resolution, change });
+        self.metrics.record(&PollReport { at, duration: took, resolution, change });
         self.next_poll += schedule::delay(duration(history.poll_interval_seconds), failed, 0.5).as_secs_f64();
         if history.state_file {
             let saved = Saved::of(&self.state, Some(&machine.boot_id()), false);

@@ -9,13 +9,10 @@ use jiff::{SignedDuration, Timestamp};
 use maud::{Markup, PreEscaped, html};
 
 use super::document::Page;
-use super::status::{
-    CallFailureStatus, ClientOutlook, ClientStatus, FailureStatus, SdkStatus, SignedCallStatus, Status,
-};
+use super::status::{CallFailureStatus, ClientStatus, FailureStatus, SignedCallStatus, Status};
 use super::text::{Time, rich};
-use crate::domain::client::{Created, Outlook};
+use crate::domain::boto3::Prognosis;
 use crate::domain::outage::Window;
-use crate::domain::sdk::SDKS;
 use crate::domain::{Shadow, Span};
 use crate::runbook::Sentence;
 use crate::workload::SuspectProcess;
@@ -121,7 +118,7 @@ impl Verdict {
             }
             Self::Stuck => {
                 html! {
-                    "IMDS is fine, but " (stuck_sdks(status).join(" and ")) " clients that were created "
+                    "IMDS is fine, but boto3 clients that were created "
                     @match window_of_start(status) {
                         Some(window) => { "between " (Time(window.start)) " and " (Time(window.end)) }
                         None => { "when the workload started" }
@@ -132,15 +129,6 @@ impl Verdict {
             }
         }
     }
-}
-
-/// The exported SDKs whose clients of the workload's start hold nothing, permanently.
-fn stuck_sdks(status: &Status) -> Vec<&'static str> {
-    let is_stuck = |client: &ClientOutlook| {
-        client.created == Created::AtStart.label() && client.outlook == Some(Outlook::MustBeCreatedAgain)
-    };
-    let stuck = status.sdks.iter().filter(|sdk| sdk.exported && sdk.clients.iter().any(is_stuck));
-    stuck.map(|sdk| sdk.sdk).collect()
 }
 
 /// Why AWS refuses the credentials, if it does.
@@ -229,7 +217,6 @@ pub(super) fn render(status: &Status) -> String {
             @if let Some(suspects) = &status.suspects { (suspects_section(suspects, status)) }
             (timeline::section(&status.history, status.now))
             (outages(status))
-            (sdks(status))
         },
         footer: html! { p { "Version " (status.version) ", running since " (Time(status.started_at)) } },
         scripts: html! { script { (PreEscaped(SCRIPT)) } },
@@ -358,7 +345,7 @@ fn clients(status: &Status) -> Markup {
             None => ("unknown", "–", "unknown"),
         };
         [
-            Cell::plain(html! { (client.sdk) " client " (client.meaning) }),
+            Cell::plain(html! { "boto3 client " (client.meaning) }),
             Cell { class, content: html! { span aria-hidden="true" { (mark) } " " (word) } },
             Cell { class: "consequence", content: consequence(client, status) },
         ]
@@ -373,53 +360,14 @@ fn clients(status: &Status) -> Markup {
 
 /// What an operator may conclude.
 fn consequence(client: &ClientStatus, status: &Status) -> Markup {
-    let of_sdk = status.sdks.iter().filter(|sdk| sdk.sdk == client.sdk).flat_map(|sdk| &sdk.clients);
-    let Some(told) = of_sdk.into_iter().find(|told| told.created == client.created) else { return html! {} };
-    if told.outlook == Some(Outlook::Works) && Verdict::of(status) == Verdict::Expired {
+    if client.prognosis == Some(Prognosis::Signs) && Verdict::of(status) == Verdict::Expired {
         return html! { "It can sign, but AWS may refuse the call: its credentials have expired." };
     }
-    html! { (in_words(&told.text)) }
+    html! { (in_words(&client.text)) }
 }
 
 fn in_words(sentence: &Sentence) -> Markup {
     html! { (sentence.before) @if let Some(time) = sentence.time { (Time(time)) } (sentence.after) }
-}
-
-/// A row for each SDK, exported or not.
-fn sdks(status: &Status) -> Markup {
-    let has_workload = status.sdks.iter().any(|sdk| sdk.clients.len() > 2);
-    html! {
-        @if !status.sdks.is_empty() { section aria-labelledby="sdks" {
-            h2 id="sdks" { "What does this mean for each SDK?" }
-            @if has_workload {
-                (table(
-                    ["SDK", "A client created now", "Created before", "Created with the workload", "To recover"],
-                    status.sdks.iter().map(sdk_row),
-                ))
-            } @else {
-                (table(
-                    ["SDK", "A client created now", "Created before", "To recover"],
-                    status.sdks.iter().map(sdk_row),
-                ))
-            }
-            p { a href="/runbook#sdks" { "What each SDK does" } }
-        } }
-    }
-}
-
-/// `N` is a column for the SDK, one for each of its clients, and one for the cure.
-fn sdk_row<const N: usize>(sdk: &SdkStatus) -> [Cell; N] {
-    let name = html! { code { (sdk.sdk) } " " small { (rich(sdk.covers)) } };
-    let clients = sdk.clients.iter().map(|client| {
-        let mark = match client.usable {
-            Some(true) => "✓",
-            Some(false) => "✗",
-            None => "–",
-        };
-        html! { span aria-hidden="true" { (mark) } " " (in_words(&client.text)) }
-    });
-    let mut cells = std::iter::once(name).chain(clients).chain([html! { (rich(sdk.cure)) }]).map(Cell::plain);
-    std::array::from_fn(|_| cells.next().unwrap_or_else(|| Cell::plain(html! {})))
 }
 
 fn suspects_section(suspects: &[SuspectProcess], status: &Status) -> Markup {
@@ -465,7 +413,6 @@ fn outages(status: &Status) -> Markup {
     let open = status.outage_since.map(|start| row(start, None));
     let over = status.outages.iter().rev().map(|window| row(window.start, Some(window.end)));
     let rows: Vec<_> = open.into_iter().chain(over).collect();
-    let binding: Vec<_> = SDKS.iter().filter(|sdk| sdk.binds_at_creation).map(|sdk| sdk.label).collect();
     html! {
         section aria-labelledby="outages" {
             h2 id="outages" { "Outages" }
@@ -475,8 +422,7 @@ fn outages(status: &Status) -> Markup {
                 p.note {
                     "From the last success before the outage to the first success after it."
                     @if status.chain_shadowed.is_none() {
-                        " Clients of " (binding.join(" and ")) " that were created in between may hold no credentials until they \
-                         are re-created."
+                        " boto3 clients that were created in between may hold no credentials until they are re-created."
                     }
                 }
                 (table(["Began", "Ended", "Lasted"], rows))
@@ -531,7 +477,7 @@ mod tests {
 
     use super::*;
     use crate::domain::signed_call::{AccountId, CallFailure, Caller, Reason, SignedCall};
-    use crate::domain::state::{Declared, State};
+    use crate::domain::state::{State, WorkloadEnvironment};
     use crate::domain::workload::Workload;
     use crate::domain::{Credential, Failure, Kind, Resolution, RoleName, Step};
     use crate::http::status::Facts;
@@ -544,11 +490,14 @@ mod tests {
     }
 
     fn facts(endpoint: &str, now: i64) -> Facts<'_> {
-        Facts { watched: None, endpoint, imds_through_proxy: None, now: at(now) }
+        Facts { watched: None, endpoint, now: at(now) }
     }
 
     fn new_state() -> State {
-        State::new(Declared { workload: Workload::StartsWithExporter, ..Declared::default() }, at(0))
+        State::new(
+            WorkloadEnvironment { workload: Workload::StartsWithExporter, ..WorkloadEnvironment::default() },
+            at(0),
+        )
     }
 
     fn polled(state: &mut State, outcome: Result<i64, Kind>, second: i64) {

@@ -11,7 +11,7 @@ use imds_exporter::http::{Context, Limits, serve_connection, router};
 use imds_exporter::metrics::{Build, Metrics, Options};
 use imds_exporter::domain::{Credential, Resolution};
 use imds_exporter::platform::heartbeat::Heartbeat;
-use imds_exporter::domain::state::{Declared, Shared, State};
+use imds_exporter::domain::state::{Shared, State, WorkloadEnvironment};
 use imds_exporter::http::auth::Auth;
 use libfuzzer_sys::fuzz_target;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
@@ -28,20 +28,13 @@ impl Stage {
     fn new() -> Self {
         let runtime = Builder::new_current_thread().enable_all().build().expect("a runtime");
         let clock = SystemClock;
-        let mut state = State::new(Declared::default(), clock.now());
+        let mut state = State::new(WorkloadEnvironment::default(), clock.now());
         let credential = Credential {
             role: "web".to_owned().try_into().expect("a role name"),
             last_updated: Some(clock.now()),
             expiration: clock.now(),
         };
-        let resolution = Resolution {
-            outcome: Ok(credential),
-            requests: Vec::new(),
-            clock_skew: None,
-            v1_fallback: None,
-            cause: None,
-        };
-        state.record(&resolution, Duration::ZERO, clock.now());
+        state.record(&Resolution::from(Ok(credential)), Duration::ZERO, clock.now());
         let state = Shared::new(state);
         let options = Options { poll_interval: Duration::from_secs(15), expected_role: None, process_metrics: false };
         let metrics = Metrics::new(options, Build::THIS);
@@ -53,7 +46,6 @@ impl Stage {
             exposition: Box::new(move |encoding| metrics.encode(&shown.lock(), None, SystemClock.now(), encoding)),
             watched: Some(Arc::default()),
             endpoint: "http://127.0.0.1".to_owned(),
-            imds_through_proxy: None,
         };
         Self { runtime, router: router(&Arc::new(context)) }
     }

@@ -3,7 +3,7 @@
 #![no_main]
 
 use imds_exporter::domain::outage::{KEPT, Outages};
-use imds_exporter::domain::state::{Declared, State};
+use imds_exporter::domain::state::{State, WorkloadEnvironment};
 use imds_exporter::domain::workload::{Workload, WorkloadClients};
 use imds_exporter::platform::state_file::Saved;
 use jiff::Timestamp;
@@ -23,7 +23,7 @@ fuzz_target!(|content: &[u8]| {
     // An outage that was open ended with its boot.
     assert!(in_boot.is_some() || past.outages.open().is_none());
     for workload in [Workload::Independent, Workload::StartsWithExporter, Workload::StartsWhenReady] {
-        let state = State::new(Declared { workload, ..Declared::default() }, now).with_restored(past.clone());
+        let state = State::new(WorkloadEnvironment { workload, ..WorkloadEnvironment::default() }, now).with_restored(past.clone());
         for orderly_stop in [false, true] {
             let saved = Saved::of(&state, BOOT_ID, orderly_stop);
             assert!(!saved.is_worth_writing_after(&saved));

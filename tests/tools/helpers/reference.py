@@ -44,12 +44,6 @@ def metrics():
             for row in _table("Metrics")}
 
 
-def binding_sdks():
-    """The SDKs whose clients are bound to nothing, permanently, if they are created without credentials."""
-    return [_name(row["`sdk`"]) for row in _table("Clients")
-            if "permanently" in row["a client that is created without credentials"]]
-
-
 def kinds():
     """The kinds of failure."""
     return [_name(row["kind"]) for row in _table("Kinds of failure")]
