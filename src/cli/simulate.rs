@@ -89,7 +89,7 @@ pub(super) fn run(arguments: &Arguments) -> ExitCode {
 }
 
 fn list() {
-    for (name, toml) in Scenario::bundled() {
+    for (name, toml) in Scenario::BUNDLED {
         let title = Scenario::parse(toml).map(|scenario| scenario.title).unwrap_or_default();
         print(format_args!("{name:<20} {title}\n"));
     }
@@ -97,7 +97,7 @@ fn list() {
 
 /// The bundled scenario of this name, or the one in this file.
 fn scenario(name: &str) -> Result<Scenario, String> {
-    if let Some((_, toml)) = Scenario::bundled().iter().find(|(bundled, _)| *bundled == name) {
+    if let Some(toml) = Scenario::bundled(name) {
         return Scenario::parse(toml).map_err(|error| error.to_string());
     }
     let text = fs::read_to_string(name)

@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use strum::{Display, EnumString, IntoStaticStr, VariantArray};
 
 use super::credential::Credential;
@@ -16,6 +16,7 @@ use super::kind::Kind;
     Clone,
     Copy,
     Debug,
+    Deserialize,
     Display,
     EnumString,
     Eq,
@@ -27,7 +28,7 @@ use super::kind::Kind;
     Serialize,
     VariantArray,
 )]
-#[serde(into = "&'static str")]
+#[serde(rename_all = "snake_case")]
 #[strum(serialize_all = "snake_case")]
 pub enum Step {
     /// `PUT` of the session token.

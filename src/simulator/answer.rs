@@ -2,21 +2,25 @@
 //!
 //! Owns the bytes of an HTTP answer. Must not know why it is given.
 
+use std::time::Duration;
+
+use hyper::StatusCode;
+
 /// An answer as it ought to arrive.
 #[derive(Clone, Debug)]
 pub(super) struct Answer {
     pub(super) status: u16,
-    pub(super) headers: Vec<(&'static str, String)>,
+    pub(super) headers: Vec<(String, String)>,
     pub(super) body: Vec<u8>,
 }
 
 /// What becomes of an answer on its way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Delivery {
-    /// It arrives.
-    Whole,
+    /// It arrives, in this many pieces with this pause between them.
+    Pieces(usize, Duration),
     /// It arrives, one byte a second.
-    Drip,
+    BytePerSecond,
     /// Its body ends early.
     Cut,
     /// This arrives in its place, then the stream ends.
@@ -29,86 +33,58 @@ pub(super) enum Delivery {
     Reset,
 }
 
-/// What an answer has besides what it says.
-pub(super) struct Framing {
-    pub(super) server: &'static str,
-    pub(super) date: Option<String>,
-    pub(super) keep_alive: bool,
-    /// For `HEAD`: the length of the body is told, the body is not sent.
-    pub(super) head_only: bool,
-}
-
 impl Answer {
     pub(super) fn text(status: u16, body: impl Into<Vec<u8>>) -> Self {
-        Self { status, headers: vec![("Content-Type", "text/plain".to_owned())], body: body.into() }
+        Self { status, headers: vec![], body: body.into() }.with_header("Content-Type", "text/plain")
     }
 
     /// The page that IMDS shows with an error.
     pub(super) fn error(status: u16) -> Self {
         let title = format!("{status} - {}", reason(status));
-        let body = format!(
+        let page = format!(
             "<?xml version=\"1.0\" encoding=\"iso-8859-1\"?>\n\
              <html xmlns=\"http://www.w3.org/1999/xhtml\" xml:lang=\"en\" lang=\"en\">\n \
              <head>\n  <title>{title}</title>\n </head>\n <body>\n  <h1>{title}</h1>\n </body>\n</html>\n"
         );
-        Self { status, headers: vec![("Content-Type", "text/html".to_owned())], body: body.into_bytes() }
+        Self::text(status, page).with_header("Content-Type", "text/html")
     }
 
-    pub(super) fn with_header(mut self, name: &'static str, value: impl Into<String>) -> Self {
-        self.headers.push((name, value.into()));
+    /// Replaces or adds a header; an empty value removes it.
+    pub(super) fn with_header(mut self, name: &str, value: impl Into<String>) -> Self {
+        let value = value.into();
+        self.headers.retain(|(known, _)| !known.eq_ignore_ascii_case(name));
+        if !value.is_empty() {
+            self.headers.push((name.to_owned(), value));
+        }
         self
     }
 
-    /// The bytes that go over the wire.
-    pub(super) fn encode(&self, framing: &Framing) -> Vec<u8> {
+    /// Adds a header unless there is one of this name.
+    pub(super) fn or_header(self, name: &str, value: impl Into<String>) -> Self {
+        if self.headers.iter().any(|(known, _)| known.eq_ignore_ascii_case(name)) {
+            return self;
+        }
+        self.with_header(name, value)
+    }
+
+    /// The bytes that go over the wire. For `HEAD` the length of the body is told, but the body is not sent.
+    pub(super) fn encode(&self, keep_alive: bool, head_only: bool) -> Vec<u8> {
         let mut head = format!("HTTP/1.1 {} {}\r\n", self.status, reason(self.status));
-        let mut header = |name: &str, value: &str| {
-            for part in [name, ": ", value, "\r\n"] {
-                head.push_str(part);
-            }
-        };
         for (name, value) in &self.headers {
-            header(name, value);
+            head += &format!("{name}: {value}\r\n");
         }
         if self.status != 204 {
-            header("Content-Length", &self.body.len().to_string());
+            head += &format!("Content-Length: {}\r\n", self.body.len());
         }
-        if let Some(date) = &framing.date {
-            header("Date", date);
-        }
-        if self.headers.iter().all(|(name, _)| *name != "Server") {
-            header("Server", framing.server);
-        }
-        header("Connection", if framing.keep_alive { "keep-alive" } else { "close" });
-        head.push_str("\r\n");
+        head += if keep_alive { "Connection: keep-alive\r\n\r\n" } else { "Connection: close\r\n\r\n" };
         let mut bytes = head.into_bytes();
-        if !framing.head_only {
+        if !head_only {
             bytes.extend_from_slice(&self.body);
         }
         bytes
     }
 }
 
-const fn reason(status: u16) -> &'static str {
-    match status {
-        200 => "OK",
-        202 => "Accepted",
-        204 => "No Content",
-        302 => "Found",
-        400 => "Bad Request",
-        401 => "Unauthorized",
-        403 => "Forbidden",
-        404 => "Not Found",
-        405 => "Method Not Allowed",
-        407 => "Proxy Authentication Required",
-        409 => "Conflict",
-        411 => "Length Required",
-        413 => "Content Too Large",
-        418 => "I'm a teapot",
-        429 => "Too Many Requests",
-        500 => "Internal Server Error",
-        502 => "Bad Gateway",
-        503 => "Service Unavailable",
-        _ => "Unknown",
-    }
+fn reason(status: u16) -> &'static str {
+    StatusCode::from_u16(status).ok().and_then(|status| status.canonical_reason()).unwrap_or("Unknown")
 }

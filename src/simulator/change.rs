@@ -1,122 +1,114 @@
-//! A change to what the simulator does.
+//! What the simulator can be told to do: the keys of a change, which the control interface and scenario files share.
 //!
-//! Must not know how it is written (see `toml_format`) or what follows from it.
+//! A key is declared once, in the table below; its comment is its line in the control interface's help. Must not know
+//! what follows from a change.
 
-use std::num::NonZeroU8;
+use std::collections::BTreeMap;
+use std::num::{NonZeroU8, NonZeroUsize};
 use std::time::Duration;
 
 use jiff::SignedDuration;
-use serde::Serialize;
+use jiff::fmt::serde::{
+    duration::friendly::compact::optional as signed, unsigned_duration::friendly::compact::optional as span,
+};
+use serde::{Deserialize, Serialize};
+use strum::VariantArray;
 
-use strum::{EnumString, IntoStaticStr};
-
-use super::fault::Fault;
-use crate::domain::RoleName;
+use super::document::{Rotation, Terms};
+use super::endpoint::Endpoint;
+use super::fault::{Fault, FaultError, listed};
 use crate::domain::signed_call::Reason;
+use crate::domain::{Kind, RoleName, Step};
 
-/// Whether a `GET` needs a session token.
-#[derive(Clone, Copy, Debug, EnumString, Eq, IntoStaticStr, PartialEq, Serialize)]
-#[serde(into = "&'static str")]
-#[strum(serialize_all = "snake_case")]
-pub enum TokenPolicy {
-    /// IMDSv2 only.
-    Required,
-    /// A `GET` without a token is answered too.
-    Optional,
+macro_rules! keys {
+    ($($(#[doc = $meaning:literal])+ $(#[serde($($serde:tt)*)])? $key:ident: $type:ty,)+) => {
+        /// A change; `None` leaves what was set before. All changes together are what the simulator does at present.
+        #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
+        #[serde(default, deny_unknown_fields)]
+        pub struct Change {
+            $($(#[doc = $meaning])+ $(#[serde($($serde)*)])? #[serde(skip_serializing_if = "Option::is_none")]
+            pub $key: Option<$type>,)+
+        }
+
+        /// Each key and its meaning.
+        pub(super) const KEYS: &[(&str, &str)] = &[$((stringify!($key), concat!($($meaning),+)),)+];
+
+        impl Change {
+            fn merge(&mut self, change: &Self) {
+                $(if change.$key.is_some() { self.$key.clone_from(&change.$key); })+
+            }
+        }
+    };
 }
 
-/// Whether the simulated IMDS works.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Health {
-    /// It works.
-    Healthy,
-    /// It has this fault.
-    Faulty(Fault),
-}
-
-/// When the credentials are rotated automatically.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Rotation {
-    /// Never.
-    Off,
-    /// With this period.
-    Every(Duration),
-}
-
-/// What the credential document is made of.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[serde(untagged)]
-pub enum Content {
-    /// Made-up credentials.
-    Generated,
-    /// This text, valid or not.
-    Raw(String),
-}
-
-/// How the simulated STS judges a signed call.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(untagged)]
-pub enum Verdict {
-    /// By its signature.
-    Checks,
-    /// It fails for this reason, whatever its signature is.
-    Fails(Reason),
-}
-
-impl Verdict {
-    /// Whether an STS that can be reached can do that.
-    pub(super) const fn is_possible(self) -> bool {
-        !matches!(self, Self::Fails(Reason::Connect | Reason::Tls))
-    }
-}
-
-/// What changes; `None` leaves a setting unchanged.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Change {
-    /// A new fault replaces the former one and stops its flapping.
-    pub fault: Option<Health>,
-    /// Alternate between the fault and health with this period, the fault first.
-    pub flap: Option<Duration>,
-    /// Whether the fault is at its step alone, and not at those after it; ends with the fault.
-    pub only_step: Option<bool>,
-    /// Time before each answer.
-    pub delay: Option<Duration>,
-    /// More time before each answer to a token request.
-    pub token_delay: Option<Duration>,
-    /// More time before each other answer.
-    pub get_delay: Option<Duration>,
-    /// The role attached; it comes with a new document.
-    pub role: Option<RoleName>,
-    /// `true`: a newer document.
-    pub rotate: Option<bool>,
-    /// Lifetime of documents made from now on; it comes with a new document.
-    pub lifetime: Option<Duration>,
-    /// Replace the document by one with this time left; negative: already expired.
-    pub expires_in: Option<SignedDuration>,
-    /// Period of automatic rotation.
-    pub rotation: Option<Rotation>,
-    /// What the document is made of.
-    pub document: Option<Content>,
-    /// How far the `Date` header is ahead of the clock.
-    pub clock_skew: Option<SignedDuration>,
-    /// Whether there is a `Date` header.
-    pub date_header: Option<bool>,
-    /// Whether a `GET` needs a session token.
-    pub tokens: Option<TokenPolicy>,
-    /// `true`: all session tokens become invalid.
-    pub forget_tokens: Option<bool>,
-    /// Whether the answer to a token request names the token's lifetime.
-    pub token_ttl_header: Option<bool>,
-    /// The longest lifetime that a session token gets.
-    pub token_lifetime: Option<Duration>,
+keys! {
+    /// In a scenario: when it happens, after the start.
+    #[serde(with = "span")]
+    at: Duration,
+    /// In a scenario: what to tell the reader.
+    say: String,
+    /// A kind of failure from now on, or "none".
+    fault: Health,
+    /// The form of the fault.
+    variant: String,
+    /// The first request that fails: "token", "role" or "credentials".
+    step: Step,
+    /// true: the fault affects this step alone, not those after it.
+    only_step: bool,
+    /// The fault turns on and off with this period, such as "3s".
+    #[serde(with = "span")]
+    flap: Duration,
+    /// Delay of each answer, such as "800ms".
+    #[serde(with = "span")]
+    delay: Duration,
+    /// More delay of each answer to a token request.
+    #[serde(with = "span")]
+    token_delay: Duration,
+    /// More delay of each other answer.
+    #[serde(with = "span")]
+    get_delay: Duration,
+    /// The answers are sent in this many pieces; 1 by default.
+    pieces: NonZeroUsize,
+    /// The pause between two pieces; "400ms" by default.
+    #[serde(with = "span")]
+    pause: Duration,
+    /// The attached role; creates a new document.
+    role: RoleName,
+    /// true: create a newer document.
+    rotate: bool,
+    /// Lifetime of documents from now on; creates a new document. "6h 34m" by default.
+    #[serde(with = "span")]
+    lifetime: Duration,
+    /// Create a document that expires in this time; "-5m": already expired.
+    #[serde(serialize_with = "signed")]
+    expires_in: SignedDuration,
+    /// Create newer documents automatically with this period, or "off"; "1h" by default.
+    rotation: Rotation,
+    /// Fields of the document as JSON, such as { Token = 'null' }; '' omits the field; {} restores all.
+    fields: BTreeMap<String, String>,
+    /// Parts of answers, such as { role = { status = 404, body = "", headers = { Via = "1.1 proxy" } } }; {} restores
+    /// all. Of: token, role, credentials, profile_info, region, other, or any.
+    answers: BTreeMap<Endpoint, Part>,
+    /// The Server header; "" omits it. "EC2ws" by default.
+    server: String,
+    /// The Date header is ahead of the clock by this; "-90s": behind it.
+    #[serde(serialize_with = "signed")]
+    clock_skew: SignedDuration,
+    /// Whether there is a Date header.
+    date_header: bool,
+    /// Whether a GET requires a session token: "required" or "optional".
+    tokens: TokenPolicy,
+    /// true: invalidate all session tokens.
+    forget_tokens: bool,
+    /// The longest lifetime of session tokens from now on.
+    #[serde(with = "span")]
+    token_lifetime: Duration,
     /// Whether connections stay open after an answer.
-    pub keep_alive: Option<bool>,
-    /// Whether answers come one byte a second, whatever they are.
-    pub drip: Option<bool>,
-    /// How many hops the answer to a token request may pass.
-    pub hop_limit: Option<NonZeroU8>,
-    /// How the simulated STS judges signed calls.
-    pub sts: Option<Verdict>,
+    keep_alive: bool,
+    /// How many hops the answer to a token request may pass; loopback has no hops.
+    hop_limit: NonZeroU8,
+    /// "checks": the simulated STS checks signatures; or the reason for which it fails, such as "expired_token".
+    sts: Verdict,
 }
 
 impl Change {
@@ -125,10 +117,133 @@ impl Change {
     pub fn to_healthy() -> Self {
         Self { fault: Some(Health::Healthy), ..Self::default() }
     }
+
+    /// The fault that it names.
+    pub(super) fn fault(&self) -> Result<Option<Fault>, FaultError> {
+        if let Some(Health::Faulty(kind)) = self.fault {
+            return Fault::find(kind, self.variant.as_deref(), self.step).map(Some);
+        }
+        let flaps = self.flap.is_some() && self.fault.is_some();
+        let lone = [("step", self.step.is_some()), ("variant", self.variant.is_some()), ("flap", flaps)];
+        match lone.into_iter().find(|(_, is_set)| *is_set) {
+            Some((key, _)) => Err(FaultError::WithoutFault(key)),
+            None => Ok(None),
+        }
+    }
+
+    /// The terms of credentials.
+    pub(super) fn terms(&self) -> Terms {
+        let usual = Terms::default();
+        Terms {
+            role: self.role.clone().unwrap_or(usual.role),
+            lifetime: self.lifetime.map_or(usual.lifetime, |span| span.try_into().unwrap_or(SignedDuration::MAX)),
+            rotation: self.rotation.unwrap_or(usual.rotation),
+        }
+    }
+
+    /// Adds a change to what is set; what it does once leaves no trace.
+    pub(super) fn add(&mut self, change: &Self) {
+        if change.fault.is_some() {
+            (self.variant, self.step, self.only_step, self.flap) = (None, None, None, None);
+        }
+        self.merge(change);
+        (self.at, self.say, self.rotate, self.expires_in, self.forget_tokens) = (None, None, None, None, None);
+    }
 }
 
 impl From<Fault> for Change {
     fn from(fault: Fault) -> Self {
-        Self { fault: Some(Health::Faulty(fault)), ..Self::default() }
+        let variant = Some(fault.variant().to_owned()).filter(|variant| !variant.is_empty());
+        Self { fault: Some(Health::Faulty(fault.kind())), variant, step: Some(fault.step()), ..Self::default() }
+    }
+}
+
+/// Whether the simulated IMDS works.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, Serialize)]
+#[serde(try_from = "String", into = "&'static str")]
+pub enum Health {
+    /// It works.
+    Healthy,
+    /// It fails with this kind.
+    Faulty(Kind),
+}
+
+impl TryFrom<String> for Health {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        let kinds = || listed(Kind::VARIANTS.iter().map(|kind| kind.label()));
+        match text.as_str() {
+            "none" => Ok(Self::Healthy),
+            label => label.parse().map(Self::Faulty).map_err(|_| format!("no such kind, only none, {}", kinds())),
+        }
+    }
+}
+
+impl From<Health> for &'static str {
+    fn from(health: Health) -> Self {
+        match health {
+            Health::Healthy => "none",
+            Health::Faulty(kind) => kind.label(),
+        }
+    }
+}
+
+/// Whether a `GET` needs a session token.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TokenPolicy {
+    /// IMDSv2 only.
+    #[default]
+    Required,
+    /// A `GET` without a token is answered too.
+    Optional,
+}
+
+/// Parts of an answer in place of the usual ones.
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Part {
+    /// The status, whatever the session token.
+    pub status: Option<u16>,
+    /// The body: of an answer with status 200, or together with `status`.
+    pub body: Option<String>,
+    /// Headers that are added or replaced; an empty value removes the header.
+    pub headers: BTreeMap<String, String>,
+}
+
+/// How the simulated STS judges a signed call.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(try_from = "String", into = "&'static str")]
+pub enum Verdict {
+    /// By its signature.
+    #[default]
+    Checks,
+    /// It fails for this reason, whatever its signature is.
+    Fails(Reason),
+}
+
+impl TryFrom<String> for Verdict {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        // An STS that can be reached can do all but these.
+        let possible = |reason: &&Reason| !matches!(reason, Reason::Connect | Reason::Tls);
+        let reasons = || Reason::VARIANTS.iter().filter(possible);
+        if text == "checks" {
+            return Ok(Self::Checks);
+        }
+        let found = reasons().find(|reason| reason.label() == text);
+        let unknown = || format!("it is checks, {}", listed(reasons().map(|reason| reason.label())));
+        found.map(|reason| Self::Fails(*reason)).ok_or_else(unknown)
+    }
+}
+
+impl From<Verdict> for &'static str {
+    fn from(verdict: Verdict) -> Self {
+        match verdict {
+            Verdict::Checks => "checks",
+            Verdict::Fails(reason) => reason.label(),
+        }
     }
 }

@@ -13,13 +13,10 @@ use tokio::net::TcpStream;
 use tokio::time::sleep;
 
 use super::acceptor::Service;
-use super::answer::{Answer, Delivery, Framing};
+use super::answer::{Answer, Delivery};
 use super::endpoint::Endpoint;
-use super::imds::{Imds, Reply};
+use super::imds::{Imds, Reply, USUAL_HOP_LIMIT};
 use super::request::{Requests, Unreadable};
-use super::settings::USUAL_HOP_LIMIT;
-
-const DRIP_PERIOD: Duration = Duration::from_secs(1);
 
 /// What is spoken on the simulated IMDS's connections.
 #[derive(Clone)]
@@ -29,6 +26,7 @@ pub(super) struct Connection {
 
 impl Service for Connection {
     async fn serve(&self, stream: &mut TcpStream) {
+        let Ok(client) = stream.peer_addr() else { return };
         self.imds.count_connection();
         let mut requests = Requests::new(stream);
         let mut hop_limit = USUAL_HOP_LIMIT;
@@ -36,18 +34,17 @@ impl Service for Connection {
             let request = match requests.next().await {
                 Ok((request, _)) => request,
                 Err(Unreadable::Malformed) => {
-                    let framing = Framing { server: "EC2ws", date: None, keep_alive: false, head_only: false };
-                    let _ = requests.stream.write_all(&Answer::error(400).encode(&framing)).await;
+                    let _ = requests.stream.write_all(&Answer::error(400).encode(false, false)).await;
                     return;
                 }
                 Err(Unreadable::TooLarge | Unreadable::Gone) => return,
             };
             let endpoint = Endpoint::of(&request);
-            let delay = self.imds.count(&request, &endpoint);
+            let delay = self.imds.count(&request, endpoint, client);
             if !delay.is_zero() {
                 sleep(delay).await;
             }
-            let reply = self.imds.reply(&request, &endpoint);
+            let reply = self.imds.reply(&request, endpoint);
             // It holds until the next request: what is lost is sent again, and must be lost again.
             if reply.hop_limit != hop_limit {
                 if limit_hops(requests.stream, reply.hop_limit).is_err() {
@@ -55,9 +52,9 @@ impl Service for Connection {
                 }
                 hop_limit = reply.hop_limit;
             }
-            match deliver(&mut requests, reply).await {
-                Ok(true) => {}
-                Ok(false) | Err(_) => return,
+            let head_only = request.method == "HEAD";
+            if deliver(&mut requests, &reply, head_only).await.is_err() || !reply.keeps_open() {
+                return;
             }
         }
     }
@@ -74,31 +71,31 @@ fn limit_hops(stream: &TcpStream, limit: NonZeroU8) -> io::Result<()> {
     }
 }
 
-/// Delivers the reply, and tells whether the connection stays open.
-async fn deliver(requests: &mut Requests<'_>, reply: Reply) -> io::Result<bool> {
-    let bytes = reply.answer.encode(&reply.framing);
-    match reply.delivery {
-        Delivery::Whole => {
-            requests.stream.write_all(&bytes).await?;
-            return Ok(reply.framing.keep_alive);
-        }
-        Delivery::Drip => {
-            for byte in bytes.chunks(1) {
-                requests.stream.write_all(byte).await?;
-                sleep(DRIP_PERIOD).await;
+async fn deliver(requests: &mut Requests<'_>, reply: &Reply, head_only: bool) -> io::Result<()> {
+    let bytes = reply.answer.encode(reply.keep_alive, head_only);
+    let in_pieces = async |stream: &mut TcpStream, size: usize, pause: Duration| {
+        for (index, piece) in bytes.chunks(size).enumerate() {
+            if index > 0 {
+                sleep(pause).await;
             }
-            return Ok(reply.framing.keep_alive);
+            stream.write_all(piece).await?;
         }
+        Ok(())
+    };
+    match reply.delivery {
+        Delivery::Pieces(count, pause) => in_pieces(requests.stream, bytes.len().div_ceil(count), pause).await,
+        Delivery::BytePerSecond => in_pieces(requests.stream, 1, Duration::from_secs(1)).await,
         Delivery::Cut => {
             // The answer to `HEAD` has no body of which a part could be missing.
-            let missing = if reply.framing.head_only { 0 } else { reply.answer.body.len().div_ceil(2) };
-            let cut = bytes.len() - missing;
-            requests.stream.write_all(&bytes[..cut]).await?;
+            let missing = if head_only { 0 } else { reply.answer.body.len().div_ceil(2) };
+            requests.stream.write_all(&bytes[..bytes.len() - missing]).await
         }
-        Delivery::Instead(other) => requests.stream.write_all(other).await?,
-        Delivery::Never => requests.ended().await,
-        Delivery::Close => {}
-        Delivery::Reset => requests.stream.set_zero_linger()?,
+        Delivery::Instead(other) => requests.stream.write_all(other).await,
+        Delivery::Never => {
+            requests.ended().await;
+            Ok(())
+        }
+        Delivery::Close => Ok(()),
+        Delivery::Reset => requests.stream.set_zero_linger(),
     }
-    Ok(false)
 }

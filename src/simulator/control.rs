@@ -6,21 +6,19 @@ use std::fmt::Display;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use serde_json::json;
-use strum::VariantArray;
+use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::sync::Mutex;
 use tokio::task::JoinSet;
 
 use super::acceptor::Service;
-use super::answer::{Answer, Framing};
-use super::change::Change;
-use super::fault::{is_client_side, listed, steps, variants};
+use super::answer::Answer;
+use super::change::{Change, KEYS};
+use super::fault::{self, listed};
 use super::request::{Request, Requests, Unreadable};
-use super::scenario::{Scenario, Step};
+use super::scenario::Scenario;
 use super::server::Server;
-use crate::domain::Kind;
 
 #[derive(Clone)]
 pub(super) struct Control {
@@ -43,8 +41,7 @@ impl Service for Control {
                 Err(Unreadable::TooLarge) => (error(413, "the request is too large"), false, false),
                 Err(Unreadable::Gone) => return,
             };
-            let framing = Framing { server: "imds-simulator", date: None, keep_alive, head_only };
-            if requests.stream.write_all(&answer.encode(&framing)).await.is_err() || !keep_alive {
+            if requests.stream.write_all(&answer.encode(keep_alive, head_only)).await.is_err() || !keep_alive {
                 return;
             }
         }
@@ -64,7 +61,11 @@ impl Control {
         let Ok(body) = std::str::from_utf8(body) else { return error(400, "the body is not UTF-8 text") };
         match (request.method.as_str(), request.path.as_str()) {
             ("GET" | "HEAD", "/") => Answer::text(200, self.help()),
-            ("GET" | "HEAD", "/state") => self.state(),
+            ("GET" | "HEAD", "/state") => {
+                let imds = &self.server.imds;
+                json(&json!({ "settings": imds.settings(), "credential": imds.credential(), "counts": imds.counts() }))
+            }
+            ("GET" | "HEAD", "/requests") => json(&json!(self.server.imds.seen())),
             ("POST", "/") => match Change::parse(body) {
                 Ok(change) => match self.server.apply(&change).await {
                     Ok(()) => Answer::text(204, ""),
@@ -73,13 +74,11 @@ impl Control {
                 Err(why) => error(400, why),
             },
             ("POST", "/play") => self.play(body).await,
-            ("POST", path) if let Some(name) = path.strip_prefix("/play/") => {
-                match Scenario::bundled().iter().find(|(known, _)| *known == name) {
-                    Some((_, text)) => self.play(text).await,
-                    None => error(404, format_args!("no such scenario, only {}", scenario_names())),
-                }
-            }
-            (_, "/" | "/state" | "/play") => Answer::error(405),
+            ("POST", path) if let Some(name) = path.strip_prefix("/play/") => match Scenario::bundled(name) {
+                Some(text) => self.play(text).await,
+                None => error(404, format_args!("no such scenario, only {}", scenario_names())),
+            },
+            (_, "/" | "/state" | "/requests" | "/play") => Answer::error(405),
             (_, path) if path.starts_with("/play/") => Answer::error(405),
             _ => Answer::error(404),
         }
@@ -96,7 +95,7 @@ impl Control {
         // The running scenario has finished its last step before the new one starts.
         playing.shutdown().await;
         playing.spawn(async move {
-            let on_step = |step: &Step| {
+            let on_step = |step: &Change| {
                 if let Some(say) = &step.say {
                     tracing::info!("{say}");
                 }
@@ -108,37 +107,23 @@ impl Control {
         Answer::text(202, title)
     }
 
-    fn state(&self) -> Answer {
-        let imds = &self.server.imds;
-        let state = json!({ "settings": imds.settings(), "credential": imds.credential(), "counts": imds.counts() });
-        let mut answer = Answer::text(200, format!("{state:#}\n"));
-        answer.headers = vec![("Content-Type", "application/json".to_owned())];
-        answer
-    }
-
     fn help(&self) -> String {
-        let kinds: String =
-            Kind::VARIANTS.iter().copied().filter(|kind| !is_client_side(*kind)).map(kind_line).collect();
-        let settings = json!(self.server.imds.settings());
+        let keys: String = KEYS.iter().map(|(key, meaning)| format!("  {key:<15}{meaning}\n")).collect();
         include_str!("control_help.txt")
             .replace("{control}", &self.address.to_string())
             .replace("{imds}", &self.server.address().to_string())
             .replace("{scenarios}", &scenario_names())
-            .replace("{kinds}", &kinds)
-            .replace("{settings}", &format!("{settings:#}"))
+            .replace("{keys}", &keys)
+            .replace("{faults}", &fault::table())
     }
 }
 
-fn kind_line(kind: Kind) -> String {
-    let first = variants(kind).first().copied();
-    let steps = listed(steps(kind, first).iter().map(|step| step.label()));
-    let forms = listed(variants(kind).iter().map(|variant| variant.label()));
-    let forms = if forms.is_empty() { String::new() } else { format!("; variant: {forms}") };
-    format!("  {kind:<22} step: {steps}{forms}\n")
+fn json(value: &Value) -> Answer {
+    Answer::text(200, format!("{value:#}\n")).with_header("Content-Type", "application/json")
 }
 
 fn scenario_names() -> String {
-    listed(Scenario::bundled().iter().map(|(name, _)| *name))
+    listed(Scenario::BUNDLED.iter().map(|(name, _)| *name))
 }
 
 fn error(status: u16, text: impl Display) -> Answer {

@@ -1,7 +1,10 @@
-//! How often the simulator was asked.
+//! What the simulator was asked.
 //!
-//! Owns the numbers. Must not know how a request is answered.
+//! Owns the numbers and the last requests. Must not know how a request is answered.
 
+use std::net::SocketAddr;
+
+use jiff::Timestamp;
 use serde::Serialize;
 
 /// What was seen since the start, whatever came of it.
@@ -23,4 +26,17 @@ pub struct Counts {
     pub other: u64,
     /// Requests of version 1 among all these: with neither a session token nor a lifetime for one.
     pub without_token: u64,
+}
+
+/// A request as it came.
+#[derive(Clone, Debug, Serialize)]
+pub struct Seen {
+    /// When.
+    pub at: Timestamp,
+    /// Its sender; a connection is told by its port.
+    pub client: SocketAddr,
+    /// Its method.
+    pub method: String,
+    /// Its path, without the query.
+    pub path: String,
 }

@@ -1,18 +1,16 @@
 //! Credential documents with made-up secrets, and `iam/info`.
 //!
-//! Owns what the documents say, right or wrong, and when a newer one comes. Must not know HTTP.
+//! Owns what the documents say, and when a newer one comes. Must not know why a document is wrong.
 
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
-use serde_json::{Value, json};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
 
-use super::change::Rotation;
-use super::fault::Fault;
-use super::settings::Settings;
+use super::answer::Answer;
 use super::signature::Secrets;
-use super::variant::{Field, Variant};
-use crate::domain::{Credential, Kind, RoleName};
+use crate::domain::{Credential, RoleName};
 
 /// Every made-up access key id begins so.
 pub const KEY_ID_PREFIX: &str = "ASIASIMULATED";
@@ -20,6 +18,42 @@ pub const KEY_ID_PREFIX: &str = "ASIASIMULATED";
 pub const SECRET_KEY_PREFIX: &str = "simulated-secret-access-key";
 /// Every made-up security token of a credential document begins so.
 pub const CREDENTIAL_TOKEN_PREFIX: &str = "simulated-security-token";
+
+/// When the credentials are rotated automatically.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(untagged, expecting = "neither \"off\" nor a period such as \"1h\"")]
+pub enum Rotation {
+    /// With this period.
+    Every(#[serde(with = "jiff::fmt::serde::unsigned_duration::friendly::compact::required")] Duration),
+    /// Never.
+    Off(Off),
+}
+
+/// The word `off`.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Off {
+    /// Off.
+    Off,
+}
+
+/// What credentials are made on.
+pub(super) struct Terms {
+    pub(super) role: RoleName,
+    pub(super) lifetime: SignedDuration,
+    pub(super) rotation: Rotation,
+}
+
+impl Default for Terms {
+    /// As at EC2: a bit more than six hours, and newer ones each hour.
+    fn default() -> Self {
+        Self {
+            role: RoleName::try_from("simulated-role".to_owned()).expect("it consists of letters and a hyphen"),
+            lifetime: SignedDuration::from_mins(6 * 60 + 34),
+            rotation: Rotation::Every(Duration::from_hours(1)),
+        }
+    }
+}
 
 /// The credentials in force.
 #[derive(Clone, Debug)]
@@ -34,42 +68,41 @@ pub(super) struct Document {
 
 impl Document {
     /// The first one.
-    pub(super) fn first(settings: &Settings, now: Timestamp) -> Self {
+    pub(super) fn first(terms: &Terms, now: Timestamp) -> Self {
         let now = whole_seconds(now);
         Self {
-            role: settings.role.clone(),
+            role: terms.role.clone(),
             serial: 1,
             issued: now,
             last_updated: now,
-            expiration: later(now, settings.lifetime),
+            expiration: after(now, terms.lifetime),
         }
     }
 
     /// A newer one, made at `at`.
-    pub(super) fn renew(&mut self, settings: &Settings, at: Timestamp) {
+    pub(super) fn renew(&mut self, terms: &Terms, at: Timestamp) {
         // Two documents of one second would not be told apart.
-        let next = later(self.last_updated, Duration::from_secs(1));
+        let next = after(self.last_updated, SignedDuration::from_secs(1));
         let at = whole_seconds(at);
-        *self = Self { serial: self.serial.wrapping_add(1), ..Self::first(settings, at) };
+        *self = Self { serial: self.serial.wrapping_add(1), ..Self::first(terms, at) };
         self.last_updated = at.max(next);
-        self.expiration = later(self.last_updated, settings.lifetime);
+        self.expiration = after(self.last_updated, terms.lifetime);
     }
 
     /// One that has this much time left, as if it had been made a lifetime before its end.
-    pub(super) fn expire_in(&mut self, left: SignedDuration, settings: &Settings, now: Timestamp) {
-        self.renew(settings, now);
-        self.expiration = whole_seconds(now.saturating_add(left).expect("a duration never fails"));
-        self.last_updated = self.issued.min(earlier(self.expiration, settings.lifetime));
+    pub(super) fn expire_in(&mut self, left: SignedDuration, terms: &Terms, now: Timestamp) {
+        self.renew(terms, now);
+        self.expiration = whole_seconds(after(now, left));
+        self.last_updated = self.issued.min(after(self.expiration, -terms.lifetime));
     }
 
     /// Makes the newer one that is due by `now`, if one is.
-    pub(super) fn rotate_when_due(&mut self, settings: &Settings, now: Timestamp) {
-        let Rotation::Every(period) = settings.rotation else { return };
+    pub(super) fn rotate_when_due(&mut self, terms: &Terms, now: Timestamp) {
+        let Rotation::Every(period) = terms.rotation else { return };
         let age = now.duration_since(self.issued).as_secs();
-        let period = i64::try_from(period.as_secs()).unwrap_or(i64::MAX);
+        let period = i64::try_from(period.as_secs()).unwrap_or(i64::MAX).max(1);
         if age >= period {
-            let due = self.issued.saturating_add(SignedDuration::from_secs(age - age % period));
-            self.renew(settings, due.expect("a duration never fails"));
+            self.renew(terms, after(self.issued, SignedDuration::from_secs(age - age % period)));
         }
     }
 
@@ -82,56 +115,44 @@ impl Document {
         &self.role
     }
 
-    /// The text of the document, wrong where the fault is about it.
-    pub(super) fn text(&self, fault: Option<Fault>) -> String {
-        let Some(fault) = fault else { return listing(&self.fields()) };
-        match (fault.kind(), fault.variant()) {
-            (Kind::AssumeRoleDenied, _) => listing(&self.refusal(
-                "AssumeRoleUnauthorizedAccess",
-                &format!("EC2 cannot assume the role {}.  Please see documentation on IAM troubleshooting.", self.role),
-            )),
-            (Kind::ProfileNotFound, Some(Variant::Document)) => listing(
-                &self.refusal("InstanceProfileNotFound", "The instance profile of this instance does not exist."),
-            ),
-            // botocore takes such a document for good, so all its fields are there.
-            (Kind::Refused, _) => listing(&self.with(Field::Code, Some(&json!("Failed")))),
-            (Kind::MalformedDocument, Some(variant)) => self.malformed(variant),
-            (Kind::IncompleteDocument, variant) => {
-                let field = fault.field().unwrap_or(Field::SecretAccessKey);
-                let wrong = match variant {
-                    Some(Variant::Empty) => Some(json!("")),
-                    Some(Variant::Null) => Some(Value::Null),
-                    Some(Variant::Number) => Some(json!(42)),
-                    Some(Variant::Object) => Some(json!({ "Nested" : "value" })),
-                    _ => None,
-                };
-                listing(&self.with(field, wrong.as_ref()))
+    /// The document, with these fields replaced by JSON; an empty text omits the field.
+    pub(super) fn with<'a>(&self, replaced: impl IntoIterator<Item = (&'a str, &'a str)>) -> Answer {
+        let mut fields = self.fields();
+        for (name, json) in replaced {
+            fields.retain(|(known, _)| *known != name || !json.is_empty());
+            match fields.iter_mut().find(|(known, _)| *known == name) {
+                Some((_, value)) => json.clone_into(value),
+                None if json.is_empty() => {}
+                None => fields.push((name, json.to_owned())),
             }
-            (Kind::InvalidTimestamp, Some(Variant::LastUpdated)) => {
-                listing(&self.with(Field::LastUpdated, Some(&json!("a while ago"))))
-            }
-            (Kind::InvalidTimestamp, _) => listing(&self.with(Field::Expiration, Some(&json!("in six hours")))),
-            _ => listing(&self.fields()),
         }
+        Answer::text(200, listing(&fields))
     }
 
-    /// The text of `iam/info`.
-    pub(super) fn profile_info(&self, fault: Option<Fault>) -> String {
+    /// The document as text, changed in this way.
+    pub(super) fn edited(&self, edit: impl FnOnce(&str) -> String) -> Answer {
+        Answer::text(200, edit(&listing(&self.fields())))
+    }
+
+    /// A document with a code in place of credentials.
+    pub(super) fn refusal(&self, code: &str, message: &str) -> Answer {
+        let updated = self.last_updated.to_string();
+        Answer::text(
+            200,
+            listing(&[("Code", quoted(code)), ("Message", quoted(message)), ("LastUpdated", quoted(&updated))]),
+        )
+    }
+
+    /// `iam/info`.
+    pub(super) fn profile_info(&self, code: &str, message: Option<&str>) -> Answer {
         let mut fields = vec![
-            ("Code", json!("Success")),
-            ("LastUpdated", json!(self.last_updated.to_string())),
-            ("InstanceProfileArn", json!("arn:aws:iam::123456789012:instance-profile/simulated-profile")),
-            ("InstanceProfileId", json!("AIPASIMULATEDPROFILE0")),
+            ("Code", quoted(code)),
+            ("LastUpdated", quoted(&self.last_updated.to_string())),
+            ("InstanceProfileArn", quoted("arn:aws:iam::123456789012:instance-profile/simulated-profile")),
+            ("InstanceProfileId", quoted("AIPASIMULATEDPROFILE0")),
         ];
-        match fault.map(|fault| fault.kind()) {
-            Some(Kind::ProfileNotFound) => fields[0].1 = json!("InstanceProfileNotFound"),
-            Some(Kind::ProfileWithoutRole) => fields.push((
-                "Message",
-                json!("Instance Profile does not contain a role.  Please see documentation on IAM troubleshooting."),
-            )),
-            _ => {}
-        }
-        listing(&fields)
+        fields.extend(message.map(|message| ("Message", quoted(message))));
+        Answer::text(200, listing(&fields))
     }
 
     pub(super) fn secrets(&self) -> Secrets {
@@ -143,62 +164,37 @@ impl Document {
         }
     }
 
-    fn fields(&self) -> Vec<(&'static str, Value)> {
+    /// The fields and their values, in JSON.
+    fn fields(&self) -> Vec<(&str, String)> {
         let Secrets { key_id, secret_key, token } = self.secrets();
         vec![
-            (Field::Code.label(), json!("Success")),
-            (Field::LastUpdated.label(), json!(self.last_updated.to_string())),
-            ("Type", json!("AWS-HMAC")),
-            (Field::AccessKeyId.label(), json!(key_id)),
-            (Field::SecretAccessKey.label(), json!(secret_key)),
-            (Field::Token.label(), json!(token)),
-            (Field::Expiration.label(), json!(self.expiration.to_string())),
+            ("Code", quoted("Success")),
+            ("LastUpdated", quoted(&self.last_updated.to_string())),
+            ("Type", quoted("AWS-HMAC")),
+            ("AccessKeyId", quoted(&key_id)),
+            ("SecretAccessKey", quoted(&secret_key)),
+            ("Token", quoted(&token)),
+            ("Expiration", quoted(&self.expiration.to_string())),
         ]
-    }
-
-    fn with(&self, field: Field, value: Option<&Value>) -> Vec<(&'static str, Value)> {
-        let fields = self.fields().into_iter();
-        let changed =
-            fields.map(|(name, right)| (name, if name == field.label() { value.cloned() } else { Some(right) }));
-        changed.filter_map(|(name, value)| Some((name, value?))).collect()
-    }
-
-    fn refusal(&self, code: &str, message: &str) -> Vec<(&'static str, Value)> {
-        let updated = json!(self.last_updated.to_string());
-        vec![("Code", json!(code)), ("Message", json!(message)), ("LastUpdated", updated)]
-    }
-
-    fn malformed(&self, variant: Variant) -> String {
-        let mut text = listing(&self.fields());
-        match variant {
-            Variant::Html => format!("<!DOCTYPE html>\n<html><body><pre>{text}</pre></body></html>\n"),
-            Variant::Array => format!("[{text}]"),
-            Variant::Number => "42".to_owned(),
-            // Half a document still has the secrets, which must not leak on the way to the error.
-            _ => {
-                text.truncate(text.find("\"Expiration\"").unwrap_or(text.len()));
-                text
-            }
-        }
     }
 }
 
 /// JSON the way IMDS writes it.
-fn listing(fields: &[(&str, Value)]) -> String {
+fn listing(fields: &[(&str, String)]) -> String {
     let lines: Vec<_> = fields.iter().map(|(name, value)| format!("  \"{name}\" : {value}")).collect();
     format!("{{\n{}\n}}", lines.join(",\n"))
+}
+
+fn quoted(text: &str) -> String {
+    json!(text).to_string()
 }
 
 fn whole_seconds(at: Timestamp) -> Timestamp {
     Timestamp::from_second(at.as_second()).unwrap_or(at)
 }
 
-fn later(at: Timestamp, span: Duration) -> Timestamp {
+fn after(at: Timestamp, span: SignedDuration) -> Timestamp {
     at.saturating_add(span).expect("a duration never fails")
-}
-
-fn earlier(at: Timestamp, span: Duration) -> Timestamp {
-    at.saturating_sub(span).expect("a duration never fails")
 }
 
 #[cfg(test)]
@@ -211,8 +207,8 @@ mod tests {
 
     #[test]
     fn documents_rotate_at_whole_periods() {
-        let settings = Settings::default();
-        let mut document = Document::first(&settings, at("2026-01-31T12:00:00.5Z"));
+        let terms = Terms::default();
+        let mut document = Document::first(&terms, at("2026-01-31T12:00:00.5Z"));
         for (now, last_updated) in [
             ("2026-01-31T12:59:59Z", "2026-01-31T12:00:00Z"),
             ("2026-01-31T13:00:00Z", "2026-01-31T13:00:00Z"),
@@ -220,36 +216,36 @@ mod tests {
             // A clock that jumps back does not rotate the document.
             ("2026-01-31T11:00:00Z", "2026-01-31T16:00:00Z"),
         ] {
-            document.rotate_when_due(&settings, at(now));
+            document.rotate_when_due(&terms, at(now));
             assert_eq!(document.credential().last_updated, Some(at(last_updated)), "{now}");
         }
-        let off = Settings { rotation: Rotation::Off, ..settings };
+        let off = Terms { rotation: Rotation::Off(Off::Off), ..terms };
         document.rotate_when_due(&off, at("2026-02-10T00:00:00Z"));
         assert_eq!(document.credential().last_updated, Some(at("2026-01-31T16:00:00Z")));
     }
 
     #[test]
     fn a_document_that_expires_soon_looks_old_and_stays_for_a_period() {
-        let settings = Settings::default();
+        let terms = Terms::default();
         let now = at("2026-01-31T12:00:00Z");
-        let mut document = Document::first(&settings, now);
-        document.expire_in(SignedDuration::from_mins(10), &settings, now);
-        document.rotate_when_due(&settings, at("2026-01-31T12:59:00Z"));
+        let mut document = Document::first(&terms, now);
+        document.expire_in(SignedDuration::from_mins(10), &terms, now);
+        document.rotate_when_due(&terms, at("2026-01-31T12:59:00Z"));
         let old = document.credential();
         assert_eq!(old.expiration, at("2026-01-31T12:10:00Z"));
         assert_eq!(old.last_updated, Some(at("2026-01-31T05:36:00Z")));
-        document.rotate_when_due(&settings, at("2026-01-31T13:00:00Z"));
+        document.rotate_when_due(&terms, at("2026-01-31T13:00:00Z"));
         assert!(document.credential().is_newer_than(&old));
     }
 
     #[test]
     fn documents_created_within_one_second_differ() {
-        let settings = Settings::default();
+        let terms = Terms::default();
         let now = at("2026-01-31T12:00:00Z");
-        let mut document = Document::first(&settings, now);
-        let (first, text) = (document.credential(), document.text(None));
-        document.renew(&settings, now);
+        let mut document = Document::first(&terms, now);
+        let (first, text) = (document.credential(), document.with([]).body);
+        document.renew(&terms, now);
         assert!(document.credential().is_newer_than(&first));
-        assert_ne!(document.text(None), text);
+        assert_ne!(document.with([]).body, text);
     }
 }

@@ -2,75 +2,71 @@
 //!
 //! Owns the paths. Must not know what is answered.
 
+use serde::{Deserialize, Serialize};
+
 use super::request::Request;
 use crate::domain::Step;
 
 /// What can be asked for.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Endpoint {
+#[derive(Clone, Copy, Debug, Deserialize, Eq, Ord, PartialEq, PartialOrd, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Endpoint {
     /// A session token.
     Token,
-    /// A session token under a version's path, which IMDS forbids.
-    VersionedToken,
-    /// The name of the role.
-    RoleList,
-    /// The document of the role of this name.
-    Document(String),
+    /// The role list: the name of the role.
+    Role,
+    /// The credential document of a role.
+    Credentials,
     /// `iam/info`.
     ProfileInfo,
     /// The name of the region.
     Region,
-    /// A path that there is not.
-    Unknown,
-    /// A method that the path does not have.
-    WrongMethod,
+    /// Anything else.
+    Other,
+    /// Any of these.
+    Any,
 }
+
+const ROLES: &str = "meta-data/iam/security-credentials";
 
 impl Endpoint {
     pub(super) fn of(request: &Request) -> Self {
-        let (version, path) = request.path.trim_start_matches('/').split_once('/').unwrap_or_default();
-        if version != "latest" && !is_dated(version) {
-            return Self::Unknown;
-        }
-        match (request.method.as_str(), path) {
-            ("PUT", "api/token") if version == "latest" => Self::Token,
-            ("PUT", "api/token") => Self::VersionedToken,
-            (_, "api/token") => Self::WrongMethod,
-            ("GET" | "HEAD", "meta-data/placement/region") => Self::Region,
-            ("GET" | "HEAD", path) => match path.strip_prefix("meta-data/iam/").unwrap_or_default() {
-                "info" => Self::ProfileInfo,
-                "security-credentials" | "security-credentials/" => Self::RoleList,
-                path => match path.strip_prefix("security-credentials/") {
-                    Some(role) => Self::Document(role.to_owned()),
-                    None => Self::Unknown,
-                },
+        match (request.method.as_str(), request.metadata_path()) {
+            ("PUT", Some("api/token")) if request.path.starts_with("/latest/") => Self::Token,
+            ("GET" | "HEAD", Some("meta-data/placement/region")) => Self::Region,
+            ("GET" | "HEAD", Some("meta-data/iam/info")) => Self::ProfileInfo,
+            ("GET" | "HEAD", Some(path)) => match path.strip_prefix(ROLES) {
+                Some("" | "/") => Self::Role,
+                Some(name) if name.starts_with('/') => Self::Credentials,
+                _ => Self::Other,
             },
-            _ => Self::WrongMethod,
+            _ => Self::Other,
         }
     }
 
-    /// Whether this is what a resolution asks for at `step`.
-    pub(super) const fn is_of(&self, step: Step) -> bool {
-        match step {
-            Step::Token => matches!(self, Self::Token | Self::VersionedToken),
-            Step::Role => matches!(self, Self::RoleList),
-            Step::Credentials => matches!(self, Self::Document(_)),
-        }
-    }
-
-    /// Whether a resolution that goes wrong at `step` would ask for this there or later.
-    pub(super) const fn is_behind(&self, step: Step) -> bool {
-        match step {
-            Step::Token => true,
-            Step::Role => !matches!(self, Self::Token | Self::VersionedToken),
-            Step::Credentials => matches!(self, Self::Document(_)),
+    /// The step of a resolution that asks for this.
+    pub(super) const fn step(self) -> Option<Step> {
+        match self {
+            Self::Token => Some(Step::Token),
+            Self::Role => Some(Step::Role),
+            Self::Credentials => Some(Step::Credentials),
+            Self::ProfileInfo | Self::Region | Self::Other | Self::Any => None,
         }
     }
 }
 
-/// Whether this is a version such as `2021-03-23` or `1.0`.
-fn is_dated(version: &str) -> bool {
-    !version.is_empty() && version.bytes().all(|c| c.is_ascii_digit() || c == b'-' || c == b'.')
+impl Request {
+    /// The path below its version, such as `latest`, `2021-03-23` or `1.0`.
+    pub(super) fn metadata_path(&self) -> Option<&str> {
+        let (version, path) = self.path.trim_start_matches('/').split_once('/')?;
+        let is_dated = !version.is_empty() && version.bytes().all(|c| c.is_ascii_digit() || c == b'-' || c == b'.');
+        (version == "latest" || is_dated).then_some(path)
+    }
+
+    /// The role whose document is asked for.
+    pub(super) fn role(&self) -> Option<&str> {
+        self.metadata_path()?.strip_prefix(ROLES)?.strip_prefix('/')
+    }
 }
 
 #[cfg(test)]
@@ -80,22 +76,22 @@ mod tests {
 
     #[test]
     fn paths_and_methods_select_the_endpoint() {
-        for (line, endpoint) in [
-            ("PUT /latest/api/token", Endpoint::Token),
-            ("PUT /2021-03-23/api/token", Endpoint::VersionedToken),
-            ("GET /latest/api/token", Endpoint::WrongMethod),
-            ("GET /latest/meta-data/iam/security-credentials/", Endpoint::RoleList),
-            ("GET /latest/meta-data/iam/security-credentials", Endpoint::RoleList),
-            ("HEAD /2021-03-23/meta-data/iam/security-credentials/?a=b", Endpoint::RoleList),
-            ("GET /latest/meta-data/iam/security-credentials/a", Endpoint::Document("a".to_owned())),
-            ("GET /latest/meta-data/iam/info", Endpoint::ProfileInfo),
-            ("GET /latest/meta-data/placement/region", Endpoint::Region),
-            ("POST /latest/meta-data/iam/info", Endpoint::WrongMethod),
-            ("GET /latest/meta-data/", Endpoint::Unknown),
-            ("GET /meta-data/iam/info", Endpoint::Unknown),
-            ("GET /", Endpoint::Unknown),
+        for (line, endpoint, role) in [
+            ("PUT /latest/api/token", Endpoint::Token, None),
+            ("PUT /2021-03-23/api/token", Endpoint::Other, None),
+            ("GET /latest/api/token", Endpoint::Other, None),
+            ("GET /latest/meta-data/iam/security-credentials/", Endpoint::Role, Some("")),
+            ("HEAD /2021-03-23/meta-data/iam/security-credentials?a=b", Endpoint::Role, None),
+            ("GET /latest/meta-data/iam/security-credentials/team/app", Endpoint::Credentials, Some("team/app")),
+            ("GET /latest/meta-data/iam/info", Endpoint::ProfileInfo, None),
+            ("GET /latest/meta-data/placement/region", Endpoint::Region, None),
+            ("POST /latest/meta-data/iam/info", Endpoint::Other, None),
+            ("GET /latest/meta-data/", Endpoint::Other, None),
+            ("GET /meta-data/iam/info", Endpoint::Other, None),
+            ("GET /", Endpoint::Other, None),
         ] {
-            assert_eq!(Endpoint::of(&request(line)), endpoint, "{line}");
+            let request = request(line);
+            assert_eq!((Endpoint::of(&request), request.role()), (endpoint, role), "{line}");
         }
     }
 }

@@ -1,67 +1,139 @@
-//! A fault of the simulated IMDS: a failure kind, the step where it begins, and its form.
+//! The faults of the simulated IMDS: each kind of failure, in each of its forms, from each step at which it can begin.
 //!
-//! Owns which kinds, steps and variants go together, so that every [`Fault`] can be produced. Must not know how it looks
-//! on the wire.
+//! Owns what a fault does, so that every [`Fault`] can be produced. Must not know settings, tokens or sockets.
 
 use std::fmt;
 
-use serde::Serialize;
-use strum::VariantArray;
-
-use super::variant::{Field, Variant};
+use super::answer::{Answer, Delivery};
+use super::document::Document;
+use super::endpoint::Endpoint;
+use super::request::MAX_BODY_BYTES;
 use crate::domain::{Kind, Step};
 
-/// The forms of a kind, the default first; empty if there is only one form.
-#[must_use]
-pub const fn variants(kind: Kind) -> &'static [Variant] {
-    use Variant as V;
-    match kind {
-        Kind::ReadTimeout => &[V::Hang, V::Drip],
-        Kind::ConnectionClosed => &[V::BeforeAnswer, V::MidBody, V::Reset],
-        Kind::InvalidResponse => &[V::NotHttp, V::TooLarge, V::NotText, V::Page],
-        Kind::Intercepted => &[V::Status407, V::Status411, V::Via],
-        Kind::TokenUnsupported => &[V::Status404, V::Status405],
-        Kind::NoRole => &[V::NotFound, V::Empty],
-        Kind::ProfileNotFound => &[V::Info, V::Document],
-        Kind::MalformedDocument => &[V::Truncated, V::Html, V::Array, V::Number],
-        Kind::IncompleteDocument => &[V::Missing, V::Empty, V::Null, V::Number, V::Object],
-        Kind::InvalidTimestamp => &[V::Expiration, V::LastUpdated],
-        Kind::ServerError => &[V::Status500, V::Status503],
-        Kind::UnexpectedStatus => &[V::Status302, V::Status418],
-        _ => &[],
-    }
+/// A form of a kind.
+#[derive(Debug)]
+struct Form {
+    kind: Kind,
+    /// Its name; empty if the kind has no other form.
+    variant: &'static str,
+    /// The steps at which it can begin, the default first.
+    steps: &'static [Step],
+    effect: Effect,
 }
 
-/// The steps at which the kind can begin in this form, the default first.
-#[must_use]
-pub const fn steps(kind: Kind, variant: Option<Variant>) -> &'static [Step] {
-    match (kind, variant) {
+/// What a fault does.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Effect {
+    /// The port is in this state.
+    Port(PortState),
+    /// Each request from the fault's step on is answered so, whatever its session token.
+    Answers(fn() -> Answer),
+    /// The answers from the fault's step on are delivered so.
+    Delivers(Delivery),
+    /// Token requests alone are answered so.
+    RefusesTokens(fn() -> Answer),
+    /// The answers to token requests alone never arrive.
+    LosesTokens,
+    /// The role list and `iam/info` are answered so, and there is no document.
+    HasNoRole(fn() -> Answer, fn(&Document) -> Answer),
+    /// The document of the role is answered so.
+    Document(fn(&Document) -> Answer),
+}
+
+/// How the port treats clients.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum PortState {
+    /// Connections are accepted.
+    Open,
+    /// Connections are refused.
+    Refusing,
+    /// Connections are never established.
+    Silent,
+}
+
+const TOKEN: &[Step] = &[Step::Token];
+const ROLE: &[Step] = &[Step::Role];
+const CREDENTIALS: &[Step] = &[Step::Credentials];
+const GETS: &[Step] = &[Step::Role, Step::Credentials];
+const ANY: &[Step] = &[Step::Token, Step::Role, Step::Credentials];
+
+const fn form(kind: Kind, variant: &'static str, steps: &'static [Step], effect: Effect) -> Form {
+    Form { kind, variant, steps, effect }
+}
+
+/// All forms; the first one of a kind is its default.
+#[rustfmt::skip]
+const FORMS: &[Form] = {
+    use Effect::{Answers, Delivers, Document, HasNoRole, LosesTokens, Port, RefusesTokens};
+    &[
+        form(Kind::ConnectRefused, "", TOKEN, Port(PortState::Refusing)),
+        form(Kind::ConnectTimeout, "", TOKEN, Port(PortState::Silent)),
+        form(Kind::ReadTimeout, "hang", ANY, Delivers(Delivery::Never)),
+        form(Kind::ReadTimeout, "drip", ANY, Delivers(Delivery::BytePerSecond)),
+        form(Kind::HopLimit, "", TOKEN, LosesTokens),
+        form(Kind::ConnectionClosed, "before_answer", ANY, Delivers(Delivery::Close)),
+        form(Kind::ConnectionClosed, "mid_body", ANY, Delivers(Delivery::Cut)),
+        form(Kind::ConnectionClosed, "reset", ANY, Delivers(Delivery::Reset)),
+        form(Kind::InvalidResponse, "not_http", ANY, Delivers(Delivery::Instead(b"SSH-2.0-OpenSSH_9.6\r\n"))),
+        form(Kind::InvalidResponse, "too_large", ANY, Answers(|| Answer::text(200, vec![b'a'; MAX_BODY_BYTES + 1]))),
+        form(Kind::InvalidResponse, "not_text", ANY, Answers(|| Answer::text(200, b"\x00\x9f\x92\x96\xff\xfe\r\n\x01"))),
         // A page instead of the document is a malformed document.
-        (Kind::InvalidResponse, Some(Variant::Page)) => &[Step::Token, Step::Role],
-        (Kind::Forbidden | Kind::Unauthorized, _) => &[Step::Role, Step::Credentials],
-        (Kind::ProfileNotFound, Some(Variant::Document))
-        | (
-            Kind::RoleNotFound
-            | Kind::AssumeRoleDenied
-            | Kind::Refused
-            | Kind::MalformedDocument
-            | Kind::IncompleteDocument
-            | Kind::InvalidTimestamp,
-            _,
-        ) => &[Step::Credentials],
-        (Kind::NoRole | Kind::ProfileWithoutRole | Kind::ProfileNotFound, _) => &[Step::Role],
-        (
-            Kind::ReadTimeout
-            | Kind::ConnectionClosed
-            | Kind::InvalidResponse
-            | Kind::Intercepted
-            | Kind::Throttled
-            | Kind::ServerError
-            | Kind::UnexpectedStatus,
-            _,
-        ) => &[Step::Token, Step::Role, Step::Credentials],
-        _ => &[Step::Token],
-    }
+        form(Kind::InvalidResponse, "page", &[Step::Token, Step::Role], Answers(|| {
+            Answer { status: 200, ..Answer::error(404) }.with_header("Server", "nginx")
+        })),
+        form(Kind::Intercepted, "407", ANY, Answers(|| proxy(407).with_header("Proxy-Authenticate", "Basic realm=\"proxy\""))),
+        form(Kind::Intercepted, "411", ANY, Answers(|| proxy(411))),
+        form(Kind::Intercepted, "via", ANY, Answers(|| proxy(502).with_header("Via", "1.1 proxy.internal (squid/6.6)"))),
+        form(Kind::TokenRejected, "", TOKEN, RefusesTokens(|| Answer::error(400))),
+        form(Kind::TokenUnsupported, "404", TOKEN, RefusesTokens(|| Answer::error(404))),
+        form(Kind::TokenUnsupported, "405", TOKEN, RefusesTokens(|| Answer::error(405))),
+        form(Kind::ImdsDisabled, "", TOKEN, Answers(|| Answer::error(403))),
+        form(Kind::TokenForbidden, "", TOKEN, RefusesTokens(|| Answer::error(403))),
+        form(Kind::Forbidden, "", GETS, Answers(|| Answer::error(403))),
+        form(Kind::Unauthorized, "", GETS, Answers(|| Answer::error(401))),
+        form(Kind::NoRole, "not_found", ROLE, HasNoRole(|| Answer::error(404), |_| Answer::error(404))),
+        form(Kind::NoRole, "empty", ROLE, HasNoRole(|| Answer::text(200, ""), |_| Answer::error(404))),
+        form(Kind::ProfileWithoutRole, "", ROLE, HasNoRole(|| Answer::error(404), |document| {
+            document.profile_info("Success", Some("Instance Profile does not contain a role"))
+        })),
+        form(Kind::ProfileNotFound, "info", ROLE, HasNoRole(|| Answer::error(404), |document| {
+            document.profile_info("InstanceProfileNotFound", None)
+        })),
+        form(Kind::ProfileNotFound, "document", CREDENTIALS, Document(|document| {
+            document.refusal("InstanceProfileNotFound", "The instance profile of this instance does not exist")
+        })),
+        form(Kind::RoleNotFound, "", CREDENTIALS, Document(|_| Answer::error(404))),
+        form(Kind::AssumeRoleDenied, "", CREDENTIALS, Document(|document| {
+            document.refusal("AssumeRoleUnauthorizedAccess", "EC2 cannot assume the role")
+        })),
+        // botocore accepts such a document, so all its fields are there.
+        form(Kind::Refused, "", CREDENTIALS, Document(|document| document.with([("Code", "\"Failed\"")]))),
+        // Half a document still has the secrets, which must not leak on the way to the error.
+        form(Kind::MalformedDocument, "truncated", CREDENTIALS, Document(|document| {
+            document.edited(|text| text.split_once("\"Expiration\"").unwrap_or_default().0.to_owned())
+        })),
+        form(Kind::MalformedDocument, "html", CREDENTIALS, Document(|document| {
+            document.edited(|text| format!("<!DOCTYPE html>\n<html><body><pre>{text}</pre></body></html>\n"))
+        })),
+        form(Kind::MalformedDocument, "array", CREDENTIALS, Document(|document| document.edited(|text| format!("[{text}]")))),
+        form(Kind::MalformedDocument, "number", CREDENTIALS, Document(|_| Answer::text(200, "42"))),
+        form(Kind::IncompleteDocument, "missing", CREDENTIALS, Document(|document| document.with([("SecretAccessKey", "")]))),
+        form(Kind::IncompleteDocument, "empty", CREDENTIALS, Document(|document| document.with([("SecretAccessKey", "\"\"")]))),
+        form(Kind::IncompleteDocument, "null", CREDENTIALS, Document(|document| document.with([("SecretAccessKey", "null")]))),
+        form(Kind::IncompleteDocument, "number", CREDENTIALS, Document(|document| document.with([("SecretAccessKey", "42")]))),
+        form(Kind::IncompleteDocument, "object", CREDENTIALS, Document(|document| document.with([("SecretAccessKey", "{}")]))),
+        form(Kind::InvalidTimestamp, "expiration", CREDENTIALS, Document(|document| document.with([("Expiration", "\"in six hours\"")]))),
+        form(Kind::InvalidTimestamp, "last_updated", CREDENTIALS, Document(|document| document.with([("LastUpdated", "\"a while ago\"")]))),
+        form(Kind::Throttled, "", ANY, Answers(|| Answer::error(429))),
+        form(Kind::ServerError, "500", ANY, Answers(|| Answer::error(500))),
+        form(Kind::ServerError, "503", ANY, Answers(|| Answer::error(503))),
+        form(Kind::UnexpectedStatus, "302", ANY, Answers(|| Answer::error(302).with_header("Location", "/login"))),
+        form(Kind::UnexpectedStatus, "418", ANY, Answers(|| Answer::error(418))),
+    ]
+};
+
+fn proxy(status: u16) -> Answer {
+    Answer::error(status).with_header("Server", "squid/6.6")
 }
 
 /// Whether only the client can produce this kind, not a server.
@@ -70,13 +142,11 @@ pub const fn is_client_side(kind: Kind) -> bool {
     matches!(kind, Kind::DisabledByEnvironment | Kind::NetworkUnreachable)
 }
 
-/// A fault.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+/// A fault: a form of a kind from a step on.
+#[derive(Clone, Copy)]
 pub struct Fault {
-    kind: Kind,
+    form: &'static Form,
     step: Step,
-    variant: Option<Variant>,
-    field: Option<Field>,
 }
 
 impl Fault {
@@ -85,49 +155,28 @@ impl Fault {
     /// # Errors
     /// If no server can produce this kind; the text says how to produce it instead.
     pub fn new(kind: Kind) -> Result<Self, FaultError> {
-        if is_client_side(kind) {
-            return Err(FaultError::ClientSide(kind));
-        }
-        let variant = variants(kind).first().copied();
-        let field = (kind == Kind::IncompleteDocument).then_some(Field::SecretAccessKey);
-        Ok(Self { kind, step: steps(kind, variant)[0], variant, field })
+        Self::find(kind, None, None)
     }
 
-    /// The same fault in the form with this label, at its default step.
-    ///
-    /// # Errors
-    /// If the kind has no such form.
-    pub fn in_variant(self, label: &str) -> Result<Self, FaultError> {
-        let variant = label.parse::<Variant>().ok().filter(|variant| variants(self.kind).contains(variant));
-        let variant = variant.ok_or(FaultError::Variant(self.kind))?;
-        Ok(Self { variant: Some(variant), step: steps(self.kind, Some(variant))[0], ..self })
+    /// Every form of the kind at every step at which it can begin.
+    pub fn all(kind: Kind) -> impl Iterator<Item = Self> {
+        forms(kind).flat_map(|form| form.steps.iter().map(move |step| Self { form, step: *step }))
     }
 
-    /// The same fault from `step` on.
-    ///
-    /// # Errors
-    /// If this form cannot begin there.
-    pub fn at_step(self, step: Step) -> Result<Self, FaultError> {
-        let known = steps(self.kind, self.variant);
-        if known.contains(&step) { Ok(Self { step, ..self }) } else { Err(FaultError::Step(self.kind, known)) }
-    }
-
-    /// The same fault in another field of the document.
-    ///
-    /// # Errors
-    /// If this kind is not about a field, or there is none of this name.
-    pub fn in_field(self, name: &str) -> Result<Self, FaultError> {
-        match (self.field, name.parse::<Field>().ok()) {
-            (Some(_), Some(field)) => Ok(Self { field: Some(field), ..self }),
-            (Some(_), None) => Err(FaultError::UnknownField),
-            (None, _) => Err(FaultError::NoField(self.kind)),
-        }
+    pub(super) fn find(kind: Kind, variant: Option<&str>, step: Option<Step>) -> Result<Self, FaultError> {
+        let form = forms(kind).next().ok_or(FaultError::ClientSide(kind))?;
+        let form = match variant {
+            Some(variant) => forms(kind).find(|form| form.variant == variant).ok_or(FaultError::Variant(kind))?,
+            None => form,
+        };
+        let step = step.unwrap_or(form.steps[0]);
+        if form.steps.contains(&step) { Ok(Self { form, step }) } else { Err(FaultError::Step(kind, form.steps)) }
     }
 
     /// The kind.
     #[must_use]
     pub const fn kind(&self) -> Kind {
-        self.kind
+        self.form.kind
     }
 
     /// The step at which it begins.
@@ -136,17 +185,59 @@ impl Fault {
         self.step
     }
 
-    /// The form, if the kind has several.
+    /// The form; empty if the kind has only one.
     #[must_use]
-    pub const fn variant(&self) -> Option<Variant> {
-        self.variant
+    pub const fn variant(&self) -> &'static str {
+        self.form.variant
     }
 
-    /// The field of the document, if the kind is about one.
-    #[must_use]
-    pub const fn field(&self) -> Option<Field> {
-        self.field
+    pub(super) const fn port(&self) -> PortState {
+        match self.form.effect {
+            Effect::Port(state) => state,
+            _ => PortState::Open,
+        }
     }
+
+    /// What it does to a request for this.
+    pub(super) fn effect_on(&self, endpoint: Endpoint, only_step: bool) -> Option<Effect> {
+        let asked = endpoint.step();
+        let is_affected = match self.form.effect {
+            Effect::Port(_) => false,
+            Effect::RefusesTokens(_) | Effect::LosesTokens => endpoint == Endpoint::Token,
+            Effect::HasNoRole(..) => matches!(endpoint, Endpoint::Role | Endpoint::Credentials | Endpoint::ProfileInfo),
+            Effect::Document(_) => endpoint == Endpoint::Credentials,
+            Effect::Answers(_) | Effect::Delivers(_) if only_step => asked == Some(self.step),
+            // What is no step of a resolution would be asked for after the token.
+            Effect::Answers(_) | Effect::Delivers(_) => asked.unwrap_or(Step::Role) >= self.step,
+        };
+        is_affected.then_some(self.form.effect)
+    }
+}
+
+impl fmt::Debug for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {} at {}", self.form.kind, self.form.variant, self.step)
+    }
+}
+
+impl PartialEq for Fault {
+    fn eq(&self, other: &Self) -> bool {
+        (self.kind(), self.variant(), self.step) == (other.kind(), other.variant(), other.step)
+    }
+}
+
+fn forms(kind: Kind) -> impl Iterator<Item = &'static Form> {
+    FORMS.iter().filter(move |form| form.kind == kind)
+}
+
+/// Each kind that a server can produce, with its forms and their steps, one on a line.
+pub(super) fn table() -> String {
+    let mut table = String::new();
+    for form in FORMS {
+        let steps = listed(form.steps.iter().map(|step| step.label()));
+        table += &format!("  {:<22} {:<14} {steps}\n", form.kind, form.variant);
+    }
+    table
 }
 
 /// Why a fault cannot be produced.
@@ -156,39 +247,42 @@ pub enum FaultError {
     ClientSide(Kind),
     /// The kind has no such variant.
     Variant(Kind),
-    /// The kind cannot begin at this step, only at these.
+    /// The kind begins at these steps only.
     Step(Kind, &'static [Step]),
-    /// The kind is not about a field.
-    NoField(Kind),
-    /// The credential document has no such field.
-    UnknownField,
+    /// This key goes with a fault.
+    WithoutFault(&'static str),
+}
+
+impl FaultError {
+    /// The key that is wrong.
+    pub(super) const fn key(&self) -> &'static str {
+        match self {
+            Self::ClientSide(_) => "fault",
+            Self::Variant(_) => "variant",
+            Self::Step(..) => "step",
+            Self::WithoutFault(key) => key,
+        }
+    }
 }
 
 impl fmt::Display for FaultError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::ClientSide(kind @ Kind::DisabledByEnvironment) => {
-                write!(
-                    f,
-                    "no server can produce {kind}: set AWS_EC2_METADATA_DISABLED=true in the client's environment"
-                )
+            Self::ClientSide(Kind::DisabledByEnvironment) => {
+                f.write_str("no server can produce it: set AWS_EC2_METADATA_DISABLED=true in the client's environment")
             }
-            Self::ClientSide(kind) => write!(
-                f,
-                "no server can produce {kind}: set the client's endpoint to http://127.255.255.255:1338, \
-                 loopback's broadcast address, which Linux reports as unreachable"
+            Self::ClientSide(_) => f.write_str(
+                "no server can produce it: set the client's endpoint to http://127.255.255.255:1338, loopback's \
+                 broadcast address, which Linux reports as unreachable",
             ),
-            Self::Variant(kind) if variants(*kind).is_empty() => write!(f, "{kind} has no variants"),
             Self::Variant(kind) => {
-                write!(f, "{kind} has no such variant, only {}", listed(variants(*kind).iter().map(|v| v.label())))
+                let variants = listed(forms(*kind).map(|form| form.variant).filter(|variant| !variant.is_empty()));
+                write!(f, "no such form of {kind}; its forms: {}", if variants.is_empty() { "none" } else { &variants })
             }
-            Self::Step(kind, known) => {
-                write!(f, "in this form {kind} begins only at {}", listed(known.iter().map(|step| step.label())))
+            Self::Step(kind, steps) => {
+                write!(f, "in this form {kind} begins at {} only", listed(steps.iter().map(|step| step.label())))
             }
-            Self::NoField(kind) => write!(f, "{kind} is not about a field; incomplete_document is"),
-            Self::UnknownField => {
-                write!(f, "no such field, only {}", listed(Field::VARIANTS.iter().map(|field| field.label())))
-            }
+            Self::WithoutFault(_) => f.write_str("it goes with a `fault` other than none"),
         }
     }
 }

@@ -2,20 +2,21 @@
 //!
 //! Owns the rules of IMDSv2. Must not know sockets.
 
+use std::collections::VecDeque;
+use std::net::SocketAddr;
 use std::num::NonZeroU8;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::answer::{Answer, Delivery, Framing};
-use super::change::{Change, Content, TokenPolicy};
-use super::counts::Counts;
+use super::answer::{Answer, Delivery};
+use super::change::{Change, Part, TokenPolicy, Verdict};
+use super::counts::{Counts, Seen};
 use super::document::Document;
-use super::effect::{self, Effect};
 use super::endpoint::Endpoint;
+use super::fault::{Effect, Fault, FaultError};
 use super::request::Request;
-use super::settings::{Settings, USUAL_HOP_LIMIT};
 use super::signature::{REGION, Secrets};
 use super::tokens::Tokens;
 use crate::domain::Credential;
@@ -25,14 +26,26 @@ const TTL_HEADER: &str = "X-Aws-Ec2-Metadata-Token-Ttl-Seconds";
 const TOKEN_HEADER: &str = "X-Aws-Ec2-Metadata-Token";
 /// Six hours, the longest that IMDS grants.
 const MAX_TTL_SECONDS: u64 = 21_600;
+/// How many hops a packet may pass as Linux sends it.
+pub(super) const USUAL_HOP_LIMIT: NonZeroU8 = NonZeroU8::new(64).expect("it is not zero");
+const USUAL_PAUSE: Duration = Duration::from_millis(400);
+/// How many requests are remembered.
+const MAX_SEEN: usize = 10_000;
 
 /// An answer and how it is delivered.
 pub(super) struct Reply {
     pub(super) answer: Answer,
     pub(super) delivery: Delivery,
-    pub(super) framing: Framing,
+    pub(super) keep_alive: bool,
     /// How many hops its packets may pass.
     pub(super) hop_limit: NonZeroU8,
+}
+
+impl Reply {
+    /// Whether the connection stays open after it.
+    pub(super) const fn keeps_open(&self) -> bool {
+        self.keep_alive && matches!(self.delivery, Delivery::Pieces(..) | Delivery::BytePerSecond)
+    }
 }
 
 pub(super) struct Imds {
@@ -41,42 +54,68 @@ pub(super) struct Imds {
 }
 
 struct State {
-    settings: Settings,
+    settings: Change,
+    fault: Option<Fault>,
+    /// Whether the fault is active at this moment: a flapping fault comes and goes.
+    fault_active: bool,
     document: Document,
     tokens: Tokens,
     counts: Counts,
+    seen: VecDeque<Seen>,
 }
 
 impl Imds {
     pub(super) fn new(clock: Arc<dyn Clock>) -> Self {
-        let settings = Settings::default();
-        let document = Document::first(&settings, clock.now());
-        let state = State { settings, document, tokens: Tokens::default(), counts: Counts::default() };
+        let settings = Change::default();
+        let state = State {
+            document: Document::first(&settings.terms(), clock.now()),
+            settings,
+            fault: None,
+            fault_active: true,
+            tokens: Tokens::default(),
+            counts: Counts::default(),
+            seen: VecDeque::new(),
+        };
         Self { clock, state: Mutex::new(state) }
     }
 
-    pub(super) fn apply(&self, change: &Change) {
+    pub(super) fn apply(&self, change: &Change) -> Result<(), FaultError> {
         let now = self.clock.now();
         let state = &mut *self.state();
-        state.settings.apply(change);
+        let mut settings = state.settings.clone();
+        settings.add(change);
+        state.fault = match (settings.fault()?, settings.flap) {
+            (None, Some(_)) => return Err(FaultError::WithoutFault("flap")),
+            (fault, _) => fault,
+        };
+        state.settings = settings;
+        if change.fault.is_some() || change.flap.is_some() {
+            state.fault_active = true;
+        }
         if change.forget_tokens == Some(true) {
             state.tokens.forget();
         }
         if change.role.is_some() || change.lifetime.is_some() || change.rotate == Some(true) {
-            state.document.renew(&state.settings, now);
+            state.document.renew(&state.settings.terms(), now);
         }
         if let Some(left) = change.expires_in {
-            state.document.expire_in(left, &state.settings, now);
+            state.document.expire_in(left, &state.settings.terms(), now);
         }
+        Ok(())
     }
 
     /// Switches a flapping fault on or off.
     pub(super) fn flap(&self) {
-        let settings = &mut self.state().settings;
-        settings.fault_active = !settings.fault_active;
+        let state = &mut *self.state();
+        state.fault_active = !state.fault_active;
     }
 
-    pub(super) fn settings(&self) -> Settings {
+    /// The fault, if it is active at this moment.
+    pub(super) fn active_fault(&self) -> Option<Fault> {
+        self.state().active_fault()
+    }
+
+    pub(super) fn settings(&self) -> Change {
         self.state().settings.clone()
     }
 
@@ -84,11 +123,15 @@ impl Imds {
         self.state().counts
     }
 
+    pub(super) fn seen(&self) -> Vec<Seen> {
+        self.state().seen.iter().cloned().collect()
+    }
+
     /// The credentials that a client would get now.
     pub(super) fn credential(&self) -> Credential {
         let now = self.clock.now();
         let state = &mut *self.state();
-        state.document.rotate_when_due(&state.settings, now);
+        state.document.rotate_when_due(&state.settings.terms(), now);
         state.document.credential()
     }
 
@@ -97,50 +140,41 @@ impl Imds {
         self.state().document.secrets()
     }
 
+    /// How the simulated STS judges a signed call.
+    pub(super) fn verdict(&self) -> Verdict {
+        self.state().settings.sts.unwrap_or_default()
+    }
+
     pub(super) fn count_connection(&self) {
         self.state().counts.connections += 1;
     }
 
     /// Counts a request, and returns the delay of its answer.
-    pub(super) fn count(&self, request: &Request, endpoint: &Endpoint) -> Duration {
+    pub(super) fn count(&self, request: &Request, endpoint: Endpoint, client: SocketAddr) -> Duration {
+        let at = self.clock.now();
         let state = &mut *self.state();
-        let count = match endpoint {
-            Endpoint::Token => &mut state.counts.token,
-            Endpoint::RoleList => &mut state.counts.role,
-            Endpoint::Document(_) => &mut state.counts.credentials,
-            Endpoint::ProfileInfo => &mut state.counts.profile_info,
-            Endpoint::Region => &mut state.counts.region,
-            Endpoint::VersionedToken | Endpoint::Unknown | Endpoint::WrongMethod => &mut state.counts.other,
-        };
-        *count += 1;
+        let counts = &mut state.counts;
+        *match endpoint {
+            Endpoint::Token => &mut counts.token,
+            Endpoint::Role => &mut counts.role,
+            Endpoint::Credentials => &mut counts.credentials,
+            Endpoint::ProfileInfo => &mut counts.profile_info,
+            Endpoint::Region => &mut counts.region,
+            Endpoint::Other | Endpoint::Any => &mut counts.other,
+        } += 1;
         let is_v2 = [TOKEN_HEADER, TTL_HEADER].iter().any(|name| request.header(name).is_some());
-        state.counts.without_token += u64::from(!is_v2);
-        let Settings { delay, token_delay, get_delay, .. } = state.settings;
-        delay + if *endpoint == Endpoint::Token { token_delay } else { get_delay }
+        counts.without_token += u64::from(!is_v2);
+        if state.seen.len() == MAX_SEEN {
+            state.seen.pop_front();
+        }
+        state.seen.push_back(Seen { at, client, method: request.method.clone(), path: request.path.clone() });
+        let Change { delay, token_delay, get_delay, .. } = state.settings;
+        let more = if endpoint == Endpoint::Token { token_delay } else { get_delay };
+        delay.unwrap_or_default().saturating_add(more.unwrap_or_default())
     }
 
-    pub(super) fn reply(&self, request: &Request, endpoint: &Endpoint) -> Reply {
-        let now = self.clock.now();
-        let state = &mut *self.state();
-        let settings = &state.settings;
-        let date = settings.date_header.then(|| http_date(now.saturating_add(settings.clock_skew).unwrap_or(now)));
-        let framing = Framing {
-            server: "EC2ws",
-            date,
-            keep_alive: request.keep_alive && settings.keep_alive,
-            head_only: request.method == "HEAD",
-        };
-        let effect =
-            settings.active_fault().and_then(|fault| effect::before_tokens(fault, settings.only_step, endpoint));
-        let (answer, delivery) = match effect {
-            Some(Effect::Answer(answer)) => (answer, Delivery::Whole),
-            Some(Effect::Delivery(delivery)) => (state.answer(request, endpoint, now), delivery),
-            None => (state.answer(request, endpoint, now), Delivery::Whole),
-        };
-        let delivery = if state.settings.drip && delivery == Delivery::Whole { Delivery::Drip } else { delivery };
-        // As at the real IMDS, whose other answers pass as many hops as any packet.
-        let hop_limit = if *endpoint == Endpoint::Token { state.settings.hop_limit } else { USUAL_HOP_LIMIT };
-        Reply { answer, delivery, framing, hop_limit }
+    pub(super) fn reply(&self, request: &Request, endpoint: Endpoint) -> Reply {
+        self.state().reply(request, endpoint, self.clock.now())
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -150,31 +184,89 @@ impl Imds {
 }
 
 impl State {
-    fn answer(&mut self, request: &Request, endpoint: &Endpoint, now: Timestamp) -> Answer {
+    fn active_fault(&self) -> Option<Fault> {
+        self.fault.filter(|_| self.fault_active)
+    }
+
+    fn reply(&mut self, request: &Request, endpoint: Endpoint, now: Timestamp) -> Reply {
+        let only_step = self.settings.only_step == Some(true);
+        let effect = self.active_fault().and_then(|fault| fault.effect_on(endpoint, only_step));
+        let usual =
+            Delivery::Pieces(self.settings.pieces.map_or(1, Into::into), self.settings.pause.unwrap_or(USUAL_PAUSE));
+        let (answer, delivery) = match effect {
+            Some(Effect::Answers(answer) | Effect::RefusesTokens(answer)) => (answer(), usual),
+            Some(Effect::LosesTokens) => (self.answer(request, endpoint, now, None), Delivery::Never),
+            Some(Effect::Delivers(delivery)) => (self.answer(request, endpoint, now, None), delivery),
+            effect => (self.answer(request, endpoint, now, effect), usual),
+        };
+        let settings = &self.settings;
+        let mut answer = answer.or_header("Server", settings.server.as_deref().unwrap_or("EC2ws"));
+        if settings.date_header != Some(false) {
+            let date = now.saturating_add(settings.clock_skew.unwrap_or_default()).expect("a duration never fails");
+            answer = answer.or_header("Date", date.strftime("%a, %d %b %Y %H:%M:%S GMT").to_string());
+        }
+        // As at the real IMDS, whose other answers pass as many hops as any packet.
+        let hop_limit = settings.hop_limit.filter(|_| endpoint == Endpoint::Token).unwrap_or(USUAL_HOP_LIMIT);
+        let keep_alive = request.keep_alive && settings.keep_alive != Some(false);
+        Reply { answer, delivery, keep_alive, hop_limit }
+    }
+
+    /// The answer, but for faults that act whatever the session token is.
+    fn answer(&mut self, request: &Request, endpoint: Endpoint, now: Timestamp, effect: Option<Effect>) -> Answer {
+        let part = [endpoint, Endpoint::Any].iter().find_map(|key| self.settings.answers.as_ref()?.get(key)).cloned();
+        let Part { status, body, headers } = part.filter(|_| effect.is_none()).unwrap_or_default();
+        let mut answer = match (status, &body) {
+            (Some(status), None) => Answer::error(status),
+            (Some(status), Some(_)) => Answer::text(status, ""),
+            (None, _) => self.usual_answer(request, endpoint, now, effect),
+        };
+        if let Some(body) = body.filter(|_| status.is_some() || answer.status == 200) {
+            answer.body = body.into_bytes();
+        }
+        headers.into_iter().fold(answer, |answer, (name, value)| answer.with_header(&name, value))
+    }
+
+    fn usual_answer(
+        &mut self,
+        request: &Request,
+        endpoint: Endpoint,
+        now: Timestamp,
+        effect: Option<Effect>,
+    ) -> Answer {
         match endpoint {
             Endpoint::Token => return self.grant(request),
-            Endpoint::VersionedToken => return Answer::error(403),
-            Endpoint::WrongMethod => return Answer::error(405),
+            // A token is granted under `latest` alone.
+            Endpoint::Other if request.metadata_path() == Some("api/token") => {
+                return Answer::error(if request.method == "PUT" { 403 } else { 405 });
+            }
+            Endpoint::Other if !["GET", "HEAD"].contains(&request.method.as_str()) => return Answer::error(405),
+            _ if !self.admits(request) => return Answer::error(401),
             _ => {}
         }
-        if !self.admits(request) {
-            return Answer::error(401);
-        }
-        self.document.rotate_when_due(&self.settings, now);
-        let fault = self.settings.active_fault();
-        if let Some(answer) = fault.and_then(|fault| effect::after_tokens(fault, endpoint, &self.document)) {
-            return answer;
-        }
-        match endpoint {
-            Endpoint::RoleList => Answer::text(200, self.document.role().as_str()),
-            Endpoint::ProfileInfo => Answer::text(200, self.document.profile_info(None)),
-            Endpoint::Region => Answer::text(200, REGION),
-            Endpoint::Document(name) if name == self.document.role().as_str() => match &self.settings.document {
-                Content::Generated => Answer::text(200, self.document.text(None)),
-                Content::Raw(text) => Answer::text(200, text.as_str()),
-            },
+        self.document.rotate_when_due(&self.settings.terms(), now);
+        let document = &self.document;
+        match (endpoint, effect) {
+            (Endpoint::Role, Some(Effect::HasNoRole(list, _))) => list(),
+            (Endpoint::ProfileInfo, Some(Effect::HasNoRole(_, info))) => info(document),
+            (Endpoint::Credentials, Some(Effect::HasNoRole(..))) => Answer::error(404),
+            (Endpoint::Role, _) => Answer::text(200, document.role().as_str()),
+            (Endpoint::ProfileInfo, _) => document.profile_info("Success", None),
+            (Endpoint::Region, _) => Answer::text(200, REGION),
+            (Endpoint::Credentials, effect) if request.role().is_some_and(|role| self.is_listed(role)) => {
+                match effect {
+                    Some(Effect::Document(wrong)) => wrong(document),
+                    _ => document
+                        .with(self.settings.fields.iter().flatten().map(|(name, json)| (name.as_str(), json.as_str()))),
+                }
+            }
             _ => Answer::error(404),
         }
+    }
+
+    /// Whether the role list names this role.
+    fn is_listed(&self, role: &str) -> bool {
+        let list = self.settings.answers.as_ref().and_then(|answers| answers.get(&Endpoint::Role)?.body.as_deref());
+        role == list.map_or(self.document.role().as_str(), str::trim)
     }
 
     fn grant(&mut self, request: &Request) -> Answer {
@@ -187,22 +279,14 @@ impl State {
         };
         let asked = Duration::from_secs(ttl_seconds);
         let lifetime = self.settings.token_lifetime.map_or(asked, |longest| asked.min(longest));
-        let answer = Answer::text(200, self.tokens.grant(lifetime, monotonic()));
-        if self.settings.token_ttl_header {
-            answer.with_header(TTL_HEADER, lifetime.as_secs().to_string())
-        } else {
-            answer
-        }
+        let token = self.tokens.grant(lifetime, monotonic());
+        Answer::text(200, token).with_header(TTL_HEADER, lifetime.as_secs().to_string())
     }
 
     fn admits(&self, request: &Request) -> bool {
         match request.header(TOKEN_HEADER) {
             Some(token) => self.tokens.is_valid(token, monotonic()),
-            None => self.settings.tokens == TokenPolicy::Optional,
+            None => self.settings.tokens.unwrap_or_default() == TokenPolicy::Optional,
         }
     }
-}
-
-fn http_date(at: Timestamp) -> String {
-    at.strftime("%a, %d %b %Y %H:%M:%S GMT").to_string()
 }

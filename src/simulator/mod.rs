@@ -3,13 +3,11 @@
 //!
 //! | module | owns |
 //! | --- | --- |
-//! | `fault`, `variant`, `change`, `scenario` | what can be changed |
-//! | `toml_format`, `scenario_error` | how that is written, and its errors |
-//! | `settings`, `counts` | what it does at present, and how many requests it got |
-//! | `imds`, `endpoint`, `document`, `tokens` | the rules of IMDS |
+//! | `change`, `scenario` | what it can be told to do, and how that is written |
+//! | `fault` | each kind of failure, and how it looks on the wire |
+//! | `imds`, `endpoint`, `document`, `tokens`, `counts` | the rules of IMDS, and what it was asked |
 //! | `sts`, `signature` | the simulated STS |
-//! | `effect`, `answer` | how the faults look on the wire |
-//! | `connection`, `request`, `acceptor`, `port` | sockets |
+//! | `answer`, `connection`, `request`, `acceptor`, `port` | HTTP and sockets |
 //! | `server`, `control` | changing it while it runs |
 //!
 //! HTTP is written by hand over plain sockets, because most faults are below HTTP. Must not know the exporter: it uses
@@ -22,23 +20,18 @@ mod connection;
 mod control;
 mod counts;
 mod document;
-mod effect;
 mod endpoint;
 mod fault;
 mod imds;
 mod port;
 mod request;
 mod scenario;
-mod scenario_error;
 mod server;
-mod settings;
 mod signature;
 mod sts;
 #[cfg(test)]
 mod tests;
 mod tokens;
-mod toml_format;
-mod variant;
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -50,16 +43,16 @@ use imds::Imds;
 use server::Server;
 use sts::Sts;
 
-pub use change::{Change, Content, Health, Rotation, TokenPolicy, Verdict};
-pub use counts::Counts;
-pub use document::{CREDENTIAL_TOKEN_PREFIX, KEY_ID_PREFIX, SECRET_KEY_PREFIX};
-pub use fault::{Fault, FaultError, is_client_side, steps, variants};
-pub use scenario::{Scenario, Step};
-pub use scenario_error::ScenarioError;
+pub use change::{Change, Health, Part, TokenPolicy, Verdict};
+pub use counts::{Counts, Seen};
+pub use document::{CREDENTIAL_TOKEN_PREFIX, KEY_ID_PREFIX, Off, Rotation, SECRET_KEY_PREFIX};
+pub use endpoint::Endpoint;
+pub use fault::{Fault, FaultError, is_client_side};
+pub use scenario::{Scenario, ScenarioError};
 pub use server::ApplyError;
-pub use settings::Settings;
 pub use tokens::SESSION_TOKEN_PREFIX;
-pub use variant::{Field, Variant};
+
+use tokio::net::TcpListener;
 
 use crate::domain::Credential;
 use crate::platform::clock::Clock;
@@ -105,22 +98,12 @@ impl Simulator {
             }
         }
         let server = Server::open(options.listen, Imds::new(Arc::clone(&clock)))?;
-        let control = match options.control {
-            Some(address) => {
-                let listener = port::bind(address)?.listen(16)?;
-                let address = listener.local_addr()?;
-                Some((address, Acceptor::start(listener, Control::new(Arc::clone(&server), address))))
-            }
-            None => None,
-        };
-        let sts = match options.sts {
-            Some(address) => {
-                let listener = port::bind(address)?.listen(16)?;
-                let address = listener.local_addr()?;
-                Some((address, Acceptor::start(listener, Sts { imds: Arc::clone(&server.imds), clock })))
-            }
-            None => None,
-        };
+        let control = options.control.map(bound).transpose()?.map(|(listener, address)| {
+            (address, Acceptor::start(listener, Control::new(Arc::clone(&server), address)))
+        });
+        let sts = options.sts.map(bound).transpose()?.map(|(listener, address)| {
+            (address, Acceptor::start(listener, Sts { imds: Arc::clone(&server.imds), clock }))
+        });
         Ok(Self { server, control, sts })
     }
 
@@ -156,9 +139,15 @@ impl Simulator {
         self.server.imds.counts()
     }
 
-    /// What it does at present.
+    /// The requests to the simulated IMDS, the newest last; the older of many are forgotten.
     #[must_use]
-    pub fn settings(&self) -> Settings {
+    pub fn requests(&self) -> Vec<Seen> {
+        self.server.imds.seen()
+    }
+
+    /// What it was told to do.
+    #[must_use]
+    pub fn settings(&self) -> Change {
         self.server.imds.settings()
     }
 
@@ -172,7 +161,7 @@ impl Simulator {
     ///
     /// # Errors
     /// As for [`Simulator::apply`], for the first step that fails.
-    pub async fn play(&self, scenario: &Scenario, on_step: impl FnMut(&Step)) -> Result<(), ApplyError> {
+    pub async fn play(&self, scenario: &Scenario, on_step: impl FnMut(&Change)) -> Result<(), ApplyError> {
         self.server.play(scenario, on_step).await
     }
 
@@ -186,4 +175,10 @@ impl Simulator {
         }
         self.server.close().await;
     }
+}
+
+fn bound(address: SocketAddr) -> io::Result<(TcpListener, SocketAddr)> {
+    let listener = port::bind(address)?.listen(16)?;
+    let address = listener.local_addr()?;
+    Ok((listener, address))
 }

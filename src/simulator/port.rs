@@ -1,6 +1,6 @@
 //! The port of the simulated IMDS: it accepts connections, refuses them, or never answers.
 //!
-//! Owns the listening socket. Must not know HTTP or faults.
+//! Owns the listening socket. Must not know HTTP, or why the port is in a state.
 
 use std::io;
 use std::mem;
@@ -12,6 +12,7 @@ use tokio::time::timeout;
 
 use super::acceptor::Acceptor;
 use super::connection::Connection;
+use super::fault::PortState;
 
 const BACKLOG: u32 = 1024;
 /// How long a connection over loopback may take before the backlog counts as full.
@@ -21,17 +22,6 @@ const MAX_FILLERS: usize = 8;
 /// Another process may hold the port for a moment between our closing and binding it.
 const BIND_ATTEMPTS: usize = 5;
 const BIND_PAUSE: Duration = Duration::from_millis(20);
-
-/// How the port treats clients.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum PortState {
-    /// Connections are accepted.
-    Open,
-    /// Connections are refused.
-    Refusing,
-    /// Connections are never established.
-    Silent,
-}
 
 pub(super) struct Port {
     address: SocketAddr,

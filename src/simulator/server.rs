@@ -11,22 +11,24 @@ use std::time::Duration;
 
 use tokio::sync::Mutex;
 use tokio::task::JoinSet;
-use tokio::time::{MissedTickBehavior, interval, sleep_until};
+use tokio::time::sleep;
 
-use super::change::{Change, Health};
+use super::change::Change;
 use super::connection::Connection;
+use super::fault::{Fault, FaultError, PortState};
 use super::imds::Imds;
-use super::port::{Port, PortState};
-use super::scenario::{Scenario, Step};
-use super::settings::Settings;
-use crate::domain::Kind;
+use super::port::Port;
+use super::scenario::Scenario;
 use crate::platform::clock::monotonic;
+
+/// A shorter period would keep the machine busy.
+const SHORTEST_FLAP: Duration = Duration::from_millis(10);
 
 /// Why a change did not take effect.
 #[derive(Debug)]
 pub enum ApplyError {
-    /// `flap` without a fault.
-    NothingFlaps,
+    /// There is no such fault, or none that could flap.
+    Fault(FaultError),
     /// The port could not be bound again, or could not be closed.
     Port(io::Error),
 }
@@ -34,7 +36,7 @@ pub enum ApplyError {
 impl fmt::Display for ApplyError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::NothingFlaps => f.write_str("`flap`: there is no fault that could flap"),
+            Self::Fault(error) => write!(f, "`{}`: {error}", error.key()),
             Self::Port(error) => write!(f, "the simulator's port: {error}"),
         }
     }
@@ -43,7 +45,7 @@ impl fmt::Display for ApplyError {
 impl std::error::Error for ApplyError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
-            Self::NothingFlaps => None,
+            Self::Fault(error) => Some(error),
             Self::Port(error) => Some(error),
         }
     }
@@ -76,19 +78,12 @@ impl Server {
     /// Makes the change; it has taken effect when this returns.
     pub(super) async fn apply(self: &Arc<Self>, change: &Change) -> Result<(), ApplyError> {
         let mut listening = self.listening.lock().await;
-        let faulty = match change.fault {
-            Some(health) => health != Health::Healthy,
-            None => self.imds.settings().fault.is_some(),
-        };
-        if change.flap.is_some() && !faulty {
-            return Err(ApplyError::NothingFlaps);
-        }
+        self.imds.apply(change).map_err(ApplyError::Fault)?;
         if change.fault.is_some() || change.flap.is_some() {
             // The task waits while the port is locked, so that it is never cancelled halfway.
             listening.flapping.shutdown().await;
         }
-        self.imds.apply(change);
-        listening.port.set(port_state(&self.imds.settings())).await.map_err(ApplyError::Port)?;
+        listening.port.set(self.port_state()).await.map_err(ApplyError::Port)?;
         if let Some(period) = change.flap {
             listening.flapping.spawn(flap(Arc::downgrade(self), period));
         }
@@ -99,15 +94,19 @@ impl Server {
     pub(super) async fn play(
         self: &Arc<Self>,
         scenario: &Scenario,
-        mut on_step: impl FnMut(&Step),
+        mut on_step: impl FnMut(&Change),
     ) -> Result<(), ApplyError> {
         let start = monotonic();
         for step in &scenario.steps {
-            sleep_until(start + step.at).await;
-            self.apply(&step.change).await?;
+            sleep(step.at.unwrap_or_default().saturating_sub(start.elapsed())).await;
+            self.apply(step).await?;
             on_step(step);
         }
         Ok(())
+    }
+
+    fn port_state(&self) -> PortState {
+        self.imds.active_fault().as_ref().map_or(PortState::Open, Fault::port)
     }
 
     /// Closes the port and resets the connections.
@@ -119,25 +118,13 @@ impl Server {
 }
 
 async fn flap(server: Weak<Server>, period: Duration) {
-    let mut ticks = interval(period);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    // The first tick comes at once, and the fault is active already.
-    ticks.tick().await;
     loop {
-        ticks.tick().await;
+        sleep(period.max(SHORTEST_FLAP)).await;
         let Some(server) = server.upgrade() else { return };
         let mut listening = server.listening.lock().await;
         server.imds.flap();
-        if let Err(error) = listening.port.set(port_state(&server.imds.settings())).await {
+        if let Err(error) = listening.port.set(server.port_state()).await {
             tracing::warn!(%error, "the simulator's port did not follow the flapping fault");
         }
-    }
-}
-
-fn port_state(settings: &Settings) -> PortState {
-    match settings.active_fault().map(|fault| fault.kind()) {
-        Some(Kind::ConnectRefused) => PortState::Refusing,
-        Some(Kind::ConnectTimeout) => PortState::Silent,
-        _ => PortState::Open,
     }
 }

@@ -7,7 +7,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
 use super::acceptor::Service;
-use super::answer::{Answer, Framing};
+use super::answer::Answer;
 use super::change::Verdict;
 use super::imds::Imds;
 use super::request::{Request, Requests};
@@ -27,9 +27,8 @@ impl Service for Sts {
         let mut requests = Requests::new(stream);
         while let Ok((request, body)) = requests.next().await {
             let Some(answer) = self.answer(&request, &body) else { return requests.ended().await };
-            let framing =
-                Framing { server: "sts-simulator", date: None, keep_alive: request.keep_alive, head_only: false };
-            if requests.stream.write_all(&answer.encode(&framing)).await.is_err() || !request.keep_alive {
+            let bytes = answer.encode(request.keep_alive, false);
+            if requests.stream.write_all(&bytes).await.is_err() || !request.keep_alive {
                 return;
             }
         }
@@ -40,7 +39,7 @@ impl Sts {
     /// The answer; `None` is never one.
     fn answer(&self, request: &Request, body: &[u8]) -> Option<Answer> {
         let checked = || self.imds.secrets().check(request, body, self.clock.now());
-        let verdict = match self.imds.settings().sts {
+        let verdict = match self.imds.verdict() {
             Verdict::Checks => checked(),
             Verdict::Fails(reason) => Err(reason),
         };
@@ -90,5 +89,5 @@ fn refusal(reason: Reason) -> Answer {
 }
 
 fn xml(status: u16, body: String) -> Answer {
-    Answer { status, headers: vec![("Content-Type", "text/xml".to_owned())], body: body.into_bytes() }
+    Answer::text(status, body).with_header("Content-Type", "text/xml")
 }

@@ -10,7 +10,7 @@ use std::ops::Range;
 use fastrand::Rng;
 use imds_exporter::domain::workload::Workload;
 use imds_exporter::domain::{Kind, Step};
-use imds_exporter::simulator::{Change, Fault, Variant};
+use imds_exporter::simulator::{Change, Fault};
 use strum::VariantArray;
 use tokio::task::JoinSet;
 
@@ -29,11 +29,11 @@ const SEEDS: Range<u64> = 0..48;
 fn faults() -> Vec<Fault> {
     let comparable = |fault: &Fault| match (fault.kind(), fault.variant()) {
         (Kind::Refused, _) => false,
-        (Kind::IncompleteDocument, variant) => variant == Some(Variant::Missing),
-        (Kind::InvalidTimestamp, variant) => variant == Some(Variant::Expiration),
-        (Kind::MalformedDocument, variant) => variant != Some(Variant::Number),
-        (Kind::InvalidResponse, variant) => variant != Some(Variant::TooLarge),
-        (_, variant) => variant != Some(Variant::Drip),
+        (Kind::IncompleteDocument, variant) => variant == "missing",
+        (Kind::InvalidTimestamp, variant) => variant == "expiration",
+        (Kind::MalformedDocument, variant) => variant != "number",
+        (Kind::InvalidResponse, variant) => variant != "too_large",
+        (_, variant) => variant != "drip",
     };
     server_side_kinds().flat_map(all_faults).filter(comparable).collect()
 }
@@ -101,7 +101,7 @@ impl Timeline {
         }
         let only_step = fault.step() == Step::Token && self.rng.u8(..3) == 0;
         let change = Change { only_step: Some(only_step), ..Change::from(fault) };
-        let what = format!("{:?} at {}, {:?}, only there: {only_step}", fault.kind(), fault.step(), fault.variant());
+        let what = format!("{fault:?}, only there: {only_step}");
         self.comparison.then_apply(&what, &change).await;
     }
 

@@ -54,8 +54,8 @@ const PLACES: &[(&str, &str)] = &[
     ("zeroizing_alloc", ""),
 ];
 
-/// `hyper` is the server's in `http`, and in `imds` the error below reqwest's.
-const HYPER: &[&str] = &["http", "imds"];
+/// `hyper` is the server's in `http`, in `imds` the error below reqwest's, and in the simulator it names statuses.
+const HYPER: &[&str] = &["http", "imds", "simulator"];
 
 /// Calls that ask for the time, and the only module that may make them.
 const CLOCK: (&[&str], &str) = (&["Timestamp::now(", "SystemTime", "Instant::now(", "Zoned::now("], "platform::clock");
@@ -286,7 +286,7 @@ fn an_import_from_above_and_a_circle_are_found() {
         ("workload", "use crate::runbook::TITLE;", "workload uses runbook"),
         ("simulator::imds", "use crate::platform::systemd::ready;", "must not know"),
         ("domain::boto3", "use super::state::State;", "domain::boto3 -> domain::state"),
-        ("simulator::change", "use super::toml_format::MAX_STEPS;", "simulator::change -> simulator::toml_format"),
+        ("simulator::change", "use super::scenario::Scenario;", "simulator::change -> simulator::scenario"),
         ("metrics::gauges", "fn _f() { crate::metrics::exposition::g(); }", "metrics::exposition -> metrics::gauges"),
         ("imds::client", "use super::DEFAULT_TIMEOUT;", "imds -> imds::client"),
     ] {

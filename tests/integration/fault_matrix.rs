@@ -4,6 +4,7 @@
 //! at once; and over thousands of polls of fake sources in paused time.
 
 use std::net::SocketAddr;
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -71,7 +72,7 @@ impl Case {
     /// Ends the fault. The poll in progress may still fail; the next one must succeed.
     async fn recover(&self, when: &str) -> Scrape {
         let what = format!("{}, recovery {when}", self.kind);
-        apply(&self.simulator, &Change { drip: Some(false), ..Change::to_healthy() }).await;
+        apply(&self.simulator, &Change { pieces: NonZeroUsize::new(1), ..Change::to_healthy() }).await;
         let before = Scrape::of(self.address).await;
         let polls = before.polls();
         let after =
@@ -102,7 +103,12 @@ impl Case {
         scrape_until(address, &what, |scrape| scrape.outcomes("success") > successes).await;
         let before = case.recover("while flapping").await;
 
-        case.fail_with(Change { drip: Some(true), ..Change::default() }).await;
+        case.fail_with(Change {
+            pieces: Some(NonZeroUsize::MAX),
+            pause: Some(Duration::from_secs(1)),
+            ..Change::default()
+        })
+        .await;
         case.assert_reported_as(kind_of_slow_responses(kind), None, &before, "with slow responses").await;
         case.recover("from slow responses").await;
         level.assert_restored(&child, RSS_MARGIN_KIB, kind.label()).await;

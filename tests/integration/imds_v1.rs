@@ -107,7 +107,8 @@ async fn failures_after_the_token_step_send_nothing_without_a_token() {
 async fn failures_after_a_fallback_are_those_of_their_step() {
     let simulator = start_simulator().await;
     let mut imds = imds_client(imds_options_for(&simulator));
-    apply_toml(&simulator, "tokens = 'optional'\nfault = 'token_unsupported'\ndocument = '<html>'").await;
+    apply_toml(&simulator, "tokens = 'optional'\nfault = 'token_unsupported'\nanswers.credentials.body = '<html>'")
+        .await;
     let resolution = imds.resolve().await;
     let expected = Failure { kind: Kind::MalformedDocument, step: Step::Credentials };
     assert_eq!((resolution.outcome, resolution.v1_fallback), (Err(expected), None));

@@ -160,7 +160,7 @@ async fn the_clock_skew_is_measured_and_is_unknown_without_a_date_header() {
 #[tokio::test]
 async fn a_session_token_without_a_lifetime_header_is_used() {
     let simulator = start_simulator().await;
-    apply_toml(&simulator, "token_ttl_header = false").await;
+    apply_toml(&simulator, "answers.token.headers = { X-Aws-Ec2-Metadata-Token-Ttl-Seconds = '' }").await;
     assert!(imds_client_for(&simulator).resolve().await.outcome.is_ok());
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use imds_exporter::domain::Kind;
 use imds_exporter::imds::{Endpoint, Imds, Options};
 use imds_exporter::platform::clock::SystemClock;
-use imds_exporter::simulator::{self, Change, Fault, Simulator, is_client_side, steps, variants};
+use imds_exporter::simulator::{self, Change, Fault, Simulator, is_client_side};
 use strum::VariantArray;
 
 /// The timeout of one request: long enough for a loaded machine, short enough to wait for in a test.
@@ -60,14 +60,5 @@ pub(crate) fn fault(kind: Kind) -> Fault {
 
 /// Every form of a kind at every step at which it can begin.
 pub(crate) fn all_faults(kind: Kind) -> Vec<Fault> {
-    let default = fault(kind);
-    let forms = match variants(kind) {
-        [] => vec![default],
-        forms => forms.iter().map(|form| default.in_variant(form.label()).expect("a form of this kind")).collect(),
-    };
-    let at_steps = |form: Fault| {
-        let steps = steps(kind, form.variant()).iter();
-        steps.map(move |step| form.at_step(*step).expect("a step of this form"))
-    };
-    forms.into_iter().flat_map(at_steps).collect()
+    Fault::all(kind).collect()
 }

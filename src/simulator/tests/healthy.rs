@@ -1,6 +1,6 @@
 //! The simulator without a fault.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt;
 
 use super::client::*;
@@ -68,10 +68,6 @@ async fn token_requests_are_validated_like_those_of_imds() {
     apply(&simulator, "token_lifetime = '10s'").await;
     let granted = exchange(&mut stream, PUT).await;
     assert_eq!(granted.header("x-aws-ec2-metadata-token-ttl-seconds"), Some("10"));
-
-    apply(&simulator, "token_ttl_header = false").await;
-    let granted = exchange(&mut stream, PUT).await;
-    assert_eq!(granted.header("x-aws-ec2-metadata-token-ttl-seconds"), None);
 }
 
 #[tokio::test]
@@ -150,11 +146,83 @@ async fn documents_follow_the_settings() {
     let (mut stream, token) = session(&simulator).await;
     assert_eq!(exchange(&mut stream, &get(ROLE_LIST, &token)).await.body, "other-role");
     assert_eq!(exchange(&mut stream, &get(DOCUMENT, &token)).await.status, 404);
+}
 
-    apply(&simulator, "document = 'anything'\nclock_skew = '-90s'").await;
-    let raw = exchange(&mut stream, &get(&format!("{ROLE_LIST}other-role"), &token)).await;
-    assert_eq!((raw.body.as_str(), raw.header("date")), ("anything", Some("Sat, 31 Jan 2026 11:58:30 GMT")));
+#[tokio::test]
+async fn headers_follow_the_settings() {
+    let simulator = simulator().await;
+    let mut stream = connect(&simulator).await;
+    for (change, server, date) in [
+        ("clock_skew = '-90s'", Some("EC2ws"), Some("Sat, 31 Jan 2026 11:58:30 GMT")),
+        ("server = 'envoy'\ndate_header = false", Some("envoy"), None),
+        ("server = ''\nanswers.token.headers.Date = 'now'", None, Some("now")),
+    ] {
+        apply(&simulator, change).await;
+        let answer = exchange(&mut stream, PUT).await;
+        assert_eq!((answer.header("server"), answer.header("date")), (server, date), "{change}");
+    }
+}
 
-    apply(&simulator, "date_header = false").await;
-    assert_eq!(exchange(&mut stream, &get(ROLE_LIST, &token)).await.header("date"), None);
+#[tokio::test]
+async fn fields_of_the_document_can_have_any_value() {
+    let simulator = simulator().await;
+    let (mut stream, token) = session(&simulator).await;
+    for (fields, expiration, more) in [
+        ("{ Expiration = 'null' }", Some(Value::Null), None),
+        ("{ Expiration = '', More = '[1]' }", None, Some(json!([1]))),
+        ("{ Expiration = '\"2026-01-31 18:34:00\"' }", Some(json!("2026-01-31 18:34:00")), None),
+        ("{}", Some(json!("2026-01-31T18:34:00Z")), None),
+    ] {
+        apply(&simulator, &format!("fields = {fields}")).await;
+        let body = document(&exchange(&mut stream, &get(DOCUMENT, &token)).await.body);
+        assert_eq!((body.get("Expiration"), body.get("More")), (expiration.as_ref(), more.as_ref()), "{fields}");
+        assert_eq!(body["Code"], "Success");
+    }
+}
+
+#[tokio::test]
+async fn parts_of_answers_can_be_replaced() {
+    let simulator = simulator().await;
+    let (mut stream, token) = session(&simulator).await;
+    let without = format!("GET {ROLE_LIST} HTTP/1.1\r\n\r\n");
+
+    // A body replaces that of an answer with status 200; the token is still needed.
+    apply(&simulator, "answers.token.body = \"a\\u0000\\r\\nb\"\nanswers.role.body = 'team/app'").await;
+    let put = exchange(&mut stream, PUT).await;
+    assert_eq!((put.body.as_str(), put.header("x-aws-ec2-metadata-token-ttl-seconds")), ("a\0\r\nb", Some("60")));
+    assert_eq!(exchange(&mut stream, &get(ROLE_LIST, &token)).await.body, "team/app");
+    assert_eq!(exchange(&mut stream, &without).await.status, 401);
+    assert_eq!(exchange(&mut stream, &get(&format!("{ROLE_LIST}team/app"), &token)).await.status, 200);
+    assert_eq!(exchange(&mut stream, &get(DOCUMENT, &token)).await.status, 404);
+
+    // A status is that of each answer.
+    apply(
+        &simulator,
+        "answers = { role = { status = 404, body = '' }, any = { status = 400, headers = { Via = 'p' } } }",
+    )
+    .await;
+    let list = exchange(&mut stream, &without).await;
+    assert_eq!((list.status, list.body.as_str(), list.header("via")), (404, "", None));
+    let put = exchange(&mut stream, PUT).await;
+    assert_eq!((put.status, put.header("via")), (400, Some("p")));
+
+    // A fault comes first.
+    apply(&simulator, "fault = 'throttled'").await;
+    assert_eq!(exchange(&mut stream, PUT).await.status, 429);
+    apply(&simulator, "fault = 'none'\nanswers = {}").await;
+    assert_eq!(exchange(&mut stream, &get(ROLE_LIST, &token)).await.body, "simulated-role");
+}
+
+#[tokio::test]
+async fn requests_are_remembered_with_their_connection() {
+    let simulator = simulator().await;
+    let (mut stream, token) = session(&simulator).await;
+    exchange(&mut stream, &get(DOCUMENT, &token)).await;
+    session(&simulator).await;
+    let requests = simulator.requests();
+    let [put, document, other] = requests.as_slice() else { panic!("{requests:?}") };
+    assert_eq!((put.method.as_str(), document.path.as_str()), ("PUT", DOCUMENT));
+    assert_eq!(put.client, stream.local_addr().unwrap());
+    assert_eq!(document.client, put.client);
+    assert_ne!(other.client, put.client);
 }
