@@ -69,15 +69,13 @@ impl Answer {
 
     /// The bytes that go over the wire. For `HEAD` the length of the body is told, but the body is not sent.
     pub(super) fn encode(&self, keep_alive: bool, head_only: bool) -> Vec<u8> {
-        let mut head = format!("HTTP/1.1 {} {}\r\n", self.status, reason(self.status));
-        for (name, value) in &self.headers {
-            head += &format!("{name}: {value}\r\n");
-        }
+        let mut head = vec![format!("HTTP/1.1 {} {}", self.status, reason(self.status))];
+        head.extend(self.headers.iter().map(|(name, value)| format!("{name}: {value}")));
         if self.status != 204 {
-            head += &format!("Content-Length: {}\r\n", self.body.len());
+            head.push(format!("Content-Length: {}", self.body.len()));
         }
-        head += if keep_alive { "Connection: keep-alive\r\n\r\n" } else { "Connection: close\r\n\r\n" };
-        let mut bytes = head.into_bytes();
+        head.push(format!("Connection: {}\r\n\r\n", if keep_alive { "keep-alive" } else { "close" }));
+        let mut bytes = head.join("\r\n").into_bytes();
         if !head_only {
             bytes.extend_from_slice(&self.body);
         }

@@ -86,10 +86,10 @@ keys! {
     rotation: Rotation,
     /// Fields of the document as JSON, such as { Token = 'null' }; '' omits the field; {} restores all.
     fields: BTreeMap<String, String>,
-    /// Parts of answers, such as { role = { status = 404, body = "", headers = { Via = "1.1 proxy" } } }; {} restores
-    /// all. Of: token, role, credentials, profile_info, region, other, or any.
+    /// Parts of answers, such as { role = { status = 404, body = "", headers = { Via = "proxy" } } }; {} restores all.
+    /// Answers: `token`, `role`, `credentials`, `profile_info`, `region`, `other` or `any`.
     answers: BTreeMap<Endpoint, Part>,
-    /// The Server header; "" omits it. "EC2ws" by default.
+    /// The Server header; "" omits it.
     server: String,
     /// The Date header is ahead of the clock by this; "-90s": behind it.
     #[serde(serialize_with = "signed")]
@@ -107,7 +107,7 @@ keys! {
     keep_alive: bool,
     /// How many hops the answer to a token request may pass; loopback has no hops.
     hop_limit: NonZeroU8,
-    /// "checks": the simulated STS checks signatures; or the reason for which it fails, such as "expired_token".
+    /// "checks": the simulated STS checks signatures; or the reason for which it fails, such as "throttled".
     sts: Verdict,
 }
 

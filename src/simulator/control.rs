@@ -108,13 +108,13 @@ impl Control {
     }
 
     fn help(&self) -> String {
-        let keys: String = KEYS.iter().map(|(key, meaning)| format!("  {key:<15}{meaning}\n")).collect();
+        let keys: Vec<_> = KEYS.iter().map(|(key, meaning)| format!("  {key:<15}{meaning}")).collect();
         include_str!("control_help.txt")
             .replace("{control}", &self.address.to_string())
             .replace("{imds}", &self.server.address().to_string())
             .replace("{scenarios}", &scenario_names())
-            .replace("{keys}", &keys)
-            .replace("{faults}", &fault::table())
+            .replace("{keys}", &keys.join("\n"))
+            .replace("{faults}", &fault::table().join("\n"))
     }
 }
 

@@ -230,14 +230,10 @@ fn forms(kind: Kind) -> impl Iterator<Item = &'static Form> {
     FORMS.iter().filter(move |form| form.kind == kind)
 }
 
-/// Each kind that a server can produce, with its forms and their steps, one on a line.
-pub(super) fn table() -> String {
-    let mut table = String::new();
-    for form in FORMS {
-        let steps = listed(form.steps.iter().map(|step| step.label()));
-        table += &format!("  {:<22} {:<14} {steps}\n", form.kind, form.variant);
-    }
-    table
+/// Each kind that a server can produce, with its forms and their steps: a line for each form.
+pub(super) fn table() -> Vec<String> {
+    let steps = |form: &Form| listed(form.steps.iter().map(|step| step.label()));
+    FORMS.iter().map(|form| format!("  {:<22} {:<14} {}", form.kind, form.variant, steps(form))).collect()
 }
 
 /// Why a fault cannot be produced.
