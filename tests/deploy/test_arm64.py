@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import os
 import platform
 import ssl
 import struct
@@ -18,6 +19,8 @@ from helpers.processes import Process
 from helpers.waiting import until
 
 ELF_MACHINE_OF_ARM64 = 183
+# Built for a release alone.
+pytestmark = pytest.mark.skipif(os.environ.get("THOROUGH") != "1", reason="THOROUGH=1 builds it")
 # Emulation is slow, above all its start.
 PATIENCE_SECONDS = 60
 

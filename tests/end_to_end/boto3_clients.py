@@ -1,7 +1,7 @@
-"""boto3 clients that a test controls.
+"""boto3 clients that a test controls, of whichever version is imported.
 
-Reads one JSON command per line and answers each with one line. botocore's clock, which is used here for the age of
-credentials only, can be advanced.
+Reads one JSON command per line and answers each with one line. All clocks of this process but the monotonic one are
+libfaketime's, which reads how far they are ahead from FAKETIME_TIMESTAMP_FILE.
 
     {"do": "create", "client": NAME, "session": NAME}   creates a client, and its session if it does not exist
     {"do": "sign", "client": NAME}                      makes an API call and says whether and with which key it was signed
@@ -10,42 +10,23 @@ credentials only, can be advanced.
     {"do": "version"}
 """
 
-import datetime
 import json
+import os
 import re
 import sys
 
 import boto3
-import botocore.compat
 import botocore.config
-import botocore.credentials
 import botocore.exceptions
 import botocore.loaders
 import botocore.session
-import botocore.utils
 
 # Nothing listens there: a signed call fails to connect.
 NOWHERE = "http://127.0.0.1:1"
 
-ahead = datetime.timedelta()
-real_init = botocore.credentials.RefreshableCredentials.__init__
-real_now = botocore.compat.get_current_datetime
+ahead = 0
 # The API descriptions, which are read once for all sessions.
 loader = botocore.loaders.Loader()
-
-
-def local_now():
-    return datetime.datetime.now(datetime.timezone.utc) + ahead
-
-
-def init(self, *arguments, **options):
-    options["time_fetcher"] = local_now
-    real_init(self, *arguments, **options)
-
-
-botocore.credentials.RefreshableCredentials.__init__ = init
-botocore.utils.get_current_datetime = lambda *a, **k: real_now(*a, **k) + ahead
-
 sessions, clients = {}, {}
 
 
@@ -97,12 +78,16 @@ def find(session):
 
 def advance(seconds):
     global ahead
-    ahead += datetime.timedelta(seconds=seconds)
+    ahead += seconds
+    file = os.environ["FAKETIME_TIMESTAMP_FILE"]
+    with open(file + ".new", "w") as new:
+        new.write(f"{ahead:+}\n")
+    os.replace(file + ".new", file)
     return {}
 
 
 def version():
-    return {"version": botocore.__version__}
+    return {"version": boto3.__version__}
 
 
 for line in sys.stdin:

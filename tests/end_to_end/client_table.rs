@@ -28,10 +28,11 @@ async fn a_client_created_in_an_outage_stays_stuck_but_its_session_can_create_a_
         comparison.then(HEALTHY).await;
         comparison.assert_all_usable(true, true, false);
         // A new client recovers, even from the session of the stuck one.
-        let session = comparison.workload_session();
-        comparison.boto3.create("again", &session).await;
-        assert!(comparison.boto3.signs("again").await);
-        assert!(!comparison.boto3.signs(AT_START).await);
+        let (boto3, session) = comparison.boto3();
+        let session = session.to_owned();
+        boto3.create("again", &session).await;
+        assert!(boto3.signs("again").await);
+        assert!(!boto3.signs(AT_START).await);
         comparison.advance(5 * 3_600).await;
         comparison.compare("five hours later").await;
         comparison.assert_all_usable(true, true, false);

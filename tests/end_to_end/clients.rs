@@ -1,10 +1,13 @@
 //! Real boto3 clients, which `boto3_clients.py` creates in a process of its own.
 
+use std::fs;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use tempfile::TempDir;
 use tokio::io::AsyncWriteExt;
 use tokio::process::{Child, ChildStdin, ChildStdout};
 
@@ -15,12 +18,18 @@ use crate::support::tools::tool;
 /// Longer than boto3 takes to start or to answer on a loaded machine.
 const BOTO3_DEADLINE: Duration = Duration::from_mins(1);
 
+/// The versions that claims are compared with: the newest, which is in the environment of the tests, and older ones in folders
+/// of their own.
+pub(crate) const VERSIONS: [&str; 4] = ["newest", "1.34", "1.26", "1.20"];
+
 /// boto3 in a process.
 pub(crate) struct Clients {
     _process: Child,
     stdin: ChildStdin,
     lines: Lines<ChildStdout>,
     created: u32,
+    /// Where libfaketime reads how far the clock is ahead.
+    _folder: TempDir,
 }
 
 /// What came of the creation of a client.
@@ -46,23 +55,44 @@ pub(crate) enum Found {
 }
 
 impl Clients {
-    /// boto3 with an IMDS, and these variables beside.
+    /// The newest boto3 with an IMDS, and these variables beside.
     pub(crate) fn start(imds: SocketAddr, environment: &[(&str, &str)]) -> Self {
-        let endpoint = format!("http://{imds}");
-        let own = [("AWS_EC2_METADATA_SERVICE_ENDPOINT", endpoint.as_str())];
-        Self::start_with(&[&own, environment].concat())
+        Self::start_version(VERSIONS[0], imds, environment)
     }
 
-    /// boto3 with these variables alone.
+    /// One of [`VERSIONS`] with an IMDS, and these variables beside.
+    pub(crate) fn start_version(version: &str, imds: SocketAddr, environment: &[(&str, &str)]) -> Self {
+        let endpoint = format!("http://{imds}");
+        let own = [("AWS_EC2_METADATA_SERVICE_ENDPOINT", endpoint.as_str())];
+        let mut variables = [&own, environment].concat();
+        let packages = tool("python").parent().expect("a folder").join(format!("boto3-{version}"));
+        let packages = packages.to_str().expect("UTF-8");
+        if version != VERSIONS[0] {
+            variables.push(("PYTHONPATH", packages));
+        }
+        Self::start_with(&variables)
+    }
+
+    /// The newest boto3 with these variables alone.
     pub(crate) fn start_with(environment: &[(&str, &str)]) -> Self {
+        let folder = TempDir::new().expect("a temporary folder");
+        let ahead = folder.path().join("ahead");
+        fs::write(&ahead, "+0\n").expect("the folder can be written");
         let mut python = command(tool("python/bin/python"));
         python.arg(repository::path("tests/end_to_end/boto3_clients.py"));
         python.env_clear().env("PYTHONDONTWRITEBYTECODE", "1").env("HOME", "/nonexistent");
+        python.env("LD_PRELOAD", libfaketime()).env("FAKETIME_TIMESTAMP_FILE", ahead);
+        python.env("FAKETIME_NO_CACHE", "1").env("FAKETIME_DONT_FAKE_MONOTONIC", "1");
         python.envs(environment.iter().copied());
         let mut process = python.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("Python runs");
         let stdin = process.stdin.take().expect("it is piped");
         let lines = Lines::of(process.stdout.take());
-        Self { _process: process, stdin, lines, created: 0 }
+        Self { _process: process, stdin, lines, created: 0, _folder: folder }
+    }
+
+    /// The version of boto3.
+    pub(crate) async fn version(&mut self) -> String {
+        self.ask(json!({"do": "version"})).await["version"].as_str().expect("a version").to_owned()
     }
 
     async fn ask(&mut self, command: Value) -> Value {
@@ -111,4 +141,11 @@ impl Clients {
     pub(crate) async fn advance(&mut self, seconds: i64) {
         self.ask(json!({"do": "advance", "seconds": seconds})).await;
     }
+}
+
+/// The library where Debian puts it: in a folder of the architecture's name.
+fn libfaketime() -> PathBuf {
+    let folders = fs::read_dir(tool("debian/usr/lib")).expect("a folder");
+    let libraries = folders.map(|folder| folder.expect("an entry").path().join("faketime/libfaketimeMT.so.1"));
+    libraries.into_iter().find(|library| library.exists()).expect("libfaketime: run tests/tools/setup")
 }

@@ -1,10 +1,11 @@
 //! The table of usable clients (`imds_client_usable`) beside real boto3 clients.
 //!
-//! A simulator, an exporter that polls on demand and can be restarted, and boto3 share a clock that tests move. After
-//! every step, each value that the exporter exports is compared with what the client can do. A difference fails, and so
-//! does a value where nobody can know what the client does.
+//! A simulator, an exporter that polls on demand and can be restarted, and boto3 in one or more versions share a clock that
+//! tests move. After every step, each value that the exporter exports is compared with what the client of each version can do.
+//! A difference fails. Where nothing is exported, nothing is compared: that is counted.
 
 use std::collections::BTreeSet;
+use std::mem;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,8 +19,9 @@ use imds_exporter::platform::clock::Clock;
 use imds_exporter::platform::state_file::Saved;
 use imds_exporter::simulator::{self, Change, Simulator};
 use jiff::{SignedDuration, Timestamp};
+use tokio::task::JoinSet;
 
-use crate::clients::{Clients, Creation};
+use crate::clients::{Clients, Creation, VERSIONS};
 use crate::support::clock::TestClock;
 use crate::support::simulator::{apply, apply_toml, imds_options_for};
 
@@ -36,16 +38,19 @@ pub(crate) struct Setup {
     pub(crate) state_file: bool,
     /// Time-out of the exporter's requests.
     pub(crate) timeout: Duration,
+    /// The versions of boto3.
+    pub(crate) versions: &'static [&'static str],
 }
 
 impl Default for Setup {
-    /// A workload that starts with the exporter.
+    /// A workload that starts with the exporter, with the newest boto3.
     fn default() -> Self {
         Self {
             workload: Workload::StartsWithExporter,
             v1_disabled: false,
             state_file: true,
             timeout: Duration::from_secs(1),
+            versions: &VERSIONS[..1],
         }
     }
 }
@@ -74,23 +79,26 @@ enum WorkloadClient {
     Created,
 }
 
-/// What the exporter can know.
-#[derive(Clone, Debug, Default)]
-struct Known {
-    /// The client that was created right after the last successful poll.
+/// One version of boto3 and its clients.
+struct Version {
+    name: &'static str,
+    boto3: Clients,
+    /// The client that was created right after the last successful poll in this boot.
     before_outage: Option<String>,
-    /// It has seen what the workload's client got.
-    workload_client: bool,
-    /// It has seen that the creation of the workload's client raised an error, and not yet that it can succeed.
-    workload_tries_again: bool,
+    workload_client: WorkloadClient,
+    /// The session of the workload, which is a new one with each start.
+    workload_session: String,
 }
+
+/// What the clients of one version can do; `None` where there is no such client.
+type Signs = [(Created, Option<bool>); 3];
 
 /// Which values were compared, and how often.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Compared {
     /// Values that a client confirmed.
     pub(crate) values: usize,
-    /// Rows that were rightly absent.
+    /// Clients of which nothing was exported.
     pub(crate) absent: usize,
 }
 
@@ -102,13 +110,12 @@ pub(crate) struct Comparison {
     imds: Imds,
     state: State,
     metrics: Metrics,
-    pub(crate) boto3: Clients,
-    workload_client: WorkloadClient,
-    known: Known,
-    /// The content of the state file, and what the exporter knew when it was written.
-    file: Option<(Saved, Known)>,
-    /// A poll that is not saved yet.
-    unsaved: Option<(Saved, Known)>,
+    versions: Vec<Version>,
+    workload_started: bool,
+    /// The content of the state file, and the clients that `before_outage` meant when it was written.
+    file: Option<(Saved, Vec<Option<String>>)>,
+    /// Likewise, after a poll that is not saved yet.
+    unsaved: Option<(Saved, Vec<Option<String>>)>,
     boot: u32,
     /// How often the workload was started.
     workload_starts: u32,
@@ -135,7 +142,14 @@ impl Comparison {
             Simulator::start(simulator::Options::default(), Arc::clone(&shared)).await.expect("a free port");
         apply_toml(&simulator, change).await;
         let environment: &[_] = if setup.v1_disabled { &[("AWS_EC2_METADATA_V1_DISABLED", "true")] } else { &[] };
-        let boto3 = Clients::start(simulator.address(), environment);
+        let versions = setup.versions.iter().map(|name| Version {
+            name,
+            boto3: Clients::start_version(name, simulator.address(), environment),
+            before_outage: None,
+            workload_client: WorkloadClient::Waits,
+            workload_session: String::new(),
+        });
+        let versions = versions.collect();
         let mut comparison = Self {
             imds: imds(setup, &simulator, shared),
             state: State::new(declared(setup), clock.now()),
@@ -143,9 +157,8 @@ impl Comparison {
             setup,
             clock,
             simulator,
-            boto3,
-            workload_client: WorkloadClient::Waits,
-            known: Known::default(),
+            versions,
+            workload_started: false,
             file: None,
             unsaved: None,
             boot: 1,
@@ -154,6 +167,10 @@ impl Comparison {
             compared: Compared::default(),
             timeline: vec![format!("{setup:?}, {change}")],
         };
+        for version in &mut comparison.versions {
+            let is = version.boto3.version().await;
+            assert!(version.name == VERSIONS[0] || is.starts_with(version.name), "{} is {is}", version.name);
+        }
         comparison.save_at_start();
         comparison
     }
@@ -162,14 +179,15 @@ impl Comparison {
         format!("boot-{}", self.boot)
     }
 
-    fn saved(&self, orderly_stop: bool) -> Saved {
-        Saved::of(&self.state, Some(&self.boot_id()), orderly_stop)
+    fn saved(&self, orderly_stop: bool) -> (Saved, Vec<Option<String>>) {
+        let clients = self.versions.iter().map(|version| version.before_outage.clone()).collect();
+        (Saved::of(&self.state, Some(&self.boot_id()), orderly_stop), clients)
     }
 
     /// As `exporter::run` does it.
     fn save_at_start(&mut self) {
         if self.setup.workload != Workload::Independent {
-            self.file = Some((self.saved(false), self.known.clone()));
+            self.file = Some(self.saved(false));
         }
     }
 
@@ -188,33 +206,33 @@ impl Comparison {
             self.save();
         }
         self.unsaved = None;
-        match stop {
-            Stop::Orderly => {
-                let known = Known { workload_client: false, workload_tries_again: false, ..self.known.clone() };
-                self.file = Some((self.saved(true), known));
-                self.workload_client = WorkloadClient::Waits;
-            }
-            Stop::Killed | Stop::KilledBeforeSaving => {}
-            Stop::Reboot => {
-                self.boot += 1;
-                self.workload_client = WorkloadClient::Waits;
-                self.file = self.file.take().map(|(saved, _)| (saved, Known::default()));
-            }
+        if stop == Stop::Orderly {
+            self.file = Some(self.saved(true));
+        }
+        if stop == Stop::Reboot {
+            self.boot += 1;
+            self.file.iter_mut().flat_map(|(_, clients)| clients).for_each(|client| *client = None);
+        }
+        if matches!(stop, Stop::Orderly | Stop::Reboot) {
+            self.workload_started = false;
+            self.versions.iter_mut().for_each(|version| version.workload_client = WorkloadClient::Waits);
         }
         self.advance(seconds).await;
         let now = self.clock.now();
         self.imds = imds(self.setup, &self.simulator, Arc::clone(&self.clock) as Arc<dyn Clock>);
         self.metrics = metrics();
         self.state = State::new(declared(self.setup), now);
-        self.known = Known::default();
         if !self.setup.state_file {
             self.file = None;
         }
-        if let Some((saved, known)) = &self.file {
+        self.versions.iter_mut().for_each(|version| version.before_outage = None);
+        if let Some((saved, clients)) = &self.file {
             let content = serde_json::to_vec(saved).expect("it can be written");
             let restored = Saved::parse(&content, Some(&self.boot_id()), now).expect("it can be read again");
             self.state = self.state.clone().with_restored(restored);
-            self.known = known.clone();
+            for (version, client) in self.versions.iter_mut().zip(clients) {
+                version.before_outage.clone_from(client);
+            }
         }
         self.save_at_start();
     }
@@ -232,45 +250,43 @@ impl Comparison {
         resolution
     }
 
-    /// The workload starts, if it is due, or tries again to create its client.
-    async fn start_workload(&mut self, poll_succeeded: bool) {
-        let created = match self.setup.workload {
+    /// The workload starts, if it is due.
+    fn start_workload(&mut self, poll_succeeded: bool) {
+        let due = match self.setup.workload {
             Workload::Independent => false,
             Workload::StartsWithExporter => true,
-            Workload::StartsWhenReady => poll_succeeded || self.workload_client != WorkloadClient::Waits,
+            Workload::StartsWhenReady => poll_succeeded,
         };
-        if !created || self.workload_client == WorkloadClient::Created {
-            return;
-        }
-        if self.workload_client == WorkloadClient::Waits {
+        if due && !self.workload_started {
+            self.workload_started = true;
             self.workload_starts += 1;
-            self.known.workload_client = true;
+            let session = format!("workload-{}", self.workload_starts);
+            self.versions.iter_mut().for_each(|version| version.workload_session.clone_from(&session));
         }
-        let session = self.workload_session();
-        self.workload_client = match self.boto3.create(AT_START, &session).await {
-            Creation::Raised(_) => {
-                self.known.workload_tries_again = true;
-                WorkloadClient::TriesAgain
-            }
-            Creation::Bound | Creation::BoundToNothing => WorkloadClient::Created,
-        };
-    }
-
-    /// The session of the workload, which is a new one with each start.
-    pub(crate) fn workload_session(&self) -> String {
-        format!("workload-{}", self.workload_starts)
     }
 
     /// The workload creates its client although the exporter has not polled yet.
     pub(crate) async fn start_workload_unseen(&mut self) {
         self.timeline.push("the workload starts unseen".to_owned());
-        self.start_workload(false).await;
-        self.known.workload_client = false;
+        self.start_workload(false);
+        if self.workload_started {
+            for version in &mut self.versions {
+                version.create_workload_client().await;
+            }
+        }
+    }
+
+    /// The first version, which is the newest where a test does not say otherwise, and the session of its workload.
+    pub(crate) fn boto3(&mut self) -> (&mut Clients, &str) {
+        let version = self.versions.first_mut().expect("there is one");
+        (&mut version.boto3, &version.workload_session)
     }
 
     pub(crate) async fn advance(&mut self, seconds: i64) {
         self.clock.jump(seconds);
-        self.boto3.advance(seconds).await;
+        for version in &mut self.versions {
+            version.boto3.advance(seconds).await;
+        }
     }
 
     /// Advances to this many seconds before the credentials expire.
@@ -325,48 +341,45 @@ impl Comparison {
         };
         self.timeline.push(format!("    {}: {outcome}", self.clock.now()));
 
-        let (newest, creation) = self.boto3.create_new().await;
-        let now = creation == Creation::Bound && self.boto3.signs(&newest).await;
-        if self.known.workload_tries_again && !matches!(creation, Creation::Raised(_)) {
-            self.known.workload_tries_again = false;
-            // Nobody can know whether the workload tried just now, and is bound to nothing.
-            self.known.workload_client &= creation == Creation::Bound;
+        self.start_workload(succeeded);
+        // All versions at once: in many faults each waits for its time-out.
+        let mut running = JoinSet::new();
+        for mut version in mem::take(&mut self.versions) {
+            let started = self.workload_started;
+            running.spawn(async move {
+                let signs = version.sign_all(succeeded, started).await;
+                (version, signs)
+            });
         }
-        if succeeded {
-            self.known.before_outage = Some(newest);
+        for (version, signs) in running.join_all().await {
+            for (created, signs) in signs {
+                self.row(version.name, created, signs);
+            }
+            let [(_, now), _, (_, at_start)] = signs;
+            let stuck = self.state.clients_stuck(self.clock.now());
+            assert!(
+                !stuck || (now, at_start) == (Some(true), Some(false)),
+                "{} is not stuck; {}",
+                version.name,
+                self.told()
+            );
+            self.versions.push(version);
         }
-        self.start_workload(succeeded).await;
-        if succeeded && self.setup.workload == Workload::StartsWhenReady {
-            // With this success at the latest, what was held back has credentials.
-            self.known.workload_client = true;
-        }
-        let at_start = match self.workload_client {
-            WorkloadClient::Waits => None,
-            WorkloadClient::TriesAgain => Some(false),
-            WorkloadClient::Created => Some(self.boto3.signs(AT_START).await),
-        };
-        let before_outage = match self.known.before_outage.clone() {
-            Some(client) => Some(self.boto3.signs(&client).await),
-            None => None,
-        };
-        self.row(Created::Now, Some(now));
-        self.row(Created::BeforeOutage, before_outage);
-        self.row(Created::AtStart, at_start.filter(|_| self.known.workload_client));
-        let stuck = now && at_start == Some(false) && self.known.workload_client;
-        assert_eq!(self.state.clients_stuck(self.clock.now()), stuck, "stuck; {}", self.told());
-        self.unsaved = self.setup.state_file.then(|| (self.saved(false), self.known.clone()));
+        self.versions.sort_by_key(|version| self.setup.versions.iter().position(|name| *name == version.name));
+        self.unsaved = self.setup.state_file.then(|| self.saved(false));
         resolution
     }
 
-    /// Compares what is exported with what can be known of a client.
-    fn row(&mut self, created: Created, actual: Option<bool>) {
-        let created = created.label();
-        let exported = self.exported(created);
-        assert_eq!(exported, actual, "exported, and what a real client does: {created}; {}", self.told());
-        match actual {
-            Some(_) => self.compared.values += 1,
-            None => self.compared.absent += 1,
+    /// Compares what is exported with what a client can do.
+    fn row(&mut self, version: &str, created: Created, actual: Option<bool>) {
+        let exported = self.exported(created.label());
+        if exported.is_none() {
+            self.compared.absent += usize::from(actual.is_some());
+            return;
         }
+        let created = created.label();
+        assert_eq!(exported, actual, "exported, and what boto3 {version} does: {created}; {}", self.told());
+        self.compared.values += 1;
     }
 
     fn told(&self) -> String {
@@ -398,6 +411,37 @@ impl Comparison {
     /// Why IMDSv1 is in use, as exported.
     pub(crate) fn v1_fallback(&self) -> Option<Kind> {
         self.state.v1_fallback()
+    }
+}
+
+impl Version {
+    /// Creates the clients that are due, and lets each make a call.
+    async fn sign_all(&mut self, poll_succeeded: bool, workload_started: bool) -> Signs {
+        let (newest, creation) = self.boto3.create_new().await;
+        let now = creation == Creation::Bound && self.boto3.signs(&newest).await;
+        if poll_succeeded {
+            self.before_outage = Some(newest);
+        }
+        let before_outage = match &self.before_outage {
+            Some(client) => Some(self.boto3.signs(client).await),
+            None => None,
+        };
+        if workload_started && self.workload_client != WorkloadClient::Created {
+            self.create_workload_client().await;
+        }
+        let at_start = match self.workload_client {
+            WorkloadClient::Waits => None,
+            WorkloadClient::TriesAgain => Some(false),
+            WorkloadClient::Created => Some(self.boto3.signs(AT_START).await),
+        };
+        [(Created::Now, Some(now)), (Created::BeforeOutage, before_outage), (Created::AtStart, at_start)]
+    }
+
+    async fn create_workload_client(&mut self) {
+        self.workload_client = match self.boto3.create(AT_START, &self.workload_session).await {
+            Creation::Raised(_) => WorkloadClient::TriesAgain,
+            Creation::Bound | Creation::BoundToNothing => WorkloadClient::Created,
+        };
     }
 }
 

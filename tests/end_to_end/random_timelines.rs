@@ -1,6 +1,6 @@
 //! Random timelines: faults of all kinds at all steps, recoveries, roles that come and go, tokens that become optional,
 //! time, and restarts of the exporter between the steps. After each step, everything that the exporter says of clients is
-//! compared with real boto3 clients.
+//! compared with real boto3 clients in four versions.
 //!
 //! A timeline follows from its seed. A failing one prints itself; `TIMELINES=17..18` runs that of seed 17 alone, and
 //! `TIMELINES=0..1000` looks for more.
@@ -14,16 +14,20 @@ use imds_exporter::simulator::{Change, Fault};
 use strum::VariantArray;
 use tokio::task::JoinSet;
 
+use crate::clients::VERSIONS;
 use crate::comparison::{Compared, Comparison, Setup, Stop};
 use crate::support::simulator::{HEALTHY, REQUEST_TIMEOUT, all_faults, server_side_kinds};
 
 const STEPS: usize = 14;
 
-/// As many at a time as this.
+/// As many at a time as this, each with four Python programs.
 const AT_A_TIME: usize = 4;
 
-/// The timelines of each run of the tests.
-const SEEDS: Range<u64> = 0..48;
+/// The timelines of each run of the tests, and with `THOROUGH=1`.
+const SEEDS: [Range<u64>; 2] = [0..24, 0..300];
+
+/// So many values are compared in [`SEEDS`] at least, in all versions together.
+const LEAST_COMPARED: usize = 1_500;
 
 /// The faults whose effect on a client the exporter can know; `creation.rs` has the others.
 fn faults() -> Vec<Fault> {
@@ -55,6 +59,7 @@ impl Timeline {
             v1_disabled: rng.u8(..3) == 0,
             state_file: workload != Workload::Independent || rng.bool(),
             timeout: REQUEST_TIMEOUT,
+            versions: &VERSIONS,
         };
         let tokens_optional = rng.bool();
         let tokens = if tokens_optional { "optional" } else { "required" };
@@ -159,7 +164,10 @@ async fn run(seed: u64) -> Compared {
 }
 
 fn seeds() -> Range<u64> {
-    let Ok(seeds) = std::env::var("TIMELINES") else { return SEEDS };
+    let Ok(seeds) = std::env::var("TIMELINES") else {
+        let thorough = std::env::var("THOROUGH").is_ok_and(|thorough| thorough == "1");
+        return SEEDS[usize::from(thorough)].clone();
+    };
     let (from, to) = seeds.split_once("..").expect("TIMELINES is FROM..TO");
     from.parse().expect("a number")..to.parse().expect("a number")
 }
@@ -176,6 +184,6 @@ async fn in_random_timelines_with_restarts_each_value_is_what_a_real_client_does
         compared.absent += absent;
         running.extend(seeds_left.next().map(run));
     }
-    println!("{} values compared with real clients, {} rightly absent", compared.values, compared.absent);
-    assert!(seeds() != SEEDS || compared.values >= 1_000, "{compared:?}");
+    println!("{} values compared with real clients, {} left absent", compared.values, compared.absent);
+    assert!(!SEEDS.contains(&seeds()) || compared.values >= LEAST_COMPARED, "{compared:?}");
 }

@@ -8,6 +8,7 @@ mod architecture;
 mod cli;
 mod declared_workload;
 mod fault_matrix;
+mod fuzz_seeds;
 mod gets_change_nothing;
 mod gzip;
 mod hostile_clients;

@@ -1,6 +1,6 @@
 """The alert rules and the example configurations as files: linters, conventions, the table of thresholds.
 
-The conventions are those of mixtool and promruval; pint runs itself.
+The conventions are those of mixtool and promruval.
 """
 
 import re
@@ -11,7 +11,7 @@ import yaml
 
 from helpers.alert_rules import ALERTS, BANDS, GROUPS, KUBERNETES_GROUPS, KUBERNETES_TEXT, NAMES, TEXT, alerting
 from helpers.commands import run
-from helpers.paths import DEPLOY, KUBERNETES_RULES, ROOT, RULES, tool
+from helpers.paths import DEPLOY, KUBERNETES_RULES, RULES, tool
 from helpers.prometheus import PROMTOOLS, prometheus, promtool
 
 PROMETHEUS = DEPLOY / "prometheus" / "prometheus.yaml"
@@ -59,11 +59,6 @@ def test_prometheus_loads_the_example():
 
 def test_alertmanager_loads_the_example():
     run(tool("amtool"), "check-config", ALERTMANAGER)
-
-
-def test_pint_reports_nothing():
-    run(tool("pint"), "--no-color", "--offline", "--config", ROOT / "tests/rules/pint.hcl", "lint",
-        "--min-severity=info", "--fail-on=info", RULES, KUBERNETES_RULES)
 
 
 def test_groups_are_small_and_named():

@@ -6,11 +6,10 @@ use std::{env, fs};
 /// Polls before measuring: connections, caches, a session token.
 const WARM_UP: u32 = 50;
 
-/// `NAME ENDPOINT POLLS`: makes a poller and polls. Prints wall time and CPU time of one poll in nanoseconds, then the
-/// resident memory in KiB.
+/// `NAME ENDPOINT POLLS`: makes a poller and polls. Prints wall time and CPU time of one poll in nanoseconds.
 pub fn polls<P>(make: impl AsyncFnOnce(String) -> P, mut poll: impl AsyncFnMut(&mut P)) {
     let arguments: Vec<String> = env::args().collect();
-    let [_, endpoint, polls] = &arguments[..] else { panic!("usage: {} ENDPOINT POLLS", arguments[0]) };
+    let [_, endpoint, polls, ..] = &arguments[..] else { panic!("usage: {} ENDPOINT POLLS", arguments[0]) };
     let polls: u32 = polls.parse().expect("a number");
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     runtime.expect("the system has resources").block_on(async {
@@ -23,17 +22,11 @@ pub fn polls<P>(make: impl AsyncFnOnce(String) -> P, mut poll: impl AsyncFnMut(&
             poll(&mut poller).await;
         }
         let (wall, cpu) = (began.elapsed().as_nanos(), cpu_nanoseconds() - cpu_began);
-        println!("{} {} {}", wall / u128::from(polls), cpu / u64::from(polls), resident_kib());
+        println!("{} {}", wall / u128::from(polls), cpu / u64::from(polls));
     });
 }
 
 fn cpu_nanoseconds() -> u64 {
     let statistics = fs::read_to_string("/proc/self/schedstat").expect("the kernel keeps them");
     statistics.split(' ').next().and_then(|cpu| cpu.parse().ok()).expect("they begin with the time on the CPU")
-}
-
-fn resident_kib() -> u64 {
-    let status = fs::read_to_string("/proc/self/status").expect("every process has it");
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("every process has memory");
-    line.trim().trim_end_matches(" kB").parse().expect("a number")
 }

@@ -1,13 +1,10 @@
 //! Any environment: a configuration within its bounds, or mistakes that repeat no value.
 
-#![no_main]
-
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
 use std::time::Duration;
 
 use imds_exporter::config::{Config, VARIABLES};
-use libfuzzer_sys::fuzz_target;
 
 const CANARY: &str = "hunter2-CANARY";
 
@@ -31,7 +28,8 @@ fn environment(text: &[u8]) -> Vec<(OsString, OsString)> {
     text.split(|byte| *byte == b'\n').filter_map(line).collect()
 }
 
-fuzz_target!(|text: &[u8]| {
+/// The property.
+pub(crate) fn check(text: &[u8]) {
     match Config::from_environment(environment(text).into_iter()) {
         Ok(config) => {
             assert!((Duration::from_secs(1)..=Duration::from_hours(1)).contains(&config.poll_interval));
@@ -59,4 +57,4 @@ fuzz_target!(|text: &[u8]| {
             assert!(!mistakes.to_string().contains(CANARY), "{mistakes}");
         }
     }
-});
+}

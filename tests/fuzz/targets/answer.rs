@@ -1,18 +1,15 @@
 //! Any bytes from whoever answers at IMDS's address, to the token request and to all that follow: a verdict in
 //! bounded time, without a byte of what looks like a secret.
 
-#![no_main]
-
 use std::cell::{Cell, RefCell};
 use std::net::Ipv4Addr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use imds_exporter::platform::clock::{SystemClock, monotonic};
-use imds_exporter::imds::{Endpoint, Imds, Options};
 use imds_exporter::domain::{Resolution, Source};
-use libfuzzer_sys::fuzz_target;
+use imds_exporter::imds::{Endpoint, Imds, Options};
+use imds_exporter::platform::clock::{SystemClock, monotonic};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio::runtime::{Builder, Runtime};
@@ -53,7 +50,11 @@ impl Stage {
                     while let Ok(1..) = stream.read(&mut head).await {
                         let answer = {
                             let mut answers = played.borrow_mut();
-                            if answers.len() > 1 { answers.remove(0) } else { answers.first().cloned().unwrap_or_default() }
+                            if answers.len() > 1 {
+                                answers.remove(0)
+                            } else {
+                                answers.first().cloned().unwrap_or_default()
+                            }
                         };
                         // An answer that is not marked as unfinished ends the connection.
                         let unfinished = answer.ends_with(b"~");
@@ -82,13 +83,13 @@ impl Stage {
                 let resolution = imds.resolve().await;
                 // Generous: the machine may be busy. A request without a bound would never end.
                 assert!(began.elapsed() < TIMEOUT * MOST_REQUESTS + Duration::from_secs(10), "{:?}", began.elapsed());
-                check(&resolution);
+                holds(&resolution);
             }
         });
     }
 }
 
-fn check(resolution: &Resolution) {
+fn holds(resolution: &Resolution) {
     let requests = u32::try_from(resolution.requests.len()).expect("few");
     assert!(requests <= MOST_REQUESTS, "{requests} requests");
     assert!(resolution.v1_fallback.is_none() || resolution.outcome.is_ok());
@@ -112,6 +113,7 @@ thread_local! {
     static STAGE: Stage = Stage::new();
 }
 
-fuzz_target!(|input: &[u8]| {
+/// The property.
+pub(crate) fn check(input: &[u8]) {
     STAGE.with(|stage| stage.play(input));
-});
+}

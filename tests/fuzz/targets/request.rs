@@ -1,19 +1,16 @@
 //! Any bytes from a client of the exporter: every answer is one of its own, and the connection ends.
 
-#![no_main]
-
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use imds_exporter::platform::clock::{Clock, SystemClock, monotonic};
-use imds_exporter::http::{Context, Limits, serve_connection, router};
-use imds_exporter::metrics::{Build, Metrics, Options};
-use imds_exporter::domain::{Credential, Resolution};
-use imds_exporter::platform::heartbeat::Heartbeat;
 use imds_exporter::domain::state::{Shared, State, WorkloadEnvironment};
+use imds_exporter::domain::{Credential, Resolution};
 use imds_exporter::http::auth::Auth;
-use libfuzzer_sys::fuzz_target;
+use imds_exporter::http::{Context, Limits, router, serve_connection};
+use imds_exporter::metrics::{Build, Metrics, Options};
+use imds_exporter::platform::clock::{Clock, SystemClock, monotonic};
+use imds_exporter::platform::heartbeat::Heartbeat;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
 use tokio::runtime::{Builder, Runtime};
 
@@ -34,7 +31,8 @@ impl Stage {
             last_updated: Some(clock.now()),
             expiration: clock.now(),
         };
-        state.record(&Resolution::from(Ok(credential)), Duration::ZERO, clock.now());
+        let resolution = Resolution::from(Ok(credential));
+        state.record(&resolution, Duration::ZERO, clock.now());
         let state = Shared::new(state);
         let options = Options { poll_interval: Duration::from_secs(15), expected_role: None, process_metrics: false };
         let metrics = Metrics::new(options, Build::THIS);
@@ -54,7 +52,8 @@ impl Stage {
         let answers = self.runtime.block_on(async {
             let (mut client, server) = duplex(64 * 1024);
             let door = Auth::default();
-            let conversation = serve_connection(server, self.router.clone(), Limits::default(), &door, std::future::pending(), || {});
+            let conversation =
+                serve_connection(server, self.router.clone(), Limits::default(), &door, std::future::pending(), || {});
             let asking = async {
                 let (mut reader, mut writer) = tokio::io::split(&mut client);
                 let mut answers = Vec::new();
@@ -63,7 +62,7 @@ impl Stage {
                     let _closed = writer.shutdown().await;
                 };
                 let read = async { (&mut reader).take(LARGEST_ANSWERS).read_to_end(&mut answers).await };
-                let (_, read) = tokio::join!(write, read);
+                let ((), read) = tokio::join!(write, read);
                 read.expect("memory does not fail");
                 answers
             };
@@ -84,6 +83,7 @@ thread_local! {
     static STAGE: Stage = Stage::new();
 }
 
-fuzz_target!(|request: &[u8]| {
+/// The property.
+pub(crate) fn check(request: &[u8]) {
     STAGE.with(|stage| stage.ask(request));
-});
+}

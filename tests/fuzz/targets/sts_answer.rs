@@ -1,11 +1,9 @@
 //! Any bytes as an answer of STS, with any status: whose credentials they are, bounded and printable, or a reason.
 
-#![no_main]
-
 use imds_exporter::sts::{parse_error, parse_identity};
-use libfuzzer_sys::fuzz_target;
 
-fuzz_target!(|input: &[u8]| {
+/// The property.
+pub(crate) fn check(input: &[u8]) {
     let (head, body) = input.split_at(input.len().min(2));
     let status = head.iter().fold(0, |status, byte| status << 8 | u16::from(*byte));
     if let Some(identity) = parse_identity(body) {
@@ -24,4 +22,4 @@ fuzz_target!(|input: &[u8]| {
     if failure.reason.is_refusal() {
         assert!(failure.code.is_some(), "AWS refuses with a code only");
     }
-});
+}

@@ -1,11 +1,10 @@
 //! Any text as a scenario and as a change: a timeline, or a mistake with its line.
 
-#![no_main]
-
 use imds_exporter::simulator::{Change, Scenario};
-use libfuzzer_sys::fuzz_target;
 
-fuzz_target!(|text: &str| {
+/// The property.
+pub(crate) fn check(text: &[u8]) {
+    let Ok(text) = std::str::from_utf8(text) else { return };
     let lines = text.split('\n').count();
     match Scenario::parse(text) {
         Ok(scenario) => {
@@ -17,4 +16,4 @@ fuzz_target!(|text: &str| {
         assert!((1..=lines).contains(&error.line()), "{error}");
         assert!(error.to_string().len() < 16 * 1024);
     }
-});
+}
