@@ -25,10 +25,10 @@ impl Credential {
         at.duration_until(self.expiration)
     }
 
-    /// Whether this is a newer document than `earlier`.
+    /// Whether IMDS has rotated the credentials since `earlier`. An emulator may write another `LastUpdated` into each answer.
     #[must_use]
-    pub fn is_newer_than(&self, earlier: &Credential) -> bool {
-        (self.last_updated, self.expiration) > (earlier.last_updated, earlier.expiration)
+    pub fn is_rotated(&self, earlier: &Credential) -> bool {
+        self.expiration != earlier.expiration
     }
 }
 
@@ -100,18 +100,14 @@ mod tests {
     }
 
     #[test]
-    fn a_newer_document_was_updated_later_or_expires_later() {
+    fn a_rotation_is_another_expiration_whatever_was_updated() {
         let (early, late) = ("2026-01-31T12:00:00Z", "2026-01-31T13:00:00Z");
         let (ends_early, ends_late) = ("2026-01-31T18:00:00Z", "2026-01-31T19:00:00Z");
         let first = document(Some(early), ends_early);
-        assert!(!first.is_newer_than(&first));
-        for newer in
-            [document(Some(late), ends_late), document(Some(late), ends_early), document(Some(early), ends_late)]
-        {
-            assert!(newer.is_newer_than(&first) && !first.is_newer_than(&newer), "{newer:?}");
+        assert!(!first.is_rotated(&first) && !document(Some(late), ends_early).is_rotated(&first));
+        for other in [document(Some(late), ends_late), document(Some(early), ends_late), document(None, ends_late)] {
+            assert!(other.is_rotated(&first) && first.is_rotated(&other), "{other:?}");
         }
-        let (first, newer) = (document(None, ends_early), document(None, ends_late));
-        assert!(newer.is_newer_than(&first) && !first.is_newer_than(&newer));
     }
 
     #[test]

@@ -5,6 +5,7 @@
 
 pub mod boto3;
 mod credential;
+mod imds_state;
 mod kind;
 pub mod outage;
 pub mod poll_history;
@@ -20,10 +21,12 @@ pub mod state;
 pub mod workload;
 
 pub use credential::{Credential, InvalidRoleName, RoleName};
+pub use imds_state::ImdsState;
 pub use kind::Kind;
 pub use region::{InvalidRegion, Region};
 pub use resolution::{
-    Creation, Evidence, Failure, NetworkError, Outcome, Request, RequestRecord, Resolution, Server, Step,
+    Creation, Evidence, Failure, KeyFingerprint, NetworkError, Outcome, Request, RequestRecord, Resolution, Server,
+    Step,
 };
 pub use shadow::Shadow;
 pub use signing::{Signing, SigningCredentials};

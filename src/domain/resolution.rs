@@ -133,6 +133,10 @@ pub enum Creation {
     Unknown,
 }
 
+/// A key, hashed with a secret of this process, which dies with it: tells one key from another, and nothing else.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KeyFingerprint(pub u64);
+
 /// Who answered, as the `Server` header says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Server {
@@ -181,6 +185,8 @@ pub struct Resolution {
     pub outcome: Result<Credential, Failure>,
     /// What boto3 makes of the same answers, which may be another thing.
     pub creation: Creation,
+    /// The key that the document has, if it is known.
+    pub key: Option<KeyFingerprint>,
     /// The requests in their order.
     pub requests: Vec<RequestRecord>,
     /// IMDS's `Date` header minus the local clock, from the last answer that had one. `Date` counts whole seconds.
@@ -201,8 +207,17 @@ impl From<Result<Credential, Failure>> for Resolution {
             Ok(Credential { expiration, .. }) => Creation::Credentials { expiration: *expiration },
             Err(_) => Creation::Nothing,
         };
-        let (clock_skew, v1_fallback, cause) = (None, None, None);
-        Self { outcome, creation, requests: Vec::new(), clock_skew, v1_fallback, cause, evidence: Evidence::default() }
+        let (key, clock_skew, v1_fallback, cause) = (None, None, None, None);
+        Self {
+            outcome,
+            creation,
+            key,
+            requests: Vec::new(),
+            clock_skew,
+            v1_fallback,
+            cause,
+            evidence: Evidence::default(),
+        }
     }
 }
 

@@ -13,9 +13,9 @@ use super::credential::{Credential, RoleName};
 use super::kind::Kind;
 use super::outage::{Outages, Window};
 use super::poll_history::PollHistory;
-use super::resolution::{Creation, Failure, Outcome, Resolution};
+use super::resolution::{Creation, Failure, KeyFingerprint, Outcome, Resolution};
 use super::shadow::Shadow;
-use super::signed_call::SignedCalls;
+use super::signed_call::{Reason, SignedCalls};
 use super::workload::{Workload, WorkloadClient};
 
 /// Failed polls in a row.
@@ -58,6 +58,8 @@ pub struct State {
     started_at: Timestamp,
     poll_status: PollStatus,
     document: Option<Credential>,
+    /// The key of the last document, as a fingerprint.
+    key: Option<KeyFingerprint>,
     /// When a client may have fetched the last document: the last success, also of an earlier run.
     fetched_at: Timestamp,
     role_attached: bool,
@@ -103,7 +105,7 @@ pub struct RestoredInBoot {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[expect(clippy::struct_excessive_bools, reason = "each is an event of its own")]
 pub struct Change {
-    /// The document is newer than the one before.
+    /// IMDS has rotated the credentials: another `Expiration`, or another key.
     pub rotated: bool,
     /// The former role, if it changed.
     pub former_role: Option<RoleName>,
@@ -126,6 +128,7 @@ impl State {
             started_at,
             poll_status: PollStatus::Unpolled,
             document: None,
+            key: None,
             fetched_at: started_at,
             role_attached: false,
             last_attempt_at: None,
@@ -179,10 +182,11 @@ impl State {
         match &resolution.outcome {
             Ok(credential) => {
                 if let Some(earlier) = &self.document {
-                    change.rotated = credential.is_newer_than(earlier);
+                    change.rotated = credential.is_rotated(earlier) || self.key.is_some() && self.key != resolution.key;
                     change.former_role = (earlier.role != credential.role).then(|| earlier.role.clone());
                 }
                 self.document = Some(credential.clone());
+                self.key = resolution.key;
                 self.fetched_at = at;
                 self.role_attached = true;
                 self.last_success_at = Some(at);
@@ -289,6 +293,13 @@ impl State {
     /// The signed calls, to record one.
     pub fn signed_calls_mut(&mut self) -> Option<&mut SignedCalls> {
         self.signed_calls.as_mut()
+    }
+
+    /// Why AWS refused the credentials in the last signed call, if it did.
+    #[must_use]
+    pub fn refusal(&self) -> Option<Reason> {
+        let failure = self.signed_calls.as_ref()?.last()?.outcome.as_ref().err()?;
+        Some(failure.reason).filter(|reason| reason.is_refusal())
     }
 
     /// The workload and its environment.
@@ -510,8 +521,16 @@ mod tests {
         let former_role = Some(document("web", 0).role);
         let replaced = Change { former_role, ..Change::default() };
         assert_eq!(record(document("batch", 2_000), 2_040), replaced);
-        assert_eq!(record(document("batch", 1_990), 2_055), Change::default(), "an older one is no rotation");
-        assert_eq!(state.document(), Some(&document("batch", 1_990)));
+        let updated = Credential { last_updated: Some(at(2_050)), ..document("batch", 2_000) };
+        assert_eq!(record(updated.clone(), 2_055), Change::default(), "LastUpdated alone is no rotation");
+        assert_eq!(state.document(), Some(&updated));
+        // The same expiration with another key; a document without a fingerprint is compared by its expiration alone.
+        let mut with_key = |key| {
+            let poll = Resolution { key, ..resolution(Ok(updated.clone())) };
+            state.record(&poll, Duration::ZERO, at(2_070)).rotated
+        };
+        let [first, second] = [1, 2].map(|hash| Some(KeyFingerprint(hash)));
+        assert_eq!([first, first, second, second].map(&mut with_key), [false, false, true, false]);
     }
 
     #[test]

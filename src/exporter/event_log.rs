@@ -93,7 +93,7 @@ pub(super) fn signed_call(call: &SignedCall, changed: bool, failing_since: Optio
     }
 }
 
-/// Logs what a look at the processes changed.
+/// Logs what a scan of the processes changed.
 pub(super) fn watched(before: Option<&Watched>, now: &Watched) {
     if !now.sees_others && before.is_none_or(|before| before.sees_others) {
         warn!(
@@ -101,8 +101,15 @@ pub(super) fn watched(before: Option<&Watched>, now: &Watched) {
              and allow it to see other users' processes (ProtectProc, hidepid)"
         );
     }
+    if now.unread > 0 && before.is_none_or(|before| before.unread == 0) {
+        warn!(
+            unread = now.unread,
+            "the scan of the processes is incomplete: the exporter lacks file descriptors or memory (LimitNOFILE); \
+             suspects may be missing"
+        );
+    }
     let known = before.map_or(&[][..], |before| &before.suspects);
-    for suspect in now.suspects.iter().filter(|suspect| !known.contains(suspect)) {
+    for suspect in now.suspects.iter().filter(|suspect| !known.iter().any(|known| known.is_same(suspect))) {
         let Owner { unit, container_id, pod_uid } = &suspect.owner;
         warn!(
             pid = suspect.pid,

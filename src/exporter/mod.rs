@@ -127,11 +127,13 @@ pub async fn run_with(
         if let (Some(caller), Some(signing), Ok(credential)) = (&signed_caller, signing, &report.resolution.outcome) {
             caller.submit(credential, signing);
         }
-        event_log::poll(&report, &state.lock(), config.expected_role.as_ref());
+        // A copy: nothing that can block is done while the state is locked.
+        let after = state.lock().clone();
+        event_log::poll(&report, &after, config.expected_role.as_ref());
         with_facts(&state, latest_look.as_ref(), |state, watched| metrics.prepare(state, watched, clock.now()));
-        systemd::polled(&state.lock());
+        systemd::polled(&after);
         if let Some((_, file)) = &writer {
-            save.send_replace(Some(file.saved(&state.lock(), false)));
+            save.send_replace(Some(file.saved(&after, false)));
         }
         after_poll.send_replace(());
         on_poll(&report);
@@ -167,22 +169,22 @@ fn sts(config: &Config, clock: &Arc<dyn Clock>) -> io::Result<Option<Sts>> {
 
 /// Looks at the processes after each poll, on a thread of its own: processes can make a look take long.
 async fn watch_processes(
-    mut processes: ProcessWatcher,
+    processes: ProcessWatcher,
     mut polls: watch::Receiver<()>,
     latest: LatestLook,
     state: Shared,
     metrics: Arc<Metrics>,
     clock: Arc<dyn Clock>,
 ) {
+    let processes = Arc::new(processes);
     while polls.changed().await.is_ok() {
         let windows: Vec<_> = state.lock().outages().ended().copied().collect();
         let booted_at = workload::booted_at(clock.now());
-        let look = tokio::task::spawn_blocking(move || {
-            let found = processes.look(&windows, booted_at);
-            (processes, found)
+        let scan = tokio::task::spawn_blocking({
+            let processes = Arc::clone(&processes);
+            move || processes.scan(&windows, booted_at)
         });
-        let Ok((again, found)) = look.await else { return };
-        processes = again;
+        let Ok(found) = scan.await else { return };
         let before = lock(&latest).replace(found.clone());
         event_log::watched(before.as_ref(), &found);
         with_facts(&state, Some(&latest), |state, watched| metrics.prepare(state, watched, clock.now()));

@@ -11,7 +11,7 @@ use crate::domain::poll_history::Poll;
 use crate::domain::signed_call::{CallFailure, Caller, Reason, SignedCall, SignedCalls};
 use crate::domain::state::{FailureStreak, State};
 use crate::domain::workload::Workload;
-use crate::domain::{Failure, Kind, Outcome, Shadow, Step};
+use crate::domain::{Failure, ImdsState, Kind, Outcome, Shadow, Step};
 use crate::metrics::Build;
 use crate::runbook::{Explanation, Sentence, explanation, reason_explanation, sentence};
 use crate::workload::{SuspectProcess, Watched};
@@ -19,6 +19,8 @@ use crate::workload::{SuspectProcess, Watched};
 /// What `/api/v1/status` returns. Absent values are null.
 #[derive(Clone, Debug, Serialize)]
 pub struct Status {
+    /// The verdict.
+    pub state: ImdsState,
     /// The exporter's version.
     pub version: &'static str,
     /// When this was written.
@@ -239,6 +241,7 @@ impl Status {
         let shown = |created: &&Created| **created != Created::AtStart || environment.workload != Workload::Independent;
         let clients = Created::VARIANTS.iter().filter(shown).map(|created| ClientStatus::new(state, *created, now));
         Self {
+            state: ImdsState::of(state, now),
             version: Build::THIS.version,
             now,
             started_at: state.started_at(),

@@ -9,12 +9,19 @@ use jiff::Timestamp;
 use strum::VariantArray;
 
 use super::catalog::{self, Spec};
+use crate::domain::ImdsState;
 use crate::domain::boto3::{Created, SDK};
 use crate::domain::state::State;
 
 /// The families at `at`; what is unknown is absent.
 pub(super) fn families(state: &State, at: Timestamp) -> String {
     let mut text = String::new();
+    begin(&mut text, catalog::STATE);
+    let verdict = ImdsState::of(state, at);
+    for state in ImdsState::VARIANTS {
+        let (name, label, value) = (catalog::STATE.name, state.label(), u8::from(*state == verdict));
+        line(&mut text, format_args!("{name}{{state=\"{label}\"}} {value}"));
+    }
     let usable = Created::VARIANTS.iter().filter_map(|created| {
         let usable = state.client_usable(*created, at)?;
         Some((created.label(), u8::from(usable)))

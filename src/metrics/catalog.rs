@@ -58,6 +58,8 @@ macro_rules! catalog {
 catalog! {
     UP = "imds_up", Gauge, [],
         "Whether the last finished poll returned credentials; absent before the first poll ends.";
+    STATE = "imds_state", Gauge, ["state"],
+        "1 for the current verdict, 0 for the others, in the order of precedence: starting, unused (boto3 finds credentials before it would ask IMDS, or IMDS is disabled), proxied, failing, expired, refused (by AWS), stuck (clients hold no credentials), fine.";
     EXPIRATION = "imds_credentials_expiration_timestamp_seconds", Gauge, [],
         "Expiration of the last credential document seen; kept while polls fail, absent once IMDS reports that there is no role.";
     REMAINING = "imds_credentials_remaining_seconds", Gauge, [],
@@ -100,6 +102,8 @@ catalog! {
         "Whether a boto3 client that was created at that time would have credentials to sign with; derived from the history of polls, for every version of boto3 from 1.18. Absent where this is unknown, where no workload is declared (at_start), and where a poll does not stand for boto3 (imds_chain_shadowed, imds_requests_proxied).";
     WATCHED_PROCESSES = "imds_watched_processes", Gauge, [],
         "Number of processes that match IMDS_EXPORTER_WATCH_PROCESSES and can be seen; 0 for long means that the pattern or the PID namespace is wrong; absent if watching is disabled.";
+    UNREAD_PROCESSES = "imds_unread_processes", Gauge, [],
+        "Number of processes that the last scan could not read, because the exporter lacked file descriptors or memory: suspects may be missing; absent if watching is disabled.";
     SUSPECT_PROCESSES = "imds_suspect_processes", Gauge, [],
         "Number of watched processes that started during an outage that is over: a suspicion, never a proof; absent if watching is disabled.";
     SUSPECT_START_TIME = "imds_suspect_process_start_time_seconds", Gauge, ["pid", "command", "unit", "container_id", "pod_uid"],

@@ -36,6 +36,7 @@ pub(super) fn families(
         single(catalog::CLOCK_SKEW, state.clock_skew().map(|skew| skew.as_secs_f64())),
         single(catalog::REQUESTS_PROXIED, state.environment().proxied_by.map(|_| 1.0)),
         single(catalog::WATCHED_PROCESSES, watched.map(|watched| watched.processes as f64)),
+        single(catalog::UNREAD_PROCESSES, watched.map(|watched| watched.unread as f64)),
         single(catalog::SUSPECT_PROCESSES, watched.map(|watched| watched.suspects.len() as f64)),
     ];
     families.extend(credential.map(|credential| family(catalog::ROLE_INFO, [(&[credential.role.as_str()][..], 1.0)])));

@@ -235,7 +235,7 @@ mod tests {
         assert_eq!(old.expiration, at("2026-01-31T12:10:00Z"));
         assert_eq!(old.last_updated, Some(at("2026-01-31T05:36:00Z")));
         document.rotate_when_due(&terms, at("2026-01-31T13:00:00Z"));
-        assert!(document.credential().is_newer_than(&old));
+        assert!(document.credential().is_rotated(&old));
     }
 
     #[test]
@@ -245,7 +245,7 @@ mod tests {
         let mut document = Document::first(&terms, now);
         let (first, text) = (document.credential(), document.with([]).body);
         document.renew(&terms, now);
-        assert!(document.credential().is_newer_than(&first));
+        assert!(document.credential().is_rotated(&first));
         assert_ne!(document.with([]).body, text);
     }
 }

@@ -5,13 +5,16 @@
 
 use serde::Serialize;
 
-/// The longest name that is kept, in characters: that of a systemd unit.
+/// The longest name of a systemd unit, in bytes.
 const LONGEST_NAME: usize = 255;
+
+/// How the unit of a user's own manager begins.
+const USER_MANAGER: &str = "user@";
 
 /// The owner of a process. A name is empty where it does not apply.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Owner {
-    /// The systemd unit, such as `orders.service`.
+    /// The systemd unit, such as `orders.service`; `user@1000.service/sync.service` is one of a user's own manager.
     pub unit: String,
     /// The container's id, as its runtime has it.
     pub container_id: String,
@@ -42,14 +45,18 @@ impl Owner {
 
     fn of_path(path: &str) -> Self {
         let mut owner = Self::default();
-        // With a misconfigured systemd driver, the parts are joined by colons.
-        for part in path.split(['/', ':']) {
-            if let Some(uid) = pod_uid(part) {
-                owner.pod_uid = uid;
-            } else if let Some(id) = container_id(part) {
-                id.clone_into(&mut owner.container_id);
-            } else if [".service", ".scope"].iter().any(|ending| part.ends_with(ending)) {
-                owner.unit = part.chars().filter(char::is_ascii_graphic).take(LONGEST_NAME).collect();
+        for segment in path.split('/') {
+            // With a misconfigured systemd driver, the parts are joined by colons.
+            for part in segment.split(':') {
+                if let Some(uid) = pod_uid(part) {
+                    owner.pod_uid = uid;
+                } else if let Some(id) = container_id(part) {
+                    id.clone_into(&mut owner.container_id);
+                }
+            }
+            if is_unit_name(segment) {
+                let of_user = owner.unit.split('/').next().filter(|unit| unit.starts_with(USER_MANAGER));
+                owner.unit = of_user.map_or_else(|| segment.to_owned(), |manager| format!("{manager}/{segment}"));
             }
         }
         if owner.container_id.is_empty() {
@@ -69,12 +76,22 @@ impl Owner {
             format!("delete the pod with the UID {pod_uid} (container {short})")
         } else if !container_id.is_empty() {
             format!("restart the container {short}")
+        } else if let Some((manager, unit)) = unit.split_once('/').filter(|(_, unit)| unit.ends_with(".service")) {
+            let uid = manager.trim_start_matches(USER_MANAGER).trim_end_matches(".service");
+            format!("systemctl --user --machine={uid}@ restart {unit}")
         } else if unit.ends_with(".service") {
             format!("systemctl restart {unit}")
         } else {
             "restart the process".to_owned()
         }
     }
+}
+
+/// A service or scope, with the characters that systemd allows: the name becomes part of a command.
+fn is_unit_name(name: &str) -> bool {
+    let legal = |c: u8| c.is_ascii_alphanumeric() || b":_.@\\-".contains(&c);
+    let ends = [".service", ".scope"].iter().any(|ending| name.len() > ending.len() && name.ends_with(ending));
+    ends && name.len() <= LONGEST_NAME && name.bytes().all(legal) && !name.starts_with('-')
 }
 
 /// The UID in `pod<uid>`, `kubepods-burstable-pod<uid>.slice` or `kubepods-pod<uid>.slice`; underscores stand for hyphens
@@ -138,8 +155,16 @@ mod tests {
             ("0::/system.slice/system-worker.slice/worker@3.service".to_owned(), unit("worker@3.service")),
             (
                 "0::/user.slice/user-1000.slice/user@1000.service/app.slice/sync.service".to_owned(),
-                unit("sync.service"),
+                unit("user@1000.service/sync.service"),
             ),
+            (
+                "0::/user.slice/user-1000.slice/user@1000.service/init.scope".to_owned(),
+                unit("user@1000.service/init.scope"),
+            ),
+            ("0::/system.slice/a:b.service".to_owned(), unit("a:b.service")),
+            ("0::/system.slice/$(id).service".to_owned(), Owner::default()),
+            ("0::/system.slice/a b.service".to_owned(), Owner::default()),
+            ("0::/system.slice/--now.service".to_owned(), Owner::default()),
             ("0::/system.slice/orders.service/workers".to_owned(), unit("orders.service")),
             ("0::/user.slice/user-0.slice/session-3.scope".to_owned(), unit("session-3.scope")),
             // Kubernetes: containerd, CRI-O and Docker with the systemd driver; cgroupfs; a guaranteed and a static pod.
@@ -215,14 +240,17 @@ mod tests {
     }
 
     #[test]
-    fn hostile_names_are_bounded_and_printable() {
-        let owner = Owner::parse(&format!("0::/system.slice/{}\u{1b}[31m\t.service", "x".repeat(5_000)));
-        assert!(owner.unit.len() <= LONGEST_NAME && owner.unit.chars().all(|c| c.is_ascii_graphic()));
+    fn what_is_no_name_of_a_unit_is_none() {
+        assert_eq!(Owner::parse(&format!("0::/system.slice/{}.service", "x".repeat(5_000))), Owner::default());
+        assert_eq!(Owner::parse("0::/system.slice/x\u{1b}[31m.service"), Owner::default());
+        assert_eq!(Owner::parse("0::/system.slice/\u{202e}x.service"), Owner::default());
     }
 
     #[test]
     fn the_remedy_names_what_to_restart() {
         assert_eq!(Owner::parse("0::/system.slice/orders.service").remedy(), "systemctl restart orders.service");
+        let of_user = Owner::parse("0::/user.slice/user-1000.slice/user@1000.service/docker.service").remedy();
+        assert_eq!(of_user, "systemctl --user --machine=1000@ restart docker.service");
         let docker = Owner::parse(&format!("0::/docker/{ID}")).remedy();
         assert!(docker.contains(&ID[..12]) && !docker.contains(&ID[..13]), "{docker}");
         assert!(Owner::parse(&format!("0::/kubepods/pod{UID}/{ID}")).remedy().contains(UID));

@@ -3,13 +3,12 @@
 //! Owns what is read from `/proc`. A suspicion, never a proof: nobody can see from outside when a process created its
 //! clients. Only the program's name is kept of a command line. A look can take long, so it is for a thread of its own.
 
-use std::collections::HashMap;
 use std::fs::File;
-use std::io::Read;
+use std::io::{self, ErrorKind, Read};
 
 use jiff::{SignedDuration, Timestamp};
 use procfs::process::{Process, Stat, all_processes};
-use procfs::{Current, Uptime};
+use procfs::{Current, ProcError, Uptime};
 use regex_lite::Regex;
 use serde::Serialize;
 
@@ -71,6 +70,8 @@ pub struct Watched {
     pub processes: usize,
     /// Whether any process can be seen but the exporter itself.
     pub sees_others: bool,
+    /// Processes that could not be read, for want of descriptors or memory: suspects may be missing.
+    pub unread: usize,
     /// The suspects among them, longest running first.
     pub suspects: Vec<SuspectProcess>,
 }
@@ -109,51 +110,65 @@ fn has_ended(stat: &Stat) -> bool {
 #[derive(Debug)]
 pub struct ProcessWatcher {
     pattern: Regex,
-    /// Whether each process, by id, start and program, matches: a command line is read once, and again after a script has
-    /// become another program.
-    matches: HashMap<(i32, u64, String), bool>,
+}
+
+impl SuspectProcess {
+    /// Whether it is the same process, whatever is known of it.
+    #[must_use]
+    pub fn is_same(&self, other: &Self) -> bool {
+        (self.pid, self.start_ticks) == (other.pid, other.start_ticks)
+    }
 }
 
 impl ProcessWatcher {
     /// Watches processes whose command line matches `pattern`.
     #[must_use]
     pub fn new(pattern: Regex) -> Self {
-        Self { pattern, matches: HashMap::new() }
+        Self { pattern }
     }
 
-    /// Looks at all processes; the machine booted at `booted_at`. Those that may not be read are skipped.
-    pub fn look(&mut self, windows: &[Window], booted_at: Option<Timestamp>) -> Watched {
+    /// Scans all processes; the machine booted at `booted_at`. Those that may not be read are skipped. Command lines are read
+    /// anew each time: a process can replace its program.
+    #[must_use]
+    pub fn scan(&self, windows: &[Window], booted_at: Option<Timestamp>) -> Watched {
         let own = i32::try_from(std::process::id()).ok();
-        let processes: Vec<_> = all_processes().into_iter().flatten().flatten().collect();
-        let others = processes.into_iter().filter(|process| Some(process.pid) != own);
-        let others: Vec<_> = others.filter_map(|process| process.stat().ok().filter(|stat| !has_ended(stat))).collect();
-        let sees_others = !others.is_empty();
-
-        let mut matches = HashMap::with_capacity(others.len());
+        let mut found = Watched::default();
+        let Ok(processes) = all_processes() else { return Watched { unread: 1, ..found } };
         let mut matching = Vec::new();
-        for stat in others {
-            let key = (stat.pid, stat.starttime, stat.comm.clone());
-            let is_match = self.matches.get(&key).copied().unwrap_or_else(|| self.is_match(stat.pid));
-            matches.insert(key, is_match);
-            if is_match {
-                matching.push(stat);
+        for process in processes {
+            // Each holds a descriptor: they are dropped one by one.
+            match process.and_then(|process| process.stat()) {
+                Ok(stat) if Some(stat.pid) == own || has_ended(&stat) => {}
+                Ok(stat) => {
+                    found.sees_others = true;
+                    match self.is_match(stat.pid) {
+                        Ok(true) => matching.push(stat),
+                        Ok(false) => {}
+                        Err(_) => found.unread += 1,
+                    }
+                }
+                Err(ProcError::NotFound(_) | ProcError::PermissionDenied(_)) => {}
+                Err(_) => found.unread += 1,
             }
         }
-        self.matches = matches;
-        let processes = matching.len();
-        let mut suspects = booted_at.map_or_else(Vec::new, |booted_at| {
-            suspects(matching.iter().filter_map(|stat| candidate(stat, booted_at)).collect(), windows)
-        });
-        for suspect in &mut suspects {
-            suspect.owner = Owner::parse(&read(suspect.pid, "cgroup", LONGEST_CGROUP));
+        found.processes = matching.len();
+        if let Some(booted_at) = booted_at {
+            let candidates = matching.iter().filter_map(|stat| candidate(stat, booted_at)).collect();
+            found.suspects = suspects(candidates, windows);
         }
-        Watched { processes, sees_others, suspects }
+        for suspect in &mut found.suspects {
+            match read(suspect.pid, "cgroup", LONGEST_CGROUP) {
+                Ok(cgroup) => suspect.owner = Owner::parse(&cgroup),
+                Err(_) => found.unread += 1,
+            }
+        }
+        found
     }
 
-    fn is_match(&self, pid: i32) -> bool {
-        let command_line = read(pid, "cmdline", LONGEST_COMMAND_LINE).replace('\0', " ");
+    fn is_match(&self, pid: i32) -> io::Result<bool> {
+        let command_line = read(pid, "cmdline", LONGEST_COMMAND_LINE)?.replace('\0', " ");
         let command_line = command_line.trim_end();
-        !command_line.is_empty() && self.pattern.is_match(command_line)
+        Ok(!command_line.is_empty() && self.pattern.is_match(command_line))
     }
 }
 
@@ -171,17 +186,30 @@ fn candidate(stat: &Stat, booted_at: Timestamp) -> Option<Candidate> {
     let since_boot = SignedDuration::from_millis(i64::try_from(since_boot_ms).ok()?);
     Some(Candidate {
         pid: stat.pid,
-        command: stat.comm.chars().filter(|c| !c.is_control()).take(32).collect(),
+        command: stat.comm.chars().filter(|c| is_shown(*c)).take(32).collect(),
         started_at: booted_at.checked_add(since_boot).ok()?,
         start_ticks: stat.starttime,
     })
 }
 
-/// A bounded part of a file of the process, whatever its bytes; empty if it cannot be read.
-fn read(pid: i32, file: &str, longest: u64) -> String {
+/// Neither a control character nor one that is invisible or changes the direction of a text: a program chooses its name.
+fn is_shown(c: char) -> bool {
+    let is_format = matches!(c, '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}');
+    !c.is_control() && !is_format
+}
+
+/// A bounded part of a file of the process, whatever its bytes; empty if the process has ended or may not be read.
+fn read(pid: i32, file: &str, longest: u64) -> io::Result<String> {
+    /// `ESRCH`: the process ended between opening and reading.
+    const NO_SUCH_PROCESS: i32 = 3;
     let mut content = Vec::new();
     let read = File::open(format!("/proc/{pid}/{file}")).and_then(|file| file.take(longest).read_to_end(&mut content));
-    read.map(|_| String::from_utf8_lossy(&content).into_owned()).unwrap_or_default()
+    match read {
+        Ok(_) => Ok(String::from_utf8_lossy(&content).into_owned()),
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::PermissionDenied) => Ok(String::new()),
+        Err(error) if error.raw_os_error() == Some(NO_SUCH_PROCESS) => Ok(String::new()),
+        Err(error) => Err(error),
+    }
 }
 
 #[cfg(test)]
@@ -288,29 +316,46 @@ mod tests {
     }
 
     #[test]
-    fn a_look_finds_the_processes_that_match_and_not_the_exporter() {
+    fn a_scan_finds_the_processes_that_match_and_not_the_exporter() {
         let mark = mark("look");
         let worker = Worker::start(&[&mark]);
         let now = Timestamp::now();
         let booted_at = booted_at(now);
-        let mut watcher = watcher(&mark);
-        let found = watcher.look(&[always()], booted_at);
+        let watcher = watcher(&mark);
+        let found = watcher.scan(&[always()], booted_at);
         assert_eq!((found.processes, found.sees_others), (1, true));
         let [suspect] = &found.suspects[..] else { panic!("it is the only one: {found:?}") };
         assert_eq!((suspect.pid, suspect.command.as_str(), suspect.outage), (worker.pid(), "sh", always()));
         // This much would be the clock's fault, or that of a machine that stands still.
         assert!(suspect.started_at.duration_until(now).abs() < SignedDuration::from_mins(2), "{suspect:?}");
         assert!(still_running(suspect));
-        assert_eq!(watcher.look(&[], booted_at).suspects, []);
-        let unknown_boot = watcher.look(&[always()], None);
+        assert_eq!(watcher.scan(&[], booted_at).suspects, []);
+        let unknown_boot = watcher.scan(&[always()], None);
         assert_eq!((unknown_boot.processes, unknown_boot.suspects.len()), (1, 0));
         drop(worker);
-        assert_eq!(watcher.look(&[always()], booted_at).processes, 0);
+        assert_eq!(watcher.scan(&[always()], booted_at).processes, 0);
 
         let own = own_stat().pid;
         let _worker = Worker::start(&[&mark]);
-        let everything = self::watcher("").look(&[always()], booted_at);
+        let everything = self::watcher("").scan(&[always()], booted_at);
         assert!(everything.processes > 0 && everything.suspects.iter().all(|suspect| suspect.pid != own));
+    }
+
+    /// As `ddtrace-run` and `dotenv run` do, and each child between its fork and its exec.
+    #[test]
+    fn a_process_that_replaces_itself_is_found_although_its_name_stays() {
+        let mark = mark("exec");
+        let mut command = Command::new("sh");
+        command.args(["-c", &format!("read line; exec sh -c 'read line' {mark}")]);
+        let mut child = command.stdin(Stdio::piped()).spawn().expect("there is a shell");
+        let watcher = watcher(&format!("read line {mark}"));
+        assert_eq!(watcher.scan(&[], None).processes, 0, "not yet");
+        let mut stdin = child.stdin.take().expect("it is piped");
+        std::io::Write::write_all(&mut stdin, b"go\n").expect("it reads");
+        let _worker = Worker(child);
+        while watcher.scan(&[], None).processes == 0 {
+            std::thread::yield_now();
+        }
     }
 
     #[test]
@@ -318,8 +363,8 @@ mod tests {
         let [near, far] = ["near", "far"].map(mark);
         // The last argument begins after 64 KiB.
         let _worker = Worker::start(&[&"x".repeat(60_000), &near, &"x".repeat(6_000), &far]);
-        assert_eq!(watcher(&format!("x {near} x")).look(&[], None).processes, 1, "arguments are parted by spaces");
-        assert_eq!(watcher(&far).look(&[], None).processes, 0);
+        assert_eq!(watcher(&format!("x {near} x")).scan(&[], None).processes, 1, "arguments are parted by spaces");
+        assert_eq!(watcher(&far).scan(&[], None).processes, 0);
     }
 
     #[test]
@@ -335,7 +380,7 @@ mod tests {
     #[test]
     fn a_start_is_counted_from_the_boot_and_a_name_is_printable() {
         let starttime = 12_345 * procfs::ticks_per_second() + procfs::ticks_per_second() / 2;
-        let comm = format!("py\u{1b}\u{9b}thon{}", "3".repeat(40));
+        let comm = format!("py\u{1b}\u{9b}\u{202e}\u{200b}thon{}", "3".repeat(40));
         let stat = stat_with(|stat| (stat.pid, stat.starttime, stat.comm) = (7, starttime, comm));
         let found = candidate(&stat, at(1_000)).expect("it is within what a timestamp can be");
         assert_eq!(found.started_at, at(13_345) + SignedDuration::from_millis(500));
@@ -347,8 +392,9 @@ mod tests {
     #[test]
     fn a_file_of_a_process_is_read_up_to_a_bound() {
         let pid = own_stat().pid;
-        assert_eq!(read(pid, "statm", 1_000).split_ascii_whitespace().count(), 7);
-        assert_eq!(read(pid, "statm", 1).len(), 1);
-        assert_eq!(read(pid, "no such file", 1_000), "");
+        let read = |file, longest| read(pid, file, longest).expect("it is there or not");
+        assert_eq!(read("statm", 1_000).split_ascii_whitespace().count(), 7);
+        assert_eq!(read("statm", 1).len(), 1);
+        assert_eq!(read("no such file", 1_000), "");
     }
 }

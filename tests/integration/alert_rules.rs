@@ -7,7 +7,7 @@ use std::sync::LazyLock;
 
 use imds_exporter::domain::boto3::{Created, SDK};
 use imds_exporter::domain::signed_call::Reason;
-use imds_exporter::domain::{Kind, Step};
+use imds_exporter::domain::{ImdsState, Kind, Step};
 use imds_exporter::metrics::catalog;
 use imds_exporter::runbook;
 use promql_parser::label::{MatchOp, Matcher};
@@ -67,6 +67,8 @@ const UNUSED: &[(&str, &str)] = &[
         "for people and programs that read a single scrape; rules and panels use how long fetching has failed",
     ),
     ("imds_requests_proxied", "no rule is built on it yet"),
+    ("imds_state", "no rule is built on it yet"),
+    ("imds_unread_processes", "no rule is built on it yet"),
     (
         "imds_signed_call_failures_total",
         "for the history of failures by reason; rules and panels use the reason that is in force",
@@ -232,6 +234,7 @@ fn values_of(label: &str) -> BTreeSet<&'static str> {
     match label {
         "kind" => Kind::VARIANTS.iter().map(|kind| kind.label()).collect(),
         "step" => Step::VARIANTS.iter().map(|step| step.label()).collect(),
+        "state" => ImdsState::VARIANTS.iter().map(|state| state.label()).collect(),
         "outcome" => BTreeSet::from(["success", "failure"]),
         "sdk" => BTreeSet::from([SDK]),
         "reason" => Reason::VARIANTS.iter().map(|reason| reason.label()).collect(),

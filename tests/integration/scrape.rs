@@ -80,7 +80,7 @@ fn the_exposition_of_a_scripted_outage_matches_the_committed_file() {
     suspects[1].owner = Owner { container_id: container_id.clone(), ..Owner::default() };
     let pod_uid = "4c2d1e5f-6a7b-4c8d-9e0f-1a2b3c4d5e6f".to_owned();
     suspects[2].owner = Owner { container_id, pod_uid, ..Owner::default() };
-    let watched = Watched { processes: 45, sees_others: true, suspects };
+    let watched = Watched { processes: 45, sees_others: true, suspects, ..Watched::default() };
 
     let exposition = metrics.render(&state, Some(&watched), start() + SignedDuration::from_secs(61));
     assert_current("tests/integration/golden/scrape.txt", &exposition);

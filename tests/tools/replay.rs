@@ -322,7 +322,7 @@ impl Exporter {
                 let owner = machine.processes.iter().find(|(candidate, _)| candidate.pid == suspect.pid);
                 suspect.owner = owner.expect("a suspect is a process").1.clone();
             }
-            Watched { processes: machine.processes.len(), sees_others: true, suspects }
+            Watched { processes: machine.processes.len(), sees_others: true, suspects, ..Watched::default() }
         });
         let text = self.metrics.render(&self.state, watched.as_ref(), machine.clock(at));
         let lines = text.lines().filter(|line| !line.starts_with('#'));

@@ -9,11 +9,10 @@ use jiff::{SignedDuration, Timestamp};
 use maud::{Markup, PreEscaped, html};
 
 use super::document::Page;
-use super::status::{CallFailureStatus, ClientStatus, FailureStatus, SignedCallStatus, Status};
+use super::status::{CallFailureStatus, FailureStatus, SignedCallStatus, Status};
 use super::text::{Time, rich};
-use crate::domain::boto3::Prognosis;
 use crate::domain::outage::Window;
-use crate::domain::{Shadow, Span};
+use crate::domain::{ImdsState, Span};
 use crate::runbook::Sentence;
 use crate::workload::SuspectProcess;
 
@@ -25,114 +24,93 @@ const RELOAD_SECONDS: u32 = 30;
 /// Suspects that get a row, so that the page stays small however many there are.
 const SUSPECTS_SHOWN: usize = 50;
 
-/// What the page says first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Verdict {
-    Starting,
-    Fine,
-    Failing,
-    Stuck,
-    Expired,
-    /// IMDS returns credentials, but AWS refuses them.
-    Rejected,
-    /// The SDKs do not ask IMDS at all.
-    Shadowed,
+/// The class of the body, which sets the color of the banner.
+const fn class(state: ImdsState) -> &'static str {
+    match state {
+        ImdsState::Starting | ImdsState::Unused | ImdsState::Proxied => "unknown",
+        ImdsState::Fine => "good",
+        ImdsState::Failing | ImdsState::Expired | ImdsState::Refused | ImdsState::Stuck => "bad",
+    }
 }
 
-impl Verdict {
-    fn of(status: &Status) -> Self {
-        match status.up {
-            _ if status.chain_shadowed.is_some() => Self::Shadowed,
-            None => Self::Starting,
-            Some(false) => Self::Failing,
-            Some(true) if rejection(status).is_some() => Self::Rejected,
-            Some(true) if status.clients_stuck => Self::Stuck,
-            Some(true) if status.remaining_seconds.is_some_and(|left| left <= 0) => Self::Expired,
-            Some(true) => Self::Fine,
-        }
+/// The icon of the browser's tab; its shape says the same as its color.
+fn icon(state: ImdsState) -> &'static str {
+    match class(state) {
+        "good" => "<circle cx='8' cy='8' r='8' fill='%230072b2'/>",
+        "bad" => "<path d='M8 0l8 15H0z' fill='%23d55e00'/>",
+        _ => "<circle cx='8' cy='8' r='6' fill='none' stroke='%23667' stroke-width='3'/>",
     }
+}
 
-    /// The class of the body, which sets the color of the banner.
-    const fn class(self) -> &'static str {
-        match self {
-            Self::Starting | Self::Shadowed => "unknown",
-            Self::Fine => "good",
-            Self::Failing | Self::Stuck | Self::Expired | Self::Rejected => "bad",
+fn headline(status: &Status) -> String {
+    match status.state {
+        ImdsState::Starting => "Starting".to_owned(),
+        ImdsState::Unused => "IMDS is not used here".to_owned(),
+        ImdsState::Proxied => "boto3 would ask IMDS through a proxy".to_owned(),
+        ImdsState::Failing => {
+            let since = status.outage_since.unwrap_or(status.started_at);
+            format!("Failing for {}", Span(since.duration_until(status.now)))
         }
+        ImdsState::Expired => "Expired".to_owned(),
+        ImdsState::Refused => "AWS refuses the credentials".to_owned(),
+        ImdsState::Stuck => "Clients are stuck".to_owned(),
+        ImdsState::Fine => "Fine".to_owned(),
     }
+}
 
-    /// The icon of the browser's tab; its shape says the same as its color.
-    const fn icon(self) -> &'static str {
-        match self {
-            Self::Starting | Self::Shadowed => {
-                "<circle cx='8' cy='8' r='6' fill='none' stroke='%23667' stroke-width='3'/>"
+fn lead(status: &Status) -> Markup {
+    match status.state {
+        ImdsState::Starting => html! { "The first poll has not ended yet." },
+        ImdsState::Fine => match status.v1_fallback {
+            None => html! { "IMDS returns credentials" (acceptance(status)) "." },
+            Some(kind) => html! {
+                "IMDS returns credentials" (acceptance(status)) ", but by IMDSv1 only: the token request fails with " code { (kind) }
+                ". New boto3 clients take up to a second longer, SDKs that know IMDSv2 only fail, and "
+                code { "AWS_EC2_METADATA_V1_DISABLED=true" } " would break the workload. "
+                a href={ "/runbook#" (kind) } { "What to do about " code { (kind) } }
+            },
+        },
+        ImdsState::Unused => html! {
+            @if let Some(shadow) = status.chain_shadowed {
+                "boto3 finds credentials before it would ask IMDS: " (rich(shadow.meaning()))
+                " What follows is about IMDS alone."
+            } @else {
+                code { "AWS_EC2_METADATA_DISABLED=true" } " is set: nothing is sent to IMDS."
             }
-            Self::Fine => "<circle cx='8' cy='8' r='8' fill='%230072b2'/>",
-            Self::Failing | Self::Stuck | Self::Expired | Self::Rejected => "<path d='M8 0l8 15H0z' fill='%23d55e00'/>",
+        },
+        ImdsState::Proxied => html! {
+            "The environment has " code { (status.imds_through_proxy.unwrap_or_default()) } ", so that boto3 sends its requests \
+             to IMDS through a proxy. The exporter does not: what follows is about IMDS alone. Add the address of IMDS to "
+            code { "NO_PROXY" } " for the workload and the exporter."
+        },
+        ImdsState::Expired => html! {
+            "IMDS answers, but the credentials that it returns have expired" (acceptance(status)) ". AWS may refuse calls until \
+             IMDS renews them."
+        },
+        ImdsState::Refused => html! {
+            "IMDS returns credentials, but AWS refuses them: every call that is signed with them fails. "
+            (rich(refusal(status).map_or("", |failure| failure.when)))
+        },
+        ImdsState::Failing => {
+            let seen = status.failure.as_ref().map_or("", |failure| failure.when);
+            html! { "Credentials cannot be fetched. " (rich(seen)) " " (held_credentials(status)) }
         }
-    }
-
-    fn headline(self, status: &Status) -> String {
-        match self {
-            Self::Starting => "Starting".to_owned(),
-            Self::Fine => "Fine".to_owned(),
-            Self::Stuck => "Clients are stuck".to_owned(),
-            Self::Expired => "Expired".to_owned(),
-            Self::Rejected => "AWS refuses the credentials".to_owned(),
-            Self::Shadowed => "IMDS is not used here".to_owned(),
-            Self::Failing => {
-                let since = status.outage_since.unwrap_or(status.started_at);
-                format!("Failing for {}", Span(since.duration_until(status.now)))
-            }
-        }
-    }
-
-    fn lead(self, status: &Status) -> Markup {
-        match self {
-            Self::Starting => html! { "The first poll has not ended yet." },
-            Self::Fine => match status.v1_fallback {
-                None => html! { "IMDS returns credentials" (acceptance(status)) "." },
-                Some(kind) => html! {
-                    "IMDS returns credentials" (acceptance(status)) ", but by IMDSv1 only: the token request fails with " code { (kind) }
-                    ". New boto3 clients take up to a second longer, SDKs that know IMDSv2 only fail, and "
-                    code { "AWS_EC2_METADATA_V1_DISABLED=true" } " would break the workload. "
-                    a href={ "/runbook#" (kind) } { "What to do about " code { (kind) } }
-                },
-            },
-            Self::Shadowed => html! {
-                "SDKs with this environment get their credentials elsewhere: "
-                (rich(status.chain_shadowed.map_or("", Shadow::meaning)))
-                " Nothing is said of clients. What follows is about IMDS alone."
-            },
-            Self::Expired => html! {
-                "IMDS answers, but the credentials that it returns have expired" (acceptance(status)) ". AWS may refuse calls until \
-                 IMDS renews them."
-            },
-            Self::Rejected => html! {
-                "IMDS returns credentials, but AWS refuses them: every call that is signed with them fails. "
-                (rich(rejection(status).map_or("", |failure| failure.when)))
-            },
-            Self::Failing => {
-                let seen = status.failure.as_ref().map_or("", |failure| failure.when);
-                html! { "Credentials cannot be fetched. " (rich(seen)) " " (held_credentials(status)) }
-            }
-            Self::Stuck => {
-                html! {
-                    "IMDS is fine, but boto3 clients that were created "
-                    @match window_of_start(status) {
-                        Some(window) => { "between " (Time(window.start)) " and " (Time(window.end)) }
-                        None => { "when the workload started" }
-                    }
-                    " hold no credentials, permanently: every call fails until they are " strong { "re-created" }
-                    ". Restart the workload, then the exporter."
+        ImdsState::Stuck => {
+            html! {
+                "IMDS is fine, but boto3 clients that were created "
+                @match window_of_start(status) {
+                    Some(window) => { "between " (Time(window.start)) " and " (Time(window.end)) }
+                    None => { "when the workload started" }
                 }
+                " hold no credentials, permanently: every call fails until they are " strong { "re-created" }
+                ". Restart the workload, then the exporter."
             }
         }
     }
 }
 
 /// Why AWS refuses the credentials, if it does.
-fn rejection(status: &Status) -> Option<&CallFailureStatus> {
+fn refusal(status: &Status) -> Option<&CallFailureStatus> {
     status.signed_call.as_ref()?.failure.as_ref().filter(|failure| failure.refused)
 }
 
@@ -177,15 +155,14 @@ fn window_of_start(status: &Status) -> Option<&Window> {
 
 /// The page as a document.
 pub(super) fn render(status: &Status) -> String {
-    let verdict = Verdict::of(status);
-    let headline = verdict.headline(status);
+    let headline = headline(status);
     let icon = format!(
         "data:image/svg+xml,<svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 16 16'>{}</svg>",
-        verdict.icon()
+        icon(status.state)
     );
     Page {
         title: headline.clone(),
-        class: verdict.class(),
+        class: class(status.state),
         head: html! {
             noscript { meta http-equiv="refresh" content=(RELOAD_SECONDS); }
             link rel="icon" href=(icon);
@@ -200,15 +177,9 @@ pub(super) fn render(status: &Status) -> String {
         notices: html! {
             p #stale hidden { "The exporter does not answer. The information below is out of date." }
             p #announcement.visually-hidden role="status" {}
-            @if let Some(variable) = status.imds_through_proxy {
-                p.notice {
-                    "SDKs with this environment ask IMDS through the proxy in " code { (variable) } ", which the exporter does \
-                     not: add the address of IMDS to " code { "NO_PROXY" } " for the workload."
-                }
-            }
         },
         main: html! {
-            (banner(verdict, &headline, status))
+            (banner(&headline, status))
             @if let Some(failure) = &status.failure { (failure_section(failure)) }
             @if let Some(failure) = status.signed_call.as_ref().and_then(|call| call.failure.as_ref()) {
                 (call_failure_section(failure))
@@ -224,11 +195,11 @@ pub(super) fn render(status: &Status) -> String {
     .render()
 }
 
-fn banner(verdict: Verdict, headline: &str, status: &Status) -> Markup {
+fn banner(headline: &str, status: &Status) -> Markup {
     html! {
         section.banner aria-labelledby="verdict" {
             h2 id="verdict" { (headline) }
-            p { (verdict.lead(status)) }
+            p { (lead(status)) }
         }
         section aria-labelledby="figures" {
             h2 #figures.visually-hidden { "Figures" }
@@ -347,23 +318,15 @@ fn clients(status: &Status) -> Markup {
         [
             Cell::plain(html! { "boto3 client " (client.meaning) }),
             Cell { class, content: html! { span aria-hidden="true" { (mark) } " " (word) } },
-            Cell { class: "consequence", content: consequence(client, status) },
+            Cell { class: "consequence", content: in_words(&client.text) },
         ]
     });
     html! {
-        @if status.chain_shadowed.is_none() { section aria-labelledby="clients" {
+        @if status.chain_shadowed.is_none() && status.imds_through_proxy.is_none() { section aria-labelledby="clients" {
             h2 id="clients" { "Can a client sign requests now?" }
             (table(["A client", "Now", "What that means"], rows))
         } }
     }
-}
-
-/// What an operator may conclude.
-fn consequence(client: &ClientStatus, status: &Status) -> Markup {
-    if client.prognosis == Some(Prognosis::Signs) && Verdict::of(status) == Verdict::Expired {
-        return html! { "It can sign, but AWS may refuse the call: its credentials have expired." };
-    }
-    html! { (in_words(&client.text)) }
 }
 
 fn in_words(sentence: &Sentence) -> Markup {
@@ -516,10 +479,6 @@ mod tests {
         Status::new(state, facts("http://127.0.0.1:1338", now))
     }
 
-    fn verdict(state: &State, now: i64) -> Verdict {
-        Verdict::of(&status(state, now))
-    }
-
     fn called(state: &mut State, outcome: Result<(), Reason>, second: i64) {
         let account = AccountId::parse("123456789012").expect("an account");
         let outcome = outcome.map(|()| Caller { account, role: None }).map_err(CallFailure::from);
@@ -533,37 +492,13 @@ mod tests {
         polled(&mut state, Ok(3_600), 2);
         assert!(!render(&status(&state, 3)).contains("AWS accepts"), "no call has ended");
         called(&mut state, Ok(()), 3);
-        assert_eq!(verdict(&state, 4), Verdict::Fine);
         assert!(render(&status(&state, 4)).contains("AWS accepts them (82 ms, account 123456789012)"));
         for reason in Reason::VARIANTS {
             called(&mut state, Err(*reason), 5);
-            let expected = if reason.is_refusal() { Verdict::Rejected } else { Verdict::Fine };
-            assert_eq!(verdict(&state, 6), expected, "{reason}");
             let page = render(&status(&state, 6));
             assert!(page.contains(&format!("href=\"/runbook#{}\"", reason.anchor())), "{reason}");
             assert!(!page.contains("AWS accepts them (") && page.len() < LIMIT, "{reason}");
         }
-        // What cannot be fetched cannot be refused: an outage is shown first.
-        called(&mut state, Err(Reason::ExpiredToken), 7);
-        polled(&mut state, Err(Kind::Throttled), 8);
-        assert_eq!(verdict(&state, 9), Verdict::Failing);
-    }
-
-    #[test]
-    fn the_verdict_follows_from_the_state() {
-        let mut state = new_state();
-        assert_eq!(verdict(&state, 1), Verdict::Starting);
-        polled(&mut state, Ok(3_600), 2);
-        assert_eq!(verdict(&state, 3), Verdict::Fine);
-        assert_eq!(verdict(&state, 3_600), Verdict::Expired);
-        polled(&mut state, Err(Kind::Throttled), 4);
-        assert_eq!(verdict(&state, 5), Verdict::Failing);
-        assert_eq!(verdict(&state, 3_700), Verdict::Failing);
-
-        let mut state = new_state();
-        polled(&mut state, Err(Kind::Throttled), 1);
-        polled(&mut state, Ok(3_600), 2);
-        assert_eq!(verdict(&state, 3), Verdict::Stuck);
     }
 
     #[test]

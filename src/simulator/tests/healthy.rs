@@ -134,7 +134,7 @@ async fn documents_follow_the_settings() {
 
     apply(&simulator, "rotate = true").await;
     let second = simulator.credential();
-    assert!(second.is_newer_than(&first));
+    assert!(second.is_rotated(&first));
 
     apply(&simulator, "expires_in = '-5m'").await;
     assert_eq!(simulator.credential().expiration.to_string(), "2026-01-31T11:55:00Z");
