@@ -1,8 +1,10 @@
 //! `demo`: simulator and exporter together; the story of a stuck client in fast motion.
 //!
-//! Owns the story. Everything in it is real except IMDS and the workers, which behave as `domain::boto3` says of boto3.
+//! Owns the story. Everything in it is real except IMDS, STS and the workers, which behave as `domain::boto3` says of boto3,
+//! and one of them as with `deploy/boto3`.
 
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -36,13 +38,16 @@ const INTERVAL: &str = "1s";
 /// Between signed calls: shorter than can be configured, since this is told in fast motion.
 const SIGNED_CALL_INTERVAL: Duration = Duration::from_secs(1);
 
+/// The columns of a terminal; longer lines are broken.
+const COLUMNS: usize = 80;
+
 enum Event {
-    /// Change the simulated IMDS.
-    Imds(&'static str),
-    /// A worker starts, or restarts, and creates its client.
-    Create(usize),
-    /// Show which worker can sign.
-    Table,
+    /// Change what is simulated.
+    Simulate(&'static str),
+    /// These workers start, or restart, and create their clients.
+    Start(&'static [usize]),
+    /// Each worker calls AWS.
+    Calls,
     /// Show what the exporter says of the last signed call.
     SignedCall,
     /// Nothing but the text.
@@ -59,56 +64,95 @@ const fn scene(second: u64, event: Event, say: &'static str) -> Scene {
     Scene { second, event, say }
 }
 
-const WORKERS: [&str; 2] = ["worker-1", "worker-2"];
+/// The workers, and whether their clients heal.
+const WORKERS: [(&str, bool); 3] = [("worker-1", false), ("worker-2", true), ("worker-3", false)];
 
 const STORY: &[Scene] = &[
-    scene(0, Event::Narration, "IMDS answers. The exporter polls it, every second here, every 15 seconds by default."),
+    scene(0, Event::Narration, "IMDS answers. The exporter polls it every second; by default every 15 seconds."),
+    scene(2, Event::SignedCall, "It also makes a signed call to AWS (sts:GetCallerIdentity) with the credentials:"),
+    scene(3, Event::Start(&[0]), "worker-1 starts and creates its boto3 client."),
+    scene(4, Event::Calls, "It calls AWS:"),
+    scene(6, Event::Simulate("fault = \"connect_refused\""), "An outage of IMDS begins: connections are refused."),
     scene(
-        2,
-        Event::SignedCall,
-        "With a signed call (sts:GetCallerIdentity) the exporter proves that AWS accepts the credentials.",
+        8,
+        Event::Start(&[1, 2]),
+        "worker-2 and worker-3 start during the outage. Creating a boto3 client raises no error. worker-3 is plain \
+         boto3; worker-2 calls never_stuck.heal() of deploy/boto3 first.",
     ),
-    scene(3, Event::Create(0), "worker-1 starts and creates its boto3 client."),
-    scene(4, Event::Table, ""),
-    scene(6, Event::Imds("fault = \"connect_refused\""), "An outage of IMDS begins: connections are refused."),
-    scene(9, Event::Table, ""),
+    scene(10, Event::Calls, "All workers call AWS:"),
+    scene(13, Event::Simulate("fault = \"none\""), "IMDS is back. The incident seems to be over."),
+    scene(16, Event::Calls, "All workers call AWS again:"),
     scene(
-        12,
-        Event::Create(1),
-        "worker-2 starts in the middle of the outage and creates its client. No error is raised.",
-    ),
-    scene(14, Event::Table, ""),
-    scene(20, Event::Imds("fault = \"none\""), "IMDS is back. The incident seems to be over."),
-    scene(23, Event::Table, ""),
-    scene(
-        25,
+        19,
         Event::Narration,
-        "worker-2 retries its call, again and again: NoCredentialsError. It sends no request, so nobody sees it.",
+        "worker-3 is stuck: its client never looks for credentials again. It sends no request, so neither IMDS nor AWS \
+         can see it. The exporter knows: the status page lists the outage and what became of clients.",
     ),
-    scene(28, Event::Narration, "The exporter knows: see the outages and the client table on the status page."),
-    scene(33, Event::Create(1), "worker-2 re-creates its client: the only remedy."),
-    scene(35, Event::Table, ""),
+    scene(23, Event::Start(&[2]), "worker-3 restarts, which creates its client again: without heal() the only remedy."),
+    scene(24, Event::Calls, "All workers call AWS again:"),
     scene(
-        38,
-        Event::Imds("fault = \"hop_limit\"\nforget_tokens = true"),
-        "Another fault: answers to the token request are lost on the way (hop limit 1 and a container network).",
+        27,
+        Event::Simulate("fault = \"hop_limit\""),
+        "Another fault: the answers to token requests are lost on the way, as with a hop limit of 1 and a container network.",
     ),
-    scene(46, Event::Imds("fault = \"none\""), "It is fixed."),
+    scene(32, Event::Simulate("fault = \"none\""), "It is fixed."),
     scene(
-        48,
-        Event::Imds("sts = \"invalid_token\""),
-        "The role is deleted. IMDS still hands out its credentials, and every check of IMDS is green.",
+        34,
+        Event::Simulate("sts = \"invalid_token\""),
+        "The role is deleted. IMDS still serves its credentials, and every check of IMDS succeeds.",
     ),
-    scene(51, Event::SignedCall, "Only a signed call tells:"),
-    scene(53, Event::Imds("sts = \"checks\""), "The role is restored."),
-    scene(56, Event::SignedCall, ""),
-    scene(57, Event::Narration, "That is the end of the story."),
+    scene(37, Event::SignedCall, "Only the signed call shows it:"),
+    scene(38, Event::Simulate("sts = \"checks\""), "The role is restored."),
+    scene(41, Event::SignedCall, ""),
+    scene(42, Event::Narration, "This is the end of the story."),
 ];
 
 /// A worker and its boto3 client.
 struct Worker {
+    name: &'static str,
+    /// Whether the client looks for credentials at each call while it has none, as `deploy/boto3` makes it do.
+    heals: bool,
     created_at: Timestamp,
     holds: BoundCredentials,
+}
+
+/// How a worker's call to AWS ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Call {
+    /// It is signed.
+    Signed,
+    /// It is signed, by a client that had no credentials before.
+    Healed,
+    /// The client found no credentials at this call; it looks again at the next one.
+    NotYet,
+    /// The client has no credentials, and never looks again.
+    Stuck,
+    /// The credentials need a refresh, which fails.
+    NotRefreshed,
+}
+
+impl Worker {
+    /// It starts and creates its client: botocore resolves once, and binds the result.
+    async fn start((name, heals): (&'static str, bool), imds: &mut Imds, clock: &dyn Clock) -> Self {
+        let creation = imds.resolve().await.creation;
+        let created_at = clock.now();
+        Self { name, heals, created_at, holds: BoundCredentials::created(creation, created_at) }
+    }
+
+    /// It calls AWS; `newest` is what the last poll found.
+    async fn call(&mut self, newest: Creation, imds: &mut Imds, clock: &dyn Clock) -> Call {
+        let is_bound_to_nothing = self.holds == BoundCredentials::Nothing;
+        if is_bound_to_nothing && self.heals {
+            self.holds = BoundCredentials::created(imds.resolve().await.creation, clock.now());
+        }
+        match (&self.holds, is_bound_to_nothing) {
+            (BoundCredentials::Nothing, _) if self.heals => Call::NotYet,
+            (BoundCredentials::Nothing, _) => Call::Stuck,
+            (_, true) => Call::Healed,
+            (holds, _) if holds.can_sign(newest, clock.now()) == Some(true) => Call::Signed,
+            _ => Call::NotRefreshed,
+        }
+    }
 }
 
 /// What the story needs while it runs.
@@ -116,7 +160,7 @@ struct Stage<'a> {
     simulator: &'a Simulator,
     imds: Imds,
     clock: Arc<dyn Clock>,
-    workers: [Option<Worker>; WORKERS.len()],
+    workers: BTreeMap<usize, Worker>,
     print: &'a dyn Fn(&str),
     last: &'a RefCell<Option<Creation>>,
     /// The exporter.
@@ -157,7 +201,8 @@ async fn play(
     let mut config = Config::from_environment(variables).map_err(io::Error::other)?;
     config.signed_call_interval = Some(SIGNED_CALL_INTERVAL);
 
-    print("THIS IS A SIMULATION: no AWS, no real credentials. Everything happens on this machine, on loopback.\n");
+    print("THIS IS A SIMULATION: no AWS, no real credentials, loopback only.");
+    print("Exporter and metrics are real; IMDS, STS and the workers are simulated.\n");
     for (what, path) in [("status page", "/"), ("metrics", "/metrics"), ("status as JSON", "/api/v1/status")] {
         print(&format!("  {what:<15} http://{address}{path}"));
     }
@@ -172,7 +217,7 @@ async fn play(
         simulator: &simulator,
         imds: own,
         clock: Arc::clone(&clock),
-        workers: [const { None }; WORKERS.len()],
+        workers: BTreeMap::new(),
         print: &print,
         last: &last,
         address,
@@ -207,10 +252,33 @@ fn print_poll(report: &PollReport, last: &RefCell<Option<Creation>>, print: &dyn
     if changed || report.change.failure_changed {
         print(&line_of(report.at, "exporter", &line));
     }
+    if let Some(outage) = report.change.outage_ended {
+        let [start, end] = [outage.start, outage.end].map(time_of_day);
+        let line = format!("the outage lasted from {start} to {end}; boto3 clients created in it are stuck");
+        print(&line_of(report.at, "exporter", &line));
+    }
 }
 
+fn time_of_day(at: Timestamp) -> String {
+    at.strftime("%H:%M:%S").to_string()
+}
+
+/// A line with its time; broken where the terminal ends, and continued below its text.
 fn line_of(at: Timestamp, who: &str, what: &str) -> String {
-    format!("{}  {who:<9} {what}", at.strftime("%H:%M:%S"))
+    let mut line = format!("{}  {who:<9}", time_of_day(at));
+    let indent = line.len();
+    let mut column = indent;
+    for word in what.split(' ') {
+        if column + 1 + word.len() > COLUMNS {
+            line.push('\n');
+            line.push_str(&" ".repeat(indent));
+            column = indent;
+        }
+        line.push(' ');
+        line.push_str(word);
+        column += 1 + word.len();
+    }
+    line
 }
 
 impl Stage<'_> {
@@ -222,14 +290,19 @@ impl Stage<'_> {
                 self.say("story", scene.say);
             }
             match scene.event {
-                Event::Imds(toml) => {
+                Event::Simulate(toml) => {
                     let change = Change::parse(toml).expect("the story's changes are tested");
                     if let Err(error) = self.simulator.apply(&change).await {
                         self.say("story", &format!("the simulator cannot do that here: {error}"));
                     }
                 }
-                Event::Create(worker) => self.create(worker).await,
-                Event::Table => self.table(),
+                Event::Start(workers) => {
+                    for index in workers {
+                        let worker = Worker::start(WORKERS[*index], &mut self.imds, &*self.clock).await;
+                        self.workers.insert(*index, worker);
+                    }
+                }
+                Event::Calls => self.calls().await,
                 Event::SignedCall => self.signed_call().await,
                 Event::Narration => {}
             }
@@ -238,14 +311,6 @@ impl Stage<'_> {
 
     fn say(&self, who: &str, what: &str) {
         (self.print)(&line_of(self.clock.now(), who, what));
-    }
-
-    /// What botocore does: it resolves once, and binds the result.
-    async fn create(&mut self, worker: usize) {
-        let resolution = self.imds.resolve().await;
-        let created_at = self.clock.now();
-        let holds = BoundCredentials::created(resolution.creation, created_at);
-        self.workers[worker] = Some(Worker { created_at, holds });
     }
 
     /// What the exporter says of the last signed call.
@@ -264,22 +329,20 @@ impl Stage<'_> {
         self.say("exporter", &line);
     }
 
-    fn table(&self) {
-        let now = self.clock.now();
-        let last = self.last.borrow().unwrap_or(Creation::Nothing);
-        for (name, worker) in WORKERS.iter().zip(&self.workers) {
-            let Some(Worker { created_at, holds }) = worker else { continue };
-            let since = created_at.strftime("%H:%M:%S");
-            let line = match holds {
-                BoundCredentials::Nothing => {
-                    format!("CANNOT SIGN since {since}: its client holds no credentials, permanently")
-                }
-                holds if holds.can_sign(last, now) == Some(true) => {
-                    format!("can sign; client created at {since}")
-                }
-                _ => format!("CANNOT SIGN: its credentials of {since} need a refresh"),
+    /// Each worker calls AWS.
+    async fn calls(&mut self) {
+        let newest = self.last.borrow().unwrap_or(Creation::Nothing);
+        for worker in self.workers.values_mut() {
+            let call = worker.call(newest, &mut self.imds, &*self.clock).await;
+            let since = time_of_day(worker.created_at);
+            let line = match call {
+                Call::Signed => format!("signs its call; client created at {since}"),
+                Call::Healed => format!("HEALED, without a restart: its client of {since} signs its call"),
+                Call::NotYet => "NoCredentialsError; it looks for credentials again at its next call".to_owned(),
+                Call::Stuck => format!("NoCredentialsError: STUCK, its client of {since} never looks again"),
+                Call::NotRefreshed => format!("its client of {since} needs a refresh, which fails"),
             };
-            (self.print)(&line_of(now, name, &line));
+            (self.print)(&line_of(self.clock.now(), worker.name, &line));
         }
     }
 }
@@ -292,8 +355,44 @@ mod tests {
     fn the_scenes_are_in_order_and_their_changes_are_valid() {
         assert!(STORY.is_sorted_by_key(|scene| scene.second));
         for scene in STORY {
-            if let Event::Imds(toml) = scene.event {
+            if let Event::Simulate(toml) = scene.event {
                 Change::parse(toml).expect("a change");
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_client_created_in_the_outage_heals_or_is_stuck_until_its_worker_restarts() {
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let simulator =
+            Simulator::start(Options::default(), Arc::clone(&clock)).await.expect("loopback has a free port");
+        let endpoint = ("AWS_EC2_METADATA_SERVICE_ENDPOINT".into(), format!("http://{}", simulator.address()).into());
+        let config = Config::from_environment([endpoint].into_iter()).expect("a configuration");
+        let mut imds = Imds::new(config.imds, Arc::clone(&clock)).expect("a client");
+        let during = async |change: &Change, calls: [Call; 2], workers: &mut [Worker; 2], imds: &mut Imds| {
+            simulator.apply(change).await.expect("a change");
+            let newest = imds.resolve().await.creation;
+            for (worker, call) in workers.iter_mut().zip(calls) {
+                assert_eq!(worker.call(newest, imds, &*clock).await, call, "{}", worker.name);
+            }
+        };
+
+        let outage = Change::parse("fault = 'connect_refused'").expect("a change");
+        simulator.apply(&outage).await.expect("a change");
+        let [_, healing, plain] = WORKERS;
+        let mut workers =
+            [Worker::start(healing, &mut imds, &*clock).await, Worker::start(plain, &mut imds, &*clock).await];
+        during(&outage, [Call::NotYet, Call::Stuck], &mut workers, &mut imds).await;
+        during(&Change::to_healthy(), [Call::Healed, Call::Stuck], &mut workers, &mut imds).await;
+        workers[1] = Worker::start(plain, &mut imds, &*clock).await;
+        during(&Change::to_healthy(), [Call::Signed, Call::Signed], &mut workers, &mut imds).await;
+    }
+
+    #[test]
+    fn lines_fit_a_terminal() {
+        for scene in STORY {
+            for line in line_of(Timestamp::UNIX_EPOCH, "story", scene.say).lines() {
+                assert!(line.len() <= COLUMNS, "{line}");
             }
         }
     }
