@@ -68,8 +68,8 @@ const fn scene(second: u64, event: Event, say: &'static str) -> Scene {
 const WORKERS: [(&str, bool); 3] = [("worker-1", false), ("worker-2", true), ("worker-3", false)];
 
 const STORY: &[Scene] = &[
-    scene(0, Event::Narration, "IMDS answers. The exporter polls it every second; by default every 15 seconds."),
-    scene(2, Event::SignedCall, "It also makes a signed call to AWS (sts:GetCallerIdentity) with the credentials:"),
+    scene(0, Event::Narration, "IMDS answers. The exporter polls it, here every second."),
+    scene(2, Event::SignedCall, "The exporter also makes a signed call to AWS:"),
     scene(3, Event::Start(&[0]), "worker-1 starts and creates its boto3 client."),
     scene(4, Event::Calls, "It calls AWS:"),
     scene(6, Event::Simulate("fault = \"connect_refused\""), "An outage of IMDS begins: connections are refused."),
@@ -86,25 +86,29 @@ const STORY: &[Scene] = &[
         19,
         Event::Narration,
         "worker-3 is stuck: its client never looks for credentials again. It sends no request, so neither IMDS nor AWS \
-         can see it. The exporter knows: the status page lists the outage and what became of clients.",
+         can see it. The exporter can: its status page shows the outage and what it means for clients.",
     ),
-    scene(23, Event::Start(&[2]), "worker-3 restarts, which creates its client again: without heal() the only remedy."),
+    scene(
+        23,
+        Event::Start(&[2]),
+        "worker-3 restarts and creates its client again. Without heal() this is the only remedy.",
+    ),
     scene(24, Event::Calls, "All workers call AWS again:"),
     scene(
         27,
         Event::Simulate("fault = \"hop_limit\""),
         "Another fault: the answers to token requests are lost on the way, as with a hop limit of 1 and a container network.",
     ),
-    scene(32, Event::Simulate("fault = \"none\""), "It is fixed."),
+    scene(33, Event::Simulate("fault = \"none\""), "It is fixed."),
     scene(
-        34,
+        35,
         Event::Simulate("sts = \"invalid_token\""),
         "The role is deleted. IMDS still serves its credentials, and every check of IMDS succeeds.",
     ),
-    scene(37, Event::SignedCall, "Only the signed call shows it:"),
-    scene(38, Event::Simulate("sts = \"checks\""), "The role is restored."),
-    scene(41, Event::SignedCall, ""),
-    scene(42, Event::Narration, "This is the end of the story."),
+    scene(38, Event::SignedCall, "Only the signed call shows it:"),
+    scene(39, Event::Simulate("sts = \"checks\""), "The role is restored."),
+    scene(42, Event::SignedCall, ""),
+    scene(43, Event::Narration, "This is the end of the story."),
 ];
 
 /// A worker and its boto3 client.
@@ -254,7 +258,7 @@ fn print_poll(report: &PollReport, last: &RefCell<Option<Creation>>, print: &dyn
     }
     if let Some(outage) = report.change.outage_ended {
         let [start, end] = [outage.start, outage.end].map(time_of_day);
-        let line = format!("the outage lasted from {start} to {end}; boto3 clients created in it are stuck");
+        let line = format!("outage from {start} to {end}: a boto3 client created in it is stuck, unless it heals");
         print(&line_of(report.at, "exporter", &line));
     }
 }
@@ -320,10 +324,8 @@ impl Stage<'_> {
         let status = asked.ok().and_then(Result::ok).and_then(|(_, body)| serde_json::from_str::<Value>(&body).ok());
         let call = status.map(|status| status["signed_call"].clone()).unwrap_or_default();
         let line = match (call["account"].as_str(), call["failure"]["reason"].as_str()) {
-            (Some(account), _) => {
-                format!("sees: AWS accepts the credentials, account {account} (imds_signed_call_up 1)")
-            }
-            (None, Some(reason)) => format!("sees: AWS refuses the credentials, {reason} (imds_signed_call_up 0)"),
+            (Some(_), _) => "sees: AWS accepts the credentials (imds_signed_call_up 1)".to_owned(),
+            (None, Some(reason)) => format!("sees: AWS refuses: {reason} (imds_signed_call_up 0)"),
             (None, None) => "has not made a signed call yet".to_owned(),
         };
         self.say("exporter", &line);
@@ -336,11 +338,11 @@ impl Stage<'_> {
             let call = worker.call(newest, &mut self.imds, &*self.clock).await;
             let since = time_of_day(worker.created_at);
             let line = match call {
-                Call::Signed => format!("signs its call; client created at {since}"),
-                Call::Healed => format!("HEALED, without a restart: its client of {since} signs its call"),
-                Call::NotYet => "NoCredentialsError; it looks for credentials again at its next call".to_owned(),
-                Call::Stuck => format!("NoCredentialsError: STUCK, its client of {since} never looks again"),
-                Call::NotRefreshed => format!("its client of {since} needs a refresh, which fails"),
+                Call::Signed => format!("signs its call (client created at {since})"),
+                Call::Healed => format!("HEALED, no restart: signs (client created at {since})"),
+                Call::NotYet => "NoCredentialsError; looks again at its next call".to_owned(),
+                Call::Stuck => format!("NoCredentialsError: STUCK (client created at {since})"),
+                Call::NotRefreshed => format!("fails to refresh (client created at {since})"),
             };
             (self.print)(&line_of(self.clock.now(), worker.name, &line));
         }
