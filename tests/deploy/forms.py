@@ -37,8 +37,8 @@ def _documents(text):
     return [document for document in yaml.safe_load_all(text) if document]
 
 
-def kustomize(directory):
-    return _documents(run(tool("kustomize"), "build", directory))
+def kustomize(directory, *options):
+    return _documents(run(tool("kustomize"), "build", directory, *options))
 
 
 def helm(*arguments, values=None):
@@ -118,8 +118,8 @@ def _argument(loader, suffix, node):
 _CloudFormation.add_multi_constructor("!", _argument)
 
 
-def ecs_resources():
-    return yaml.load((DEPLOY / "ecs" / "imds-exporter.yaml").read_text(), Loader=_CloudFormation)["Resources"]
+def ecs_resources(name="imds-exporter.yaml"):
+    return yaml.load((DEPLOY / "ecs" / name).read_text(), Loader=_CloudFormation)["Resources"]
 
 
 def ecs_task():

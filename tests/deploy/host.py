@@ -3,19 +3,35 @@ network is a loopback interface alone, with a simulated IMDS."""
 
 import contextlib
 import os
-import shlex
 import sys
 
 from helpers.commands import complete
-from helpers.paths import exporter
+from helpers.paths import ROOT, exporter
 from helpers.processes import Process
 from helpers.waiting import until
 
 IMDS = "127.0.0.1:1338"
 CONTROL = "127.0.0.1:1339"
+# A public address, as STS has one: of documentation, on the host's own loopback interface.
+STS = "203.0.113.7:8443"
+TESTS = ROOT / "tests"
 
-# None of this machine's own services is started. /run/changes is what was written. Control groups: of version 1, a hierarchy
-# for systemd alone; of version 2, what is below the present group.
+# The host's processes are in a control group of version 2 of their own, in which systemd filters addresses.
+GROUP = """
+set -e
+mkdir "$scratch/groups"
+mount -t cgroup2 cgroup2 "$scratch/groups"
+mkdir "$scratch/groups/$group"
+echo $$ > "$scratch/groups/$group/cgroup.procs"
+exec unshare --mount --pid --fork --kill-child --uts --ipc --net --cgroup sh -c "$boot"
+"""
+UNGROUP = """
+mount -t cgroup2 cgroup2 "$scratch/groups"
+cd "$scratch/groups/$group"
+while grep -q 1 cgroup.events; do sleep 0.1; done
+find "$PWD" -depth -type d -exec rmdir {} +
+"""
+# None of this machine's own services is started. /run/changes is what was written.
 BOOT = """
 set -e
 mount -t tmpfs -o mode=0755 tmpfs "$scratch"
@@ -31,19 +47,14 @@ mount -t proc proc proc
 mount --bind proc/sys proc/sys
 mount -o remount,bind,ro proc/sys
 mount -t sysfs -o ro sysfs sys
-if [ "$(stat -f -c %T /sys/fs/cgroup)" = cgroup2fs ]; then
-  mount -t cgroup2 cgroup2 sys/fs/cgroup
-else
-  mount -t tmpfs -o mode=0755 tmpfs sys/fs/cgroup
-  mkdir sys/fs/cgroup/systemd
-  mount -t cgroup -o none,name=systemd,xattr cgroup sys/fs/cgroup/systemd
-fi
+mount -t cgroup2 cgroup2 sys/fs/cgroup
 mount --bind /dev dev
 mount -t tmpfs -o mode=0755 tmpfs run
 mount -t tmpfs tmpfs tmp
 mkdir run/changes run/old
 mount --bind "$scratch/upper" run/changes
 ip link set lo up
+ip address add "$sts" dev lo
 # Not chroot: in one, the kernel refuses PrivateUsers=.
 pivot_root . run/old
 cd /
@@ -60,8 +71,20 @@ class Host:
         self.process = process
         until(lambda: self._init() and self.run("systemctl", "is-active", "multi-user.target").stdout.strip() == "active",
               lambda: f"a booted system: {process.output}")
-        # In the network of the host alone: the program may be on a file system that the host does not have.
+        # In the network of the host alone: the programs may be on a file system that the host does not have.
         self._simulator = self._start("--net", exporter(), "simulate", "--listen", IMDS, "--control", CONTROL)
+
+    @contextlib.contextmanager
+    def sts(self, certificate, key):
+        """An STS at its public address, over TLS."""
+        program = "import ssl, sys, http.server as h; sys.path.insert(0, sys.argv[1]); from helpers.sts import Sts\n" \
+                  "address, port = sys.argv[2].split(':'); server = h.HTTPServer((address, int(port)), Sts); server.calls = []\n" \
+                  "context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER); context.load_cert_chain(*sys.argv[3:])\n" \
+                  "server.socket = context.wrap_socket(server.socket, server_side=True); print('ready', flush=True)\n" \
+                  "server.serve_forever()"
+        with self._start("--net", sys.executable, "-c", program, TESTS / "tools", STS, certificate, key) as process:
+            process.printed("ready")
+            yield
 
     def _init(self):
         """The process 1 of the host, on this machine."""
@@ -131,8 +154,11 @@ class Host:
 def booted_host(folder):
     scratch = folder / "host"
     scratch.mkdir()
-    script = f"scratch={shlex.quote(str(scratch))}\n{BOOT}"
-    unshare = ["unshare", "--mount", "--pid", "--fork", "--kill-child", "--uts", "--ipc", "--net", "--cgroup"]
-    with Process([*unshare, "sh", "-c", script], {"PATH": os.environ["PATH"]}) as process:
-        with contextlib.closing(Host(process)) as host:
+    environment = {"PATH": os.environ["PATH"], "scratch": str(scratch), "group": f"imds-exporter-host-{os.getpid()}",
+                   "sts": STS.split(":")[0], "boot": BOOT}
+    unshare = ["unshare", "--mount", "sh", "-c"]
+    try:
+        with Process([*unshare, GROUP], environment) as process, contextlib.closing(Host(process)) as host:
             yield host
+    finally:
+        complete(*unshare, UNGROUP, env=environment)

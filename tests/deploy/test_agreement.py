@@ -101,17 +101,6 @@ def test_the_port_of_the_chart_is_set_everywhere(forms):
     assert {listen.rsplit(":", 1)[1], *map(str, probed), str(container["ports"][0]["hostPort"])} == {"10170"}
 
 
-# What the form "chart with protection" needs of the exporter.
-PROTECTION = {"IMDS_EXPORTER_SIGNED_CALL_INTERVAL", "IMDS_EXPORTER_WEB_CONFIG_FILE"}
-
-
-def without_protection(forms):
-    """The forms that this exporter can run."""
-    if PROTECTION <= set(reference.variables()):
-        return forms
-    return {name: documents for name, documents in forms.items() if name != "chart with protection"}
-
-
 def environments(forms):
     """(name, environment) of every exporter in a form."""
     for form, document, pod in pods(forms):
@@ -128,7 +117,7 @@ def environments(forms):
 def test_every_variable_in_a_form_is_one_that_the_exporter_reads(forms):
     # The proxy is everybody's.
     known = {*reference.variables(), "HTTPS_PROXY"}
-    unknown = {name: set(environment) - known for name, environment in environments(without_protection(forms))}
+    unknown = {name: set(environment) - known for name, environment in environments(forms)}
     assert {name: variables for name, variables in unknown.items() if variables} == {}
     assert len(unknown) > 10
 
@@ -160,7 +149,7 @@ def commands(forms):
 
 
 def test_the_exporter_accepts_every_command_line(forms):
-    used = set(commands(without_protection(forms)))
+    used = set(commands(forms))
     assert {line[0] for line in used if line} == {"wait", "check", "healthcheck", "simulate"}
     for line in used:
         # With --help at its end a command line is parsed and then nothing runs.
@@ -171,13 +160,11 @@ def test_the_exporter_accepts_every_command_line(forms):
 def test_the_exporter_accepts_every_environment(forms):
     """The exporter reports a wrong value before anything else."""
     tried = 0
-    for name, environment in environments(without_protection(forms)):
+    for name, environment in environments(forms):
         done = complete(exporter(), "check", env={**environment, "AWS_EC2_METADATA_DISABLED": "true"}, timeout=30)
         assert done.returncode == 1, (name, done.returncode, done.stderr)
         tried += 1
     assert tried > 10
-    wrong = complete(exporter(), "check", env={"IMDS_EXPORTER_STATEFILE": "x"})
-    assert wrong.returncode == 64
 
 
 @pytest.mark.parametrize("exporters, expected", [

@@ -150,3 +150,28 @@ def test_the_warning_of_fail_loudly_names_the_sdks_that_it_does_not_help():
     assert {"boto3", "Go SDK v2", "aws-sdk-ruby", "minio-go", "AWS CRT", "object_store"} <= set(
         re.findall(r"boto3|Go SDK v2|aws-sdk-ruby|minio-go|AWS CRT|object_store", text)
     )
+
+
+def probed(tmp_path, container):
+    """The workloads with the probe of restart-stuck, copied and edited as the documentation says."""
+    text = (COMPONENTS / "restart-stuck" / "liveness.yaml").read_text()
+    (tmp_path / "liveness.yaml").write_text(text.replace("YOUR_CONTAINER", container))
+    kustomization = {
+        "resources": [os.path.relpath(WORKLOADS, tmp_path)],
+        "patches": [{"path": "liveness.yaml", "target": {"kind": "Deployment|StatefulSet|DaemonSet"}}],
+    }
+    (tmp_path / "kustomization.yaml").write_text(yaml.safe_dump(kustomization))
+    return [d for d in kustomize(tmp_path, "--load-restrictor=LoadRestrictionsNone") if "Job" not in d["kind"]]
+
+
+def test_the_probe_is_that_of_the_container_that_is_named_and_never_of_a_proxy(tmp_path):
+    documents = probed(tmp_path, "shop")
+    assert mistakes(documents) == [""] * 3
+    for document in documents:
+        proxy, shop = pod_of(document)["containers"]
+        assert (proxy["name"], proxy["livenessProbe"]) == ("proxy", {"tcpSocket": {"port": 8081}})
+        assert "exec" in shop["livenessProbe"] and "tcpSocket" not in shop["livenessProbe"]
+
+
+def test_a_probe_for_a_container_that_does_not_exist_is_refused(tmp_path):
+    assert all("image" in mistake for mistake in mistakes(probed(tmp_path, "shpo")))

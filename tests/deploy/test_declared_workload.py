@@ -39,7 +39,7 @@ def test_every_exporter_in_kubernetes_declares_what_is_true_of_its_pod(forms):
             assert declared == "independent", form
         found.add((form, declared))
     assert {form for form, declared in found if declared == "independent"} == {
-        "DaemonSet", "host-network", "chart", "chart with everything", "chart with protection"}
+        "DaemonSet", "host-network", "signed-call", "chart", "chart with everything", "chart with protection"}
     assert {form for form, declared in found if declared == "starts-when-ready"} == {
         "example Deployment", "example Job", "sidecar"}
 

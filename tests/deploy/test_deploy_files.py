@@ -2,6 +2,7 @@
 
 import re
 
+import pytest
 import yaml
 
 from forms import DOCKERFILE, compose_services, ecs_exporters, ecs_resources, ecs_task
@@ -36,8 +37,39 @@ def test_the_build_context_contains_exactly_what_is_copied():
     assert all((ROOT / name).exists() for name in names)
 
 
-def test_the_task_definition_lints():
-    run(tool("cfn-lint"), "--template", DEPLOY / "ecs" / "imds-exporter.yaml")
+@pytest.mark.parametrize("name", ["imds-exporter.yaml", "daemon.yaml"])
+def test_the_templates_lint(name):
+    run(tool("cfn-lint"), "--template", DEPLOY / "ecs" / name)
+
+
+@pytest.mark.parametrize("name", ["imds-exporter.yaml", "daemon.yaml"])
+def test_a_stack_can_be_made_as_often_as_one_likes_and_a_bad_version_is_rolled_back(name):
+    """No resource has a fixed name, of which there can be one in an account and region."""
+    resources = ecs_resources(name)
+    assert "LogGroupName" not in resources["Logs"]["Properties"]
+    assert resources["Task"]["Properties"]["Family"] == "AWS::StackName"
+    if "Discovery" in resources:
+        assert "${AWS::StackName}" in resources["Discovery"]["Properties"]["Name"]
+    fixed = {"ServiceName", "GroupName", "TableName", "RoleName"}
+    assert not any(fixed & resource["Properties"].keys() for resource in resources.values())
+    assert resources["Service"]["Properties"]["DeploymentConfiguration"]["DeploymentCircuitBreaker"] == {
+        "Enable": True, "Rollback": True}
+
+
+def test_the_daemon_runs_once_on_each_instance_as_the_sidecar_runs_in_its_task():
+    resources = ecs_resources("daemon.yaml")
+    service, task = resources["Service"]["Properties"], resources["Task"]["Properties"]
+    assert service["SchedulingStrategy"] == "DAEMON" and service["LaunchType"] == "EC2" and "DesiredCount" not in service
+    # Two of them cannot have one port of the instance.
+    assert service["DeploymentConfiguration"]["MaximumPercent"] == 100
+    (daemon,) = task["ContainerDefinitions"]
+    sidecar = ecs_exporters()[0]
+    assert {"Name": "IMDS_EXPORTER_WORKLOAD", "Value": "independent"} in daemon["Environment"]
+    for key in ("User", "ReadonlyRootFilesystem", "LinuxParameters", "HealthCheck", "Cpu", "Memory", "MemoryReservation"):
+        assert daemon[key] == sidecar[key], key
+    assert daemon["PortMappings"][0]["HostPort"] == reference.default_port()
+    # The same tag, by which Prometheus finds the tasks.
+    assert task["Tags"] == ecs_task()["Tags"] and service["PropagateTags"] == "TASK_DEFINITION"
 
 
 def test_the_ecs_service_runs_the_task_where_prometheus_reaches_it():
@@ -75,7 +107,8 @@ def test_prometheus_accepts_the_discovery_of_ecs_by_dns(tmp_path):
     (job,) = yaml.safe_load(config.read_text())["scrape_configs"]
     (discovery,) = job["dns_sd_configs"]
     assert (job["job_name"], discovery["type"], discovery["port"]) == ("imds-exporter", "A", reference.default_port())
-    assert discovery["names"][0].split(".")[0] == ecs_resources()["Discovery"]["Properties"]["Name"]
+    name = ecs_resources()["Discovery"]["Properties"]["Name"]
+    assert discovery["names"][0].split(".")[0] == name.replace("${AWS::StackName}", "workload")
 
 
 def test_the_ecs_task_holds_the_workload_back():

@@ -3,9 +3,10 @@ and restarts as the documentation says, and leaves nothing behind."""
 
 import pytest
 
-from host import IMDS, booted_host
+from host import IMDS, STS, booted_host
 from packages import packages
 
+from helpers.commands import run
 from helpers.waiting import until
 
 SERVICE = "imds-exporter.service"
@@ -41,7 +42,7 @@ def install_deb(host):
 
 def install_rpm(host, *options):
     host.copy(packages()[1], "/root/package.rpm")
-    host.must("rpm", "--install", "--force-debian", "--nosignature", *options, "/root/package.rpm")
+    host.must("rpm", "--install", "--force-debian", "--nosignature", "--nodeps", *options, "/root/package.rpm")
 
 
 def metric(host, name, port=10169):
@@ -139,3 +140,28 @@ def test_a_service_is_held_back_until_the_exporter_on_another_port_has_seen_the_
     host.must("systemctl", "kill", "--kill-whom=main", "workload.service")
     until(lambda: host.property("workload.service", "NRestarts") == "1", "a restart")
     until(lambda: host.states("workload.service") == ("active", "running"), "the workload again")
+
+
+SIGNED = "/usr/share/doc/imds-exporter/examples/signed-call.conf"
+
+
+def test_the_filter_of_the_unit_drops_signed_calls_until_the_drop_in_opens_it(host, tmp_path):
+    """Under systemd with control groups of version 2, whose filter sees every packet. STS has a public address."""
+    certificate, key = tmp_path / "tls.crt", tmp_path / "tls.key"
+    run("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2",
+        "-subj", "/CN=sts", "-addext", f"subjectAltName=IP:{STS.split(':')[0]}", "-addext", "basicConstraints=critical,CA:FALSE", "-keyout", key, "-out", certificate)
+    with host.sts(certificate, key):
+        install_deb(host)
+        host.copy(certificate, "/etc/imds-exporter.crt")
+        host.write(SETTINGS, f"IMDS_EXPORTER_SIGNED_CALL_INTERVAL=1m\nAWS_REGION=eu-central-1\n"
+                             f"AWS_ENDPOINT_URL_STS=https://{STS}\nAWS_CA_BUNDLE=/etc/imds-exporter.crt\n")
+        host.must("systemctl", "restart", SERVICE)
+        until(lambda: metric(host, "imds_signed_calls_total") == 1, lambda: f"a call: {host.journal(SERVICE)}")
+        assert metric(host, "imds_signed_call_up") == 0
+        # The same call from a shell, which misleads.
+        assert host.run("sh", "-c", f"set -a; . {SETTINGS}; {ENDPOINT} imds-exporter check --signed").returncode == 0
+        # As the head of the example says.
+        host.must("install", "-D", "-m", "0644", SIGNED, f"{UNITS}/{SERVICE}.d/50-signed-call.conf")
+        host.must("systemctl", "daemon-reload")
+        host.must("systemctl", "restart", SERVICE)
+        until(lambda: metric(host, "imds_signed_call_up") == 1, lambda: f"an accepted call: {host.journal(SERVICE)}")

@@ -7,7 +7,7 @@ import pathlib
 import kubernetes_validate
 import pytest
 from cluster import mistakes, pod_security
-from forms import KUBERNETES, OPERATOR, containers, exporters_in, kustomize, pod_of, pods, runs_exporter
+from forms import KUBERNETES, KUBERNETES_APIS, OPERATOR, containers, exporters_in, kustomize, pod_of, pods, runs_exporter
 from operator_schemas import operator_mistakes
 
 from helpers.alert_rules import GROUPS
@@ -27,19 +27,10 @@ def test_every_object_is_valid(forms):
     checked = 0
     for documents in forms.values():
         for document in documents:
-            if document["apiVersion"] != OPERATOR:
+            if document["apiVersion"] in KUBERNETES_APIS:
                 validate(document)
                 checked += 1
     assert checked > 15
-
-
-def test_the_validation_is_strict(forms):
-    broken = copy.deepcopy(forms["DaemonSet"])
-    pod = next(pod_of(document) for document in broken if pod_of(document))
-    pod["containers"][0]["livenessProbe"]["periodSecond"] = 15
-    with pytest.raises(kubernetes_validate.ValidationError):
-        for document in broken:
-            validate(document)
 
 
 def operator_objects(forms):
@@ -50,14 +41,6 @@ def test_every_object_for_the_operator_is_valid(forms):
     objects = operator_objects(forms)
     assert {document["kind"] for document in objects} == {"PodMonitor", "PrometheusRule", "ServiceMonitor"}
     assert operator_mistakes(objects) == []
-
-
-def test_the_validation_finds_mistakes_in_objects_for_the_operator(forms):
-    monitor = next(o for o in copy.deepcopy(operator_objects(forms)) if o["kind"] == "PodMonitor")
-    monitor["spec"]["podMetricsEndpoints"][0]["intervall"] = "15s"
-    assert len(operator_mistakes([monitor])) == 1
-    monitor["spec"]["selector"] = 1
-    assert len(operator_mistakes([monitor])) == 2
 
 
 def test_the_exporter_needs_no_more_than_restricted_pod_security(forms):
@@ -92,11 +75,8 @@ def test_pod_security_admits_every_pod_of_the_form(forms, form, level):
 
 
 def test_the_api_server_takes_every_object(forms):
-    objects = [d for documents in forms.values() for d in documents if d["apiVersion"] != OPERATOR]
+    objects = [d for documents in forms.values() for d in documents if d["apiVersion"] in KUBERNETES_APIS]
     assert [(d["kind"], mistake) for d, mistake in zip(objects, mistakes(objects)) if mistake] == []
-    broken = copy.deepcopy(next(d for d in objects if d["kind"] == "DaemonSet"))
-    pod_of(broken)["containers"][0]["ports"].append({"name": "imds-metrics", "containerPort": 1})
-    assert mistakes([broken]) != [""]
 
 
 def test_the_namespace_of_the_daemonset_enforces_pod_security(forms):
@@ -158,12 +138,8 @@ def test_the_sidecar_starts_first_and_the_workload_is_unchanged(forms, name):
     assert sidecar["restartPolicy"] == "Always"
     assert sidecar["startupProbe"]["httpGet"]["path"] == "/-/startup"
     assert list(map(without_fail_loudly, others)) == before["initContainers"]
-    workload = list(map(without_fail_loudly, after["containers"]))
-    if "Job" not in document["kind"]:
-        assert "exec" in workload[0].pop("livenessProbe")
-        before["containers"][0].pop("livenessProbe")
-        assert after["shareProcessNamespace"] is True
-    assert workload == before["containers"]
+    assert list(map(without_fail_loudly, after["containers"])) == before["containers"]
+    assert after.get("shareProcessNamespace", False) is ("Job" not in document["kind"])
 
 
 def test_an_outage_of_a_day_restarts_no_sidecar(forms):
@@ -200,7 +176,7 @@ def pod_labels(document):
     return document["spec"]["template"]["metadata"]["labels"]
 
 
-@pytest.mark.parametrize("form, others", [("monitoring", set()), ("chart with everything", {"DaemonSet", "host-network"})])
+@pytest.mark.parametrize("form, others", [("monitoring", set()), ("chart with everything", {"DaemonSet", "host-network", "signed-call"})])
 def test_exactly_one_pod_monitor_selects_every_pod_with_the_exporter(forms, form, others):
     """`others` are forms whose pods the chart does not know."""
     monitors = [d["spec"] for d in forms[form] if d["kind"] == "PodMonitor"]
@@ -227,6 +203,25 @@ def test_the_network_policies_select_the_pods_and_open_the_port(forms):
                 labels = pod_labels(document)
                 assert selected(policy["spec"]["podSelector"], labels)
     assert not any(d["kind"] == "NetworkPolicy" for d in forms["host-network"])
+
+
+def test_no_volume_of_the_exporter_keeps_a_node_alive(forms):
+    """Cluster Autoscaler removes no node with a pod that has local storage: a hostPath, or an emptyDir that is not in memory."""
+    for form, _, pod in pods(forms):
+        for volume in pod.get("volumes", []):
+            if "imds" in volume["name"] or volume["name"] == "state":
+                assert volume["emptyDir"] == {"medium": "Memory", "sizeLimit": "1Mi"}, (form, volume)
+
+
+def test_signed_calls_leave_the_daemonset_only_with_the_component(forms):
+    def opened(form):
+        (policy,) = [d for d in forms[form] if d["kind"] == "NetworkPolicy"]
+        return {(port["protocol"], port["port"]) for rule in policy["spec"]["egress"] for port in rule["ports"]}
+
+    assert opened("DaemonSet") == {("TCP", 80)}
+    assert opened("signed-call") == {("TCP", 80), ("TCP", 443), ("UDP", 53), ("TCP", 53)}
+    (pod,) = [pod for _, document, pod in pods({"": forms["signed-call"]}) if document["kind"] == "DaemonSet"]
+    assert {"name": "IMDS_EXPORTER_SIGNED_CALL_INTERVAL", "value": "15m"} in pod["containers"][0]["env"]
 
 
 def test_the_dashboards_are_unchanged_copies(forms):

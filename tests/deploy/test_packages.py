@@ -22,6 +22,7 @@ FILES = {
     "/usr/lib/systemd/system/imds-exporter.service",
     "/usr/share/bash-completion/completions/imds-exporter",
     "/usr/share/doc/imds-exporter/examples/hold-back.conf",
+    "/usr/share/doc/imds-exporter/examples/signed-call.conf",
     "/usr/share/doc/imds-exporter/examples/watch-processes.conf",
     "/usr/share/fish/vendor_completions.d/imds-exporter.fish",
     "/usr/share/man/man1/imds-exporter.1.gz",
@@ -42,6 +43,15 @@ RPM_FILES = {"/usr/share/licenses/imds-exporter/LICENSE", "/usr/share/zsh/site-f
 RPMLINT = 'Filters = ["no-signature", "statically-linked-binary"]\n'
 # rpmlint unpacks with cpio, and nfpm names files by absolute paths: they would land on this machine.
 CPIO = '#!/bin/sh\nexec /usr/bin/cpio --no-absolute-filenames "$@"\n'
+
+
+# Folders that every system has, of the package `filesystem`.
+SYSTEM = {"/etc", "/etc/default", "/usr", "/usr/bin", "/usr/lib", "/usr/lib/systemd", "/usr/lib/systemd/system", "/usr/share",
+          "/usr/share/doc", "/usr/share/licenses", "/usr/share/man", "/usr/share/man/man1"}
+
+
+def folders_below(root):
+    return {f"/{path.relative_to(root)}" for path in root.rglob("*") if path.is_dir() and not path.is_symlink()}
 
 
 def files_below(root):
@@ -99,7 +109,7 @@ def test_a_deb_is_installed_into_an_empty_root_and_purged_without_a_trace(tmp_pa
     for name in ("status", "available"):
         (database / name).touch()
     # The scripts of the package run on this machine, with the root in DPKG_ROOT.
-    dpkg = ["dpkg", f"--root={root}", "--force-script-chrootless", "--force-architecture", f"--log={tmp_path / 'log'}"]
+    dpkg = ["dpkg", f"--root={root}", "--force-script-chrootless", "--force-architecture", "--force-depends", f"--log={tmp_path / 'log'}"]
     run(*dpkg, "--install", deb)
     own = {path for path in files_below(root) if not path.startswith(("/var/lib/dpkg", "/var/lib/systemd"))}
     enabled = "/etc/systemd/system/multi-user.target.wants/imds-exporter.service"
@@ -124,15 +134,23 @@ def test_an_rpm_is_installed_into_an_empty_root_and_erased_without_a_trace(tmp_p
     # --force-debian: this rpm is not that of the machine. In an empty root there is no shell for the scripts, which
     # test_host.py runs.
     command = ["rpm", "--root", root, "--dbpath", "/rpmdb", "--force-debian", "--nosignature"]
-    run(*command, "--install", "--noscripts", rpm)
+    run(*command, "--install", "--noscripts", "--nodeps", rpm)
     own = {path for path in files_below(root) if not path.startswith("/rpmdb")}
     assert own == FILES | RPM_FILES
     assert verify(root) == ""
     documents = set(run(*command, "--query", "--docfiles", "imds-exporter").split())
     assert documents == {path for path in FILES if path.startswith(("/usr/share/man", "/usr/share/doc"))}
     assert run(*command, "--query", "--configfiles", "imds-exporter").split() == ["/etc/default/imds-exporter"]
-    run(*command, "--erase", "--noscripts", "imds-exporter")
+    run(*command, "--erase", "--noscripts", "--nodeps", "imds-exporter")
     assert {path for path in files_below(root) if not path.startswith("/rpmdb")} == set()
+    assert {path for path in folders_below(root) if not path.startswith("/rpmdb")} <= SYSTEM
+
+
+def test_both_packages_require_a_systemd_that_knows_the_unit():
+    """DynamicUser= with StateDirectory=, and IPAddressDeny=: an older one would run the service as root, unfiltered."""
+    deb, rpm = packages()
+    assert run("dpkg-deb", "--field", deb, "Depends") == "systemd (>= 235)\n"
+    assert "systemd >= 235" in run("rpm", "-qp", "--nosignature", "--requires", rpm).splitlines()
 
 
 def verify(root):

@@ -9,7 +9,7 @@ ANSWER = (
 )
 
 
-class _Sts(Handler):
+class Sts(Handler):
     def do_POST(self):  # noqa: N802: the name is the base class's.
         self.request_body()
         self.server.calls.append(self.headers["Authorization"])
@@ -18,4 +18,4 @@ class _Sts(Handler):
 
 def sts():
     """A context: the server. `calls` holds the Authorization header of each call."""
-    return serve(_Sts, calls=[])
+    return serve(Sts, calls=[])

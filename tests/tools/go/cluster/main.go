@@ -17,6 +17,7 @@ var commands = map[string]command{
 	"admit":    with(admit),
 	"place":    with(place),
 	"adopt":    with(adopt),
+	"mutate":   with(mutate),
 }
 
 // with decodes the request.
@@ -32,7 +33,7 @@ func with[Request, Answer any](f func(Request) (Answer, error)) command {
 
 func run() error {
 	if len(os.Args) != 2 || commands[os.Args[1]] == nil {
-		return fmt.Errorf("usage: cluster render|validate|admit|place|adopt")
+		return fmt.Errorf("usage: cluster render|validate|admit|place|adopt|mutate")
 	}
 	var in json.RawMessage
 	if err := json.NewDecoder(os.Stdin).Decode(&in); err != nil {
