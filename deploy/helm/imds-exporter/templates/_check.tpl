@@ -3,6 +3,11 @@ What is refused beside values.schema.json, which knows names and types: values w
 start, each with a sentence that names the value. `imds-exporter.check` begins every template.
 */}}
 {{- define "imds-exporter.check" -}}
+{{- with .Capabilities.HelmVersion.Version -}}
+{{- if semverCompare "<3.14.0-0" . -}}
+{{- fail (printf "this chart requires Helm 3.14 or later, and this is %s" .) -}}
+{{- end -}}
+{{- end -}}
 {{- $_ := include "imds-exporter.fill" (dict "values" .Values "null" (fromJson (include "imds-exporter.null" .))) -}}
 {{- include "imds-exporter.checkConfig" . -}}
 {{- include "imds-exporter.checkLabels" . -}}
