@@ -1,5 +1,6 @@
 """The deployment forms as data: Kubernetes and Helm rendered, ECS, compose and systemd read."""
 
+import concurrent.futures
 import importlib.util
 import json
 import pathlib
@@ -53,16 +54,18 @@ def kubernetes_forms():
     """Every Kubernetes form, by name."""
     kubernetes = DEPLOY / "kubernetes"
     overlays = pathlib.Path(__file__).with_name("overlays")
-    return {
-        "example Deployment": kustomize(kubernetes / "examples" / "deployment"),
-        "example Job": kustomize(kubernetes / "examples" / "job"),
-        "DaemonSet": kustomize(kubernetes / "daemonset"),
-        "monitoring": kustomize(kubernetes / "monitoring"),
-        "chart": helm(),
-        "chart with everything": helm("--values", EVERYTHING),
-        "chart with protection": helm("--values", PROTECTED),
-        **{overlay.name: kustomize(overlay) for overlay in sorted(overlays.iterdir())},
+    renderings = {
+        "example Deployment": lambda: kustomize(kubernetes / "examples" / "deployment"),
+        "example Job": lambda: kustomize(kubernetes / "examples" / "job"),
+        "DaemonSet": lambda: kustomize(kubernetes / "daemonset"),
+        "monitoring": lambda: kustomize(kubernetes / "monitoring"),
+        "chart": helm,
+        "chart with everything": lambda: helm("--values", EVERYTHING),
+        "chart with protection": lambda: helm("--values", PROTECTED),
+        **{overlay.name: lambda overlay=overlay: kustomize(overlay) for overlay in sorted(overlays.iterdir())},
     }
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        return dict(zip(renderings, pool.map(lambda rendering: rendering(), renderings.values())))
 
 
 def pod_of(document):

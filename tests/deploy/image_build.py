@@ -101,10 +101,3 @@ def _copy(path, to):
     else:
         to.mkdir(parents=True, exist_ok=True)
         shutil.copy(path, to)
-
-
-def layer(image):
-    """The layer that the final stage makes of the folder: a tar archive."""
-    archive = image.with_name("layer.tar")
-    run("tar", "--numeric-owner", "--sort=name", "-C", image, "-cf", archive, ".")
-    return archive.read_bytes()

@@ -1,5 +1,5 @@
 """A machine without a cluster: what a manifest names runs as processes, with the commands and the environment of the
-manifest, beside a simulated IMDS and a fake STS. The exporters poll at default intervals."""
+manifest, beside a simulated IMDS and a fake STS. The exporters poll every second."""
 
 import contextlib
 import os
@@ -41,6 +41,7 @@ class Machine:
             **{name: value.replace("/var/lib/imds-exporter", folder) for name, value in dict(manifest).items()},
             **({"IMDS_EXPORTER_LISTEN_ADDRESS": self.address} if listen else {}),
             "PATH": os.environ["PATH"],
+            "IMDS_EXPORTER_POLL_INTERVAL": "1s",
             "AWS_EC2_METADATA_SERVICE_ENDPOINT": self.imds.endpoint,
             "IMDS_EXPORTER_WATCH_PROCESSES": re.escape(str(self.program)),
             "HOME": folder,
