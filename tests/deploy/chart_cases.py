@@ -5,11 +5,12 @@ import dataclasses
 
 @dataclasses.dataclass(frozen=True)
 class Case:
-    """`needs` is what the right value has no effect without."""
+    """`needs` is what the right value has no effect without; `before`, where the needs alone are wrong, the values to compare with."""
 
     right: object
     wrong: list
     needs: dict = dataclasses.field(default_factory=dict)
+    before: dict | None = None
 
 
 LABELS = Case(
@@ -224,7 +225,7 @@ CASES = {
     "updateStrategy.type": Case("OnDelete", ["Recreate", 1]),
     "updateStrategy.rollingUpdate.maxUnavailable": Case(2, ["2", "101%", -1, 0, "0%"]),
     "updateStrategy.rollingUpdate.maxSurge": Case(
-        "20%", ["20", -1, 0], {"updateStrategy.rollingUpdate.maxUnavailable": 0}
+        "20%", ["20", -1, 0], {"updateStrategy.rollingUpdate.maxUnavailable": 0}, before={}
     ),
     "resources": Case(
         {"limits": {"memory": "64Mi", "cpu": 0.2}},

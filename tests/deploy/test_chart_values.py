@@ -18,7 +18,11 @@ from operator_schemas import operator_mistakes
 @pytest.fixture(scope="module")
 def rendered():
     """By path: the objects with the right value, and without it."""
-    cases = [values({**case.needs, **more}) for path, case in CASES.items() for more in ({path: case.right}, {})]
+    cases = [
+        values(by_path)
+        for path, case in CASES.items()
+        for by_path in ({**case.needs, path: case.right}, case.needs if case.before is None else case.before)
+    ]
     answers = iter(render(cases))
     return {path: (next(answers), next(answers)) for path in CASES}
 
@@ -115,10 +119,11 @@ GROUPS = sorted({path[:length] for path in NULLS for length in range(1, len(path
 def test_every_value_and_every_group_of_values_can_be_null():
     """A list or a map becomes empty, everything else has its default. Each is null where it has an effect."""
     paths = [".".join(path) for path in [*NULLS, *GROUPS]]
-    needs = {path: {**getattr(CASES.get(path), "needs", {}), "podMonitor.enabled": True, "prometheusRule.enabled": True,
-                    "dashboards.enabled": True} for path in paths}
-    cases = [values({**{need: value for need, value in needs[path].items() if not (need + ".").startswith(path + ".")
-                        and not need.startswith("serviceMonitor")}, path: None}) for path in paths]
+    enabled = {"podMonitor.enabled": True, "prometheusRule.enabled": True, "dashboards.enabled": True, "service.enabled": True}
+    cases = [
+        values({**{name: value for name, value in enabled.items() if not f"{name}.".startswith(f"{path}.")}, path: None})
+        for path in paths
+    ]
     for path, objects in zip(paths, render(cases), strict=True):
         assert isinstance(objects, list), f"{path}: {objects}"
         assert [one for one in objects if one["kind"] == "DaemonSet"], path

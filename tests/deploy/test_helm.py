@@ -77,18 +77,18 @@ def test_labels_can_be_added_to_every_alert():
 
 def test_severities_are_named_as_the_routes_name_them():
     names = {"critical": "page", "warning": "ticket", "info": "none"}
-    changed = rendered_alerts(severities=names, overrides={"ImdsFlapping": {"warning": {"severity": "page"}}})
+    changed = rendered_alerts(severities=names, overrides={"ImdsFetchSlow": {"warning": {"severity": "page"}}})
     expected = [
-        {**names, "warning": "page"}[severity] if alert == "ImdsFlapping" else names[severity]
+        {**names, "warning": "page"}[severity] if alert == "ImdsFetchSlow" else names[severity]
         for alert, severity in BANDS
     ]
     assert [alert["labels"]["severity"] for alert in changed] == expected
 
 
 def test_alerts_can_have_a_prefix_and_their_overrides_do_not():
-    changed = rendered_alerts(alertNamePrefix="Platform", overrides={"ImdsFlapping": {"warning": {"for": "77m"}}})
+    changed = rendered_alerts(alertNamePrefix="Platform", overrides={"ImdsFetchSlow": {"warning": {"for": "77m"}}})
     assert [alert["alert"] for alert in changed] == [f"Platform{alert}" for alert, _ in BANDS]
-    assert [alert["for"] for alert in changed if alert["alert"] == "PlatformImdsFlapping"] == ["77m"]
+    assert [alert["for"] for alert in changed if alert["alert"] == "PlatformImdsFetchSlow"] == ["77m"]
 
 
 def test_alerts_link_to_the_runbook_that_the_user_publishes():

@@ -4,20 +4,26 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"time"
 
 	admissionregistration "k8s.io/api/admissionregistration/v1"
 	core "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	v1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/apiserver/pkg/admission"
 	"k8s.io/apiserver/pkg/admission/plugin/policy/mutating"
 	"k8s.io/apiserver/pkg/authentication/user"
 	"k8s.io/apiserver/pkg/authorization/authorizerfactory"
+	"k8s.io/client-go/discovery"
 	dynamicfake "k8s.io/client-go/dynamic/fake"
 	"k8s.io/client-go/informers"
+	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/kubernetes/fake"
 	"k8s.io/client-go/kubernetes/scheme"
+	"k8s.io/client-go/openapi"
 	"k8s.io/kubernetes/pkg/api/legacyscheme"
 	kubecore "k8s.io/kubernetes/pkg/apis/core"
 	_ "k8s.io/kubernetes/pkg/apis/core/install"
@@ -57,13 +63,13 @@ func mutate(request mutateRequest) ([]mutated, error) {
 	if err != nil {
 		return nil, err
 	}
-	client := fake.NewClientset(objects...)
+	client := withSchemas{fake.NewClientset(objects...)}
 	factory := informers.NewSharedInformerFactory(client, 0)
 	plugin.SetExternalKubeClientSet(client)
 	plugin.SetExternalKubeInformerFactory(factory)
 	plugin.SetDynamicClient(dynamicfake.NewSimpleDynamicClient(scheme.Scheme))
 	plugin.SetRESTMapper(meta.NewDefaultRESTMapper(nil))
-	plugin.SetAuthorizer(authorizerfactory.NewAlwaysAllowAuthorizer())
+	plugin.SetUnconditionalAuthorizer(authorizerfactory.NewAlwaysAllowAuthorizer())
 	plugin.SetDrainedNotification(ctx.Done())
 	plugin.SetEnabled(true)
 	if err := plugin.ValidateInitialization(); err != nil {
@@ -90,7 +96,15 @@ func mutateOne(ctx context.Context, plugin *mutating.Plugin, pod core.Pod) mutat
 		internal, nil, core.SchemeGroupVersion.WithKind("Pod"), "default", pod.Name, core.SchemeGroupVersion.WithResource("pods"), "",
 		admission.Create, &v1.CreateOptions{}, false, &user.DefaultInfo{Name: "user"})
 	interfaces := admission.NewObjectInterfacesFromScheme(legacyscheme.Scheme)
-	if err := plugin.Admit(ctx, attributes, interfaces); err != nil {
+	// Until the plugin has read the schemas, it answers that it cannot serve.
+	err := wait.PollUntilContextTimeout(ctx, 5*time.Millisecond, time.Minute, true, func(ctx context.Context) (bool, error) {
+		err := plugin.Admit(ctx, attributes, interfaces)
+		if apierrors.IsServiceUnavailable(err) {
+			return false, nil
+		}
+		return true, err
+	})
+	if err != nil {
 		return mutated{Error: err.Error()}
 	}
 	stored := &core.Pod{}
@@ -99,3 +113,26 @@ func mutateOne(ctx context.Context, plugin *mutating.Plugin, pod core.Pod) mutat
 	}
 	return mutated{Pod: stored}
 }
+
+// withSchemas is a cluster that says of its schemas that there are some: a JSON patch needs no more.
+type withSchemas struct{ kubernetes.Interface }
+
+func (c withSchemas) Discovery() discovery.DiscoveryInterfaces {
+	return schemas{c.Interface.Discovery()}
+}
+
+type schemas struct{ discovery.DiscoveryInterfaces }
+
+func (s schemas) OpenAPIV3() openapi.Client { return s }
+
+func (s schemas) Paths() (map[string]openapi.GroupVersion, error) {
+	return map[string]openapi.GroupVersion{"api/v1": empty{}}, nil
+}
+
+type empty struct{}
+
+func (empty) Schema(string) ([]byte, error) {
+	return []byte(`{"openapi": "3.0.0", "components": {"schemas": {}}}`), nil
+}
+
+func (empty) ServerRelativeURL() string { return "/openapi/v3/api/v1" }
