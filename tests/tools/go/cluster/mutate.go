@@ -20,7 +20,6 @@ import (
 	"k8s.io/client-go/discovery"
 	dynamicfake "k8s.io/client-go/dynamic/fake"
 	"k8s.io/client-go/informers"
-	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/kubernetes/fake"
 	"k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/openapi"
@@ -115,10 +114,10 @@ func mutateOne(ctx context.Context, plugin *mutating.Plugin, pod core.Pod) mutat
 }
 
 // withSchemas is a cluster that says of its schemas that there are some: a JSON patch needs no more.
-type withSchemas struct{ kubernetes.Interface }
+type withSchemas struct{ *fake.Clientset }
 
 func (c withSchemas) Discovery() discovery.DiscoveryInterfaces {
-	return schemas{c.Interface.Discovery()}
+	return schemas{c.Clientset.Discovery()}
 }
 
 type schemas struct{ discovery.DiscoveryInterfaces }
