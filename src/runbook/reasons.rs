@@ -76,7 +76,7 @@ pub const fn reason_explanation(reason: Reason) -> Explanation {
             cause: "No way to STS from here: the filter of the systemd unit (`IPAddressDeny=`) or a network policy, which admit IMDS alone unless told otherwise; a private subnet without NAT or a VPC endpoint for STS, a security group that does not allow port 443, no name resolution, or a proxy that is down or refuses the host.",
             breaks: NOT_ASKED,
             confirm: "systemctl show -p IPAddressDeny imds-exporter ; curl -m 5 -sv https://sts.REGION.amazonaws.com/",
-            action: "Under the systemd unit, install the drop-in `signed-call.conf` (a shell is not under the unit's filter: there, `curl` and `check --signed` succeed). In the DaemonSet, add the component `signed-call`; in the chart, set `config.signedCall.interval`. Otherwise allow port 443 to STS, create the VPC endpoint com.amazonaws.REGION.sts, or set HTTPS_PROXY for the exporter as for the workload. If nothing here may reach STS, unset IMDS_EXPORTER_SIGNED_CALL_INTERVAL.",
+            action: "Under the systemd unit, install the drop-in signed-call.conf (a shell is not under the unit's filter: `curl` succeeds there); in the DaemonSet, add the component signed-call. Otherwise allow port 443 to STS, create the VPC endpoint com.amazonaws.REGION.sts, or set HTTPS_PROXY for the exporter as for the workload. If nothing here may reach STS, unset IMDS_EXPORTER_SIGNED_CALL_INTERVAL.",
             escalate: NETWORK_OWNER,
         },
         Reason::Tls => Explanation {
