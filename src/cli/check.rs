@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use serde::Deserialize;
 
-use super::loopback_client::get;
-use super::output::{print, usage_error};
+use super::loopback_client::{Asked, LoopbackClient};
+use super::output::{print_result, usage_error};
 use super::report::{KnownClient, Report, SignedCheck};
 use super::runtime::block_on;
 use crate::config::Config;
@@ -31,7 +31,7 @@ pub(super) fn run(config: &Config, json: bool, signed: bool) -> ExitCode {
         let mut imds = Imds::new(config.imds.clone(), Arc::new(SystemClock)).map_err(std::io::Error::other)?;
         let (resolution, signing) =
             if sts.is_some() { imds.resolve_to_sign().await } else { (imds.resolve().await, None) };
-        let known = known_here(config);
+        let known = known_here(config).await?;
         let at = SystemClock.now();
         let signed = match (&sts, signing) {
             (Some(sts), Some(signing)) => Some(call(sts, signing).await),
@@ -48,8 +48,8 @@ pub(super) fn run(config: &Config, json: bool, signed: bool) -> ExitCode {
             known_clients: known.clients,
             signed: signed.as_ref(),
         };
-        print(if json { report.json() } else { report.text() });
-        Ok(report.verdict().exit_code().into())
+        let text = if json { report.json() } else { report.text() };
+        Ok(print_result(text, report.verdict().exit_code().into()))
     })
 }
 
@@ -62,9 +62,10 @@ struct Known {
 }
 
 /// What the exporter on this machine knows, if one runs.
-fn known_here(config: &Config) -> Known {
-    let status = get(config.listen, Route::StatusJson.path()).ok();
-    status.and_then(|(_, body)| serde_json::from_str(&body).ok()).unwrap_or_default()
+async fn known_here(config: &Config) -> std::io::Result<Known> {
+    let status = LoopbackClient::new()?.get(&config.listen, Route::StatusJson.path()).await;
+    let Asked::Exporter { body, .. } = status else { return Ok(Known::default()) };
+    Ok(serde_json::from_str(&body).unwrap_or_default())
 }
 
 async fn call(sts: &Sts, Signing { credentials, region }: Signing) -> SignedCheck {

@@ -17,14 +17,14 @@ use serde_json::Value;
 use tokio::net::TcpListener;
 use tokio::time::sleep_until;
 
-use super::loopback_client::get_from;
+use super::loopback_client::{Asked, LoopbackClient};
 use super::output::print;
 use super::runtime::{block_on, stop_signal};
 use crate::config::{Config, DEFAULT_PORT};
 use crate::domain::boto3::BoundCredentials;
 use crate::domain::state::PollReport;
 use crate::domain::{Creation, Source};
-use crate::exporter;
+use crate::exporter::{self, Listeners};
 use crate::http::Route;
 use crate::imds::Imds;
 use crate::platform::clock::{Clock, SystemClock, monotonic};
@@ -169,6 +169,7 @@ struct Stage<'a> {
     last: &'a RefCell<Option<Creation>>,
     /// The exporter.
     address: SocketAddr,
+    client: LoopbackClient,
 }
 
 pub(super) fn run(once: bool) -> ExitCode {
@@ -225,6 +226,7 @@ async fn play(
         print: &print,
         last: &last,
         address,
+        client: LoopbackClient::new()?,
     };
     let story = async {
         stage.play().await;
@@ -239,7 +241,8 @@ async fn play(
             () = story => {}
         }
     };
-    exporter::run_with(config, watched, listener, Arc::clone(&clock), on_poll, ended).await?;
+    let listeners = Listeners { pages: vec![listener], ..Listeners::default() };
+    exporter::run_with(config, watched, listeners, Arc::clone(&clock), on_poll, ended).await?;
     simulator.shutdown().await;
     print("The demo has ended.");
     Ok(())
@@ -319,10 +322,11 @@ impl Stage<'_> {
 
     /// What the exporter says of the last signed call.
     async fn signed_call(&self) {
-        let address = self.address;
-        let asked = tokio::task::spawn_blocking(move || get_from(address, Route::StatusJson.path())).await;
-        let status = asked.ok().and_then(Result::ok).and_then(|(_, body)| serde_json::from_str::<Value>(&body).ok());
-        let call = status.map(|status| status["signed_call"].clone()).unwrap_or_default();
+        let status = match self.client.get_from(self.address, Route::StatusJson.path()).await {
+            Asked::Exporter { body, .. } => serde_json::from_str(&body).unwrap_or_default(),
+            Asked::NoExporter(_) | Asked::Unclear(_) => Value::Null,
+        };
+        let call = &status["signed_call"];
         let line = match (call["account"].as_str(), call["failure"]["reason"].as_str()) {
             (Some(_), _) => "sees: AWS accepts the credentials (imds_signed_call_up 1)".to_owned(),
             (None, Some(reason)) => format!("sees: AWS refuses: {reason} (imds_signed_call_up 0)"),

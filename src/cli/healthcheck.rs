@@ -2,21 +2,22 @@
 
 use std::process::ExitCode;
 
-use super::loopback_client::get;
+use super::loopback_client::{Asked, LoopbackClient};
+use super::output::print_error;
+use super::runtime::block_on;
 use crate::config::Config;
 use crate::http::Route;
 
 pub(super) fn run(config: &Config) -> ExitCode {
-    let address = config.probe_address();
-    match get(address, Route::Healthy.path()) {
-        Ok((200, _)) => ExitCode::SUCCESS,
-        Ok((status, body)) => {
-            eprintln!("imds-exporter: unhealthy: HTTP {status}: {}", body.trim());
-            ExitCode::FAILURE
+    block_on(async {
+        match LoopbackClient::new()?.get(config.probe_addresses(), Route::Healthy.path()).await {
+            Asked::Exporter { status: 200, .. } => return Ok(ExitCode::SUCCESS),
+            Asked::Exporter { status: 401, .. } => {
+                print_error("the exporter asks for a password: set IMDS_EXPORTER_PROBE_LISTEN_ADDRESS");
+            }
+            Asked::Exporter { status, body } => print_error(format_args!("unhealthy: HTTP {status}: {}", body.trim())),
+            Asked::NoExporter(why) | Asked::Unclear(why) => print_error(why),
         }
-        Err(error) => {
-            eprintln!("imds-exporter: no answer from {address}: {error}");
-            ExitCode::FAILURE
-        }
-    }
+        Ok(ExitCode::FAILURE)
+    })
 }

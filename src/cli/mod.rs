@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use clap::{CommandFactory, Parser, Subcommand};
 
-use crate::config::{Config, VARIABLES, environment};
+use crate::config::{Config, VARIABLES, duration, environment};
 use crate::platform::{logging, process_memory};
 
 /// Watches EC2 role credentials and tells Prometheus when they expire, why they cannot be fetched, and which clients are
@@ -54,7 +54,7 @@ enum Command {
     #[command(after_help = environment_help())]
     Wait {
         /// How long to wait, such as 30s or 2m.
-        #[arg(long, value_name = "DURATION", default_value = "2m", value_parser = humantime::parse_duration)]
+        #[arg(long, value_name = "DURATION", default_value = "2m", value_parser = duration)]
         timeout: Duration,
     },
     /// Ask the exporter on this machine whether it is healthy: for images without a shell.
@@ -85,13 +85,14 @@ pub fn command() -> clap::Command {
 pub fn run() -> ExitCode {
     logging::exit_on_panic();
     if let Err(error) = process_memory::make_private() {
-        eprintln!("imds-exporter: a debugger or a core dump can read the memory of this process: {error}");
+        output::print_error(format_args!("a debugger or a core dump can read the memory of this process: {error}"));
     }
-    let command = match command_line() {
-        Ok(command) => command,
+    let command = match Cli::try_parse() {
+        Ok(cli) => cli.command.unwrap_or(Command::Serve),
         Err(error) => {
             if error.use_stderr() {
-                return output::usage_error(error.render());
+                let hints = std::env::args_os().filter_map(|argument| hint(&argument.to_string_lossy()));
+                return output::usage_error(format_args!("{}{}", error.render(), hints.collect::<String>()));
             }
             output::print(error.render());
             return ExitCode::SUCCESS;
@@ -109,12 +110,19 @@ pub fn run() -> ExitCode {
     }
 }
 
-/// What to do. Without arguments there is nothing to parse, and the code of the parser does not stay in memory: 200 KiB.
-fn command_line() -> Result<Command, clap::Error> {
-    if std::env::args_os().len() <= 1 {
-        return Ok(Command::Serve);
-    }
-    Ok(Cli::try_parse()?.command.unwrap_or(Command::Serve))
+/// Flags that other exporters have, and the variables that do the same here.
+const FLAGS_OF_OTHERS: [(&str, &str); 4] = [
+    ("web.listen-address", "IMDS_EXPORTER_LISTEN_ADDRESS"),
+    ("web.config.file", "IMDS_EXPORTER_WEB_CONFIG_FILE"),
+    ("log.level", "IMDS_EXPORTER_LOG"),
+    ("log.format", "IMDS_EXPORTER_LOG_FORMAT"),
+];
+
+/// What to use in place of a flag that other exporters have.
+fn hint(argument: &str) -> Option<String> {
+    let flag = argument.strip_prefix('-')?.trim_start_matches('-').split('=').next()?;
+    let (flag, variable) = FLAGS_OF_OTHERS.into_iter().find(|(known, _)| *known == flag)?;
+    Some(format!("--{flag} is the environment variable {variable} here\n"))
 }
 
 fn with_config(command: impl FnOnce(Config) -> ExitCode) -> ExitCode {

@@ -3,13 +3,15 @@
 use std::io;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
+use jiff::fmt::friendly::SpanPrinter;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
-use tracing::{error, field, info, warn};
+use tracing::{error, info, warn};
 
 use super::output::usage_error;
-use super::runtime::{block_on, stop_signal};
+use super::runtime::{block_on, start_blocking_thread, stop_signal};
 use crate::config::Config;
 use crate::exporter::{self, Listeners};
 use crate::http::auth::Auth;
@@ -35,26 +37,22 @@ pub(super) fn run(config: Config) -> ExitCode {
         {
             return Ok(usage_error(format_args!("imds-exporter: the configuration is invalid:\n{error}")));
         }
-        let Some(pages) = bind(config.listen, "IMDS_EXPORTER_LISTEN_ADDRESS").await else {
+        let Some(pages) = bind(&config.listen, "IMDS_EXPORTER_LISTEN_ADDRESS").await else {
             return Ok(ExitCode::FAILURE);
         };
-        let probes = match config.probe_listen {
-            Some(address) => match bind(address, "IMDS_EXPORTER_PROBE_LISTEN_ADDRESS").await {
-                Some(probes) => Some(probes),
-                None => return Ok(ExitCode::FAILURE),
-            },
-            None => None,
+        let Some(probes) = bind(&config.probe_listen, "IMDS_EXPORTER_PROBE_LISTEN_ADDRESS").await else {
+            return Ok(ExitCode::FAILURE);
         };
-        let probe_address = probes.as_ref().map(TcpListener::local_addr).transpose()?.map(field::display);
+        let probe_address = if probes.is_empty() { None } else { Some(addresses(&probes)?) };
         info!(
             version,
             revision,
-            address = %pages.local_addr()?,
+            address = addresses(&pages)?,
             probe_address,
             endpoint = config.imds.endpoint.as_str(),
-            poll_interval = %humantime::format_duration(config.poll_interval),
-            timeout = %humantime::format_duration(config.imds.timeout),
-            signed_call_interval = config.signed_call_interval.map(humantime::format_duration).map(field::display),
+            poll_interval = %text_of(config.poll_interval),
+            timeout = %text_of(config.imds.timeout),
+            signed_call_interval = config.signed_call_interval.map(text_of),
             "serving"
         );
         if let Some(shadowed) = config.environment.earlier_in_chain {
@@ -66,6 +64,9 @@ pub(super) fn run(config: Config) -> ExitCode {
         if let Some(variable) = config.environment.proxied_by {
             warn!(variable, "SDKs with this environment ask IMDS through a proxy: add the address of IMDS to NO_PROXY");
         }
+        if config.state_file.is_some() || config.watch.is_some() || config.signed_call_interval.is_some() {
+            start_blocking_thread()?;
+        }
         let reload = reload_on_hangup(auth.clone())?;
         let listeners = Listeners { pages, auth, probes };
         let reloads = tokio::spawn(reload);
@@ -73,6 +74,10 @@ pub(super) fn run(config: Config) -> ExitCode {
         reloads.abort();
         Ok(ExitCode::SUCCESS)
     })
+}
+
+fn text_of(duration: Duration) -> String {
+    SpanPrinter::new().unsigned_duration_to_string(&duration)
 }
 
 /// Reads the web configuration again at each SIGHUP.
@@ -89,7 +94,19 @@ fn auth(config: &Config) -> Result<Auth, String> {
     config.web_config_file.as_deref().map_or_else(|| Ok(Auth::default()), Auth::from_file)
 }
 
-async fn bind(address: ListenAddress, variable: &str) -> Option<TcpListener> {
-    let bound = address.bind().await;
-    bound.inspect_err(|error| error!(%address, %error, "cannot listen on the address in {variable}")).ok()
+async fn bind(addresses: &[ListenAddress], variable: &str) -> Option<Vec<TcpListener>> {
+    let mut listeners = Vec::new();
+    for address in addresses {
+        let bound = address.bind().await;
+        let bound = bound.inspect_err(|error| error!(%address, %error, "cannot listen on the address in {variable}"));
+        listeners.extend(bound.ok()?);
+    }
+    Some(listeners)
+}
+
+/// Their addresses, separated by commas.
+fn addresses(listeners: &[TcpListener]) -> io::Result<String> {
+    let addresses: io::Result<Vec<_>> =
+        listeners.iter().map(|listener| Ok(listener.local_addr()?.to_string())).collect();
+    Ok(addresses?.join(","))
 }

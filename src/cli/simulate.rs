@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use clap::Args;
 
-use super::output::{print, print_event, usage_error};
+use super::output::{print, print_error, print_event, usage_error};
 use super::runtime::{block_on, stop_signal};
 use crate::platform::clock::SystemClock;
 use crate::simulator::{Options, Scenario, Simulator};
@@ -74,7 +74,7 @@ pub(super) fn run(arguments: &Arguments) -> ExitCode {
                     }
                 });
                 if let Err(error) = played.await {
-                    eprintln!("imds-exporter: the scenario stops: {error}");
+                    print_error(format_args!("the scenario stops: {error}"));
                 }
             }
             std::future::pending::<()>().await;

@@ -1,12 +1,13 @@
 //! `wait`: returns as soon as credentials resolve. Prints changes, not attempts.
 
+use std::io;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until, timeout_at};
 
-use super::loopback_client::get;
+use super::loopback_client::{Asked, LoopbackClient};
 use super::output::print_event;
 use super::runtime::block_on;
 use crate::config::Config;
@@ -33,13 +34,11 @@ pub(super) fn run(config: &Config, timeout: Duration) -> ExitCode {
             let Ok(resolution) = timeout_at(deadline, imds.resolve()).await else { break };
             let failure = match resolution.outcome {
                 Ok(credential) => {
-                    let seen = outage_is_over_here(config, deadline).await;
+                    let seen = outage_is_over_here(config, deadline).await?;
                     let Credential { role, expiration, .. } = credential;
                     print_event(format_args!("credentials resolve: role {role}, until {expiration}"));
-                    if !seen {
-                        print_event(
-                            "the exporter on this machine has not seen that yet: it may suspect what starts now",
-                        );
+                    if let Err(why) = seen {
+                        print_event(format_args!("the exporter on this machine {why}: it may suspect what starts now"));
                     }
                     return Ok(ExitCode::SUCCESS);
                 }
@@ -65,19 +64,24 @@ pub(super) fn run(config: &Config, timeout: Duration) -> ExitCode {
 }
 
 /// Waits until the exporter on this machine, if one runs, has seen the end of the outage: what starts before that is a
-/// suspect to it. Returns whether it has.
-async fn outage_is_over_here(config: &Config, deadline: Instant) -> bool {
-    let address = config.probe_address();
+/// suspect to it. Returns why that is not known at the end.
+async fn outage_is_over_here(config: &Config, deadline: Instant) -> io::Result<Result<(), String>> {
+    let client = LoopbackClient::new()?;
+    let mut last = "has not answered".to_owned();
     loop {
-        let asked = tokio::task::spawn_blocking(move || get(address, Route::Startup.path())).await;
-        match asked {
-            Ok(Ok((200, body))) if body == STARTUP_OK => return true,
-            Ok(Ok((200 | 503, _))) => {}
-            // Nothing that answers like an exporter.
-            Ok(Ok(_) | Err(_)) | Err(_) => return true,
+        match timeout_at(deadline, client.get(config.probe_addresses(), Route::Startup.path())).await {
+            Ok(Asked::Exporter { status: 200, body }) if body == STARTUP_OK => return Ok(Ok(())),
+            Ok(Asked::Exporter { status: 200 | 503, .. }) => "has not seen that yet".clone_into(&mut last),
+            Ok(Asked::Exporter { status: 401, .. }) => {
+                return Ok(Err("asks for a password (see IMDS_EXPORTER_PROBE_LISTEN_ADDRESS)".to_owned()));
+            }
+            Ok(Asked::Exporter { status, .. }) => return Ok(Err(format!("answers with HTTP {status}"))),
+            Ok(Asked::NoExporter(_)) => return Ok(Ok(())),
+            Ok(Asked::Unclear(why)) => return Ok(Err(format!("cannot be asked ({why})"))),
+            Err(_) => return Ok(Err(last)),
         }
         if monotonic() >= deadline {
-            return false;
+            return Ok(Err(last));
         }
         sleep_until((monotonic() + ASKED_EVERY).min(deadline)).await;
     }

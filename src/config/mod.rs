@@ -13,6 +13,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use jiff::fmt::friendly::SpanParser;
 use regex_lite::Regex;
 use strum::VariantArray;
 
@@ -56,9 +57,9 @@ const SHADOWING: &[&str] = &[
 #[derive(Clone, Debug)]
 pub struct Config {
     /// Where to serve.
-    pub listen: ListenAddress,
+    pub listen: Vec<ListenAddress>,
     /// Where to serve the probes alone.
-    pub probe_listen: Option<ListenAddress>,
+    pub probe_listen: Vec<ListenAddress>,
     /// TLS and basic authentication.
     pub web_config_file: Option<PathBuf>,
     /// Time between polls.
@@ -84,8 +85,8 @@ pub struct Config {
 impl Config {
     /// Where the probes are answered; they need neither TLS nor a password there.
     #[must_use]
-    pub fn probe_address(&self) -> ListenAddress {
-        self.probe_listen.unwrap_or(self.listen)
+    pub fn probe_addresses(&self) -> &[ListenAddress] {
+        if self.probe_listen.is_empty() { &self.listen } else { &self.probe_listen }
     }
 }
 
@@ -111,10 +112,10 @@ impl Config {
                 continue;
             }
             match value.into_string() {
-                Ok(value) if value.is_empty() => {}
+                Ok(value) if value.trim().is_empty() => {}
                 // Only whether these are set counts: no value of theirs is kept.
                 Ok(_) if SHADOWING.contains(&name) => known.push((name.to_owned(), "set".to_owned())),
-                Ok(value) => known.push((name.to_owned(), value)),
+                Ok(value) => known.push((name.to_owned(), value.trim().to_owned())),
                 Err(_) => errors.push(format!("{name}: is not UTF-8")),
             }
         }
@@ -136,6 +137,10 @@ impl Config {
         if !(SHORTEST_INTERVAL..=LONGEST_INTERVAL).contains(&poll_interval) {
             read.error("IMDS_EXPORTER_POLL_INTERVAL", "must be between 1s and 1h");
         }
+        let timeout_variable = match raw.imds_exporter_timeout {
+            Some(_) => "IMDS_EXPORTER_TIMEOUT",
+            None => "AWS_METADATA_SERVICE_TIMEOUT",
+        };
         let sdk_timeout =
             read.parse_optional("AWS_METADATA_SERVICE_TIMEOUT", raw.aws_metadata_service_timeout, whole_seconds);
         let timeout = read
@@ -143,7 +148,7 @@ impl Config {
             .or(sdk_timeout)
             .unwrap_or(DEFAULT_TIMEOUT);
         if !(SHORTEST_TIMEOUT..=poll_interval.max(SHORTEST_INTERVAL)).contains(&timeout) {
-            read.error("IMDS_EXPORTER_TIMEOUT", "must be between 10ms and the poll interval");
+            read.error(timeout_variable, "must be between 10ms and the poll interval");
         }
         let endpoint =
             read.parse_optional("AWS_EC2_METADATA_SERVICE_ENDPOINT", raw.aws_ec2_metadata_service_endpoint, |text| {
@@ -155,18 +160,18 @@ impl Config {
             endpoint_of_mode,
         );
         let listen =
-            read.parse_optional("IMDS_EXPORTER_LISTEN_ADDRESS", raw.imds_exporter_listen_address, listen_address);
+            read.parse_optional("IMDS_EXPORTER_LISTEN_ADDRESS", raw.imds_exporter_listen_address, listen_addresses);
         let probe_listen = read.parse_optional(
             "IMDS_EXPORTER_PROBE_LISTEN_ADDRESS",
             raw.imds_exporter_probe_listen_address,
-            listen_address,
+            listen_addresses,
         );
         let expected_role =
             read.parse_optional("IMDS_EXPORTER_EXPECTED_ROLE", raw.imds_exporter_expected_role, |text| {
                 RoleName::try_from(text.to_owned()).map_err(|error| error.to_string())
             });
         let watch = read.parse_optional("IMDS_EXPORTER_WATCH_PROCESSES", raw.imds_exporter_watch_processes, |text| {
-            Regex::new(text).map_err(|_| "is not a regular expression".to_owned())
+            Regex::new(text).map_err(|error| format!("is not a regular expression: {error}"))
         });
         let filter = read.parse_optional("IMDS_EXPORTER_LOG", raw.imds_exporter_log, |text| {
             logging::filter(text).ok_or_else(|| "is not a log filter such as info or imds_exporter=debug".to_owned())
@@ -207,8 +212,8 @@ impl Config {
             return Err(ConfigErrors(read.errors));
         }
         Ok(Self {
-            listen: listen.unwrap_or(ListenAddress::AllInterfaces(DEFAULT_PORT)),
-            probe_listen,
+            listen: listen.unwrap_or_else(|| vec![ListenAddress::AllInterfaces(DEFAULT_PORT)]),
+            probe_listen: probe_listen.unwrap_or_default(),
             web_config_file: raw.imds_exporter_web_config_file.map(PathBuf::from),
             poll_interval,
             environment: WorkloadEnvironment {
@@ -230,8 +235,13 @@ impl Config {
     }
 }
 
-fn duration(text: &str) -> Result<Duration, String> {
-    humantime::parse_duration(text).map_err(|_| "is not a duration such as 15s, 500ms or 1m".to_owned())
+/// Parses a duration as people write it.
+///
+/// # Errors
+/// With examples of what is accepted.
+pub fn duration(text: &str) -> Result<Duration, String> {
+    let parsed = SpanParser::new().parse_unsigned_duration(text);
+    parsed.map_err(|_| "is not a duration such as 15s, 500ms or 1m".to_owned())
 }
 
 fn whole_seconds(text: &str) -> Result<Duration, String> {
@@ -247,8 +257,13 @@ fn endpoint_of_mode(text: &str) -> Result<Endpoint, String> {
     Endpoint::parse(endpoint).map_err(str::to_owned)
 }
 
-fn listen_address(text: &str) -> Result<ListenAddress, String> {
-    text.parse().map_err(|()| "is not an address and port such as :10169, 127.0.0.1:10169 or [::1]:10169".to_owned())
+fn listen_addresses(text: &str) -> Result<Vec<ListenAddress>, String> {
+    let addresses: Result<_, _> = text.split(',').map(|address| address.trim().parse()).collect();
+    addresses.map_err(|()| {
+        "is not an address and port such as :10169, localhost:10169, 127.0.0.1:10169 or [::1]:10169, or several separated by \
+         commas"
+            .to_owned()
+    })
 }
 
 #[cfg(test)]

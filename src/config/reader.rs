@@ -38,7 +38,7 @@ impl Reader {
         value: Option<String>,
         parse: impl FnOnce(&str) -> Result<T, String>,
     ) -> Option<T> {
-        match parse(value?.trim()) {
+        match parse(&value?) {
             Ok(value) => Some(value),
             Err(what) => {
                 self.error(name, &what);

@@ -1,5 +1,6 @@
 use std::os::unix::ffi::OsStringExt;
 
+use jiff::fmt::friendly::SpanPrinter;
 use tracing::Level;
 
 use super::*;
@@ -20,9 +21,12 @@ fn errors(pairs: &[(&str, &str)]) -> Vec<String> {
 fn defaults_are_the_documented_ones() {
     let config = good(&[]);
     let default = |name: &str| VARIABLES.iter().find(|v| v.name == name).expect("a known variable").default;
-    assert_eq!(config.listen.to_string(), default("IMDS_EXPORTER_LISTEN_ADDRESS"));
-    assert_eq!(humantime::format_duration(config.poll_interval).to_string(), default("IMDS_EXPORTER_POLL_INTERVAL"));
-    assert_eq!(humantime::format_duration(config.imds.timeout).to_string(), default("IMDS_EXPORTER_TIMEOUT"));
+    assert_eq!(config.listen[0].to_string(), default("IMDS_EXPORTER_LISTEN_ADDRESS"));
+    assert_eq!(
+        SpanPrinter::new().unsigned_duration_to_string(&config.poll_interval),
+        default("IMDS_EXPORTER_POLL_INTERVAL")
+    );
+    assert_eq!(SpanPrinter::new().unsigned_duration_to_string(&config.imds.timeout), default("IMDS_EXPORTER_TIMEOUT"));
     assert_eq!(config.imds.endpoint.as_str(), default("AWS_EC2_METADATA_SERVICE_ENDPOINT"));
     assert_eq!(config.log.filter.to_string(), default("IMDS_EXPORTER_LOG"));
     assert!(!config.imds.disabled && config.expected_role.is_none() && config.watch.is_none());
@@ -66,13 +70,14 @@ fn variables_of_the_sdks_work_as_in_the_sdks() {
 }
 
 #[test]
-fn listen_addresses_may_be_ipv4_ipv6_or_only_a_port() {
-    let listen = |text| good(&[("IMDS_EXPORTER_LISTEN_ADDRESS", text)]).listen.to_string();
-    assert_eq!(listen("[::1]:0"), "[::1]:0");
-    assert_eq!(listen("127.0.0.1:9"), "127.0.0.1:9");
-    assert_eq!(listen("0.0.0.0:9"), "0.0.0.0:9");
-    assert_eq!(listen(":9"), ":9");
-    for wrong in [":", ":x", ":65536", "localhost:9", "9", "::1", ":+9"] {
+fn listen_addresses_may_be_ipv4_ipv6_localhost_or_only_a_port_and_several() {
+    let listen = |text| good(&[("IMDS_EXPORTER_LISTEN_ADDRESS", text)]).listen;
+    for text in ["[::1]:0", "127.0.0.1:9", "0.0.0.0:9", ":9", "localhost:9"] {
+        assert_eq!(listen(text).iter().map(ToString::to_string).collect::<Vec<_>>(), [text]);
+    }
+    let several = listen("127.0.0.1:9, [::1]:9,:10");
+    assert_eq!(several.iter().map(ToString::to_string).collect::<Vec<_>>(), ["127.0.0.1:9", "[::1]:9", ":10"]);
+    for wrong in [":", ":x", ":65536", "localhost", "localhost:", "imds:9", "9", "::1", ":+9", ":9,", ",", ":9 :10"] {
         assert_eq!(errors(&[("IMDS_EXPORTER_LISTEN_ADDRESS", wrong)]).len(), 1, "{wrong}");
     }
 }

@@ -11,13 +11,18 @@ pub(super) fn error(name: &str) -> Option<String> {
     if of_a_kubernetes_service(rest) {
         return None;
     }
-    let nearest = nearest(&upper, VARIABLES.iter().map(|known| known.name))?;
-    Some(format!("{name}: unknown variable; did you mean {nearest}?"))
+    let hint = match nearest(&upper) {
+        Some(nearest) => format!("did you mean {nearest}?"),
+        None => "see --help for those that are known".to_owned(),
+    };
+    Some(format!("{name}: unknown variable; {hint}"))
 }
 
-/// The known name that is most like this one.
-pub(super) fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    known.into_iter().min_by_key(|known| strsim::damerau_levenshtein(known, name))
+/// The known name that is most like this one, unless more than a third of what makes it a name is another.
+fn nearest(name: &str) -> Option<&'static str> {
+    let distances = VARIABLES.iter().map(|known| (strsim::damerau_levenshtein(known.name, name), known.name));
+    let (distance, nearest) = distances.min()?;
+    (distance <= (name.len() - PREFIX.len()) / 3).then_some(nearest)
 }
 
 /// Kubernetes injects these into every pod of a namespace with a Service whose name begins with `imds-exporter`.

@@ -31,9 +31,9 @@ macro_rules! variables {
 
 variables! {
     imds_exporter_listen_address = "IMDS_EXPORTER_LISTEN_ADDRESS", default ":10169",
-        "Address and port to listen on; without an address, all addresses, IPv6 and IPv4. Port 0 selects a free port.";
+        "Address and port to listen on, or several separated by commas; without an address, all addresses, IPv6 and IPv4. Port 0 selects a free port.";
     imds_exporter_probe_listen_address = "IMDS_EXPORTER_PROBE_LISTEN_ADDRESS", default "none",
-        "Address and port that serve only /-/healthy, /-/ready, /-/startup and /-/clients, without TLS or a password: for the kubelet's probes when a web configuration is in use.";
+        "Address and port, or several separated by commas, that serve only /-/healthy, /-/ready, /-/startup and /-/clients, without TLS or a password: for the kubelet's probes when a web configuration is in use.";
     imds_exporter_web_config_file = "IMDS_EXPORTER_WEB_CONFIG_FILE", default "none",
         "File that configures TLS and basic authentication: the web-config.yml format of Prometheus exporters.";
     imds_exporter_poll_interval = "IMDS_EXPORTER_POLL_INTERVAL", default "15s",

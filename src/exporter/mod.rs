@@ -11,6 +11,7 @@ use std::io;
 use std::sync::Arc;
 
 use tokio::sync::watch;
+use tokio::task::JoinHandle;
 use tracing::{info, warn};
 
 use crate::config::Config;
@@ -19,7 +20,7 @@ use crate::domain::state::{PollReport, Shared, State, WorkloadEnvironment};
 use crate::domain::workload::Workload;
 use crate::http::{Context, Limits};
 use crate::imds::Imds;
-use crate::metrics::{self, Build, Encoding, Metrics};
+use crate::metrics::{self, Build, Metrics};
 use crate::platform::clock::Clock;
 use crate::platform::state_file::StateFile;
 use crate::platform::systemd;
@@ -34,10 +35,10 @@ use signed_call::SignedCaller;
 /// Polls IMDS and serves on `listeners`, until `stop`.
 ///
 /// # Errors
-/// When the HTTP client cannot be built, or a file of authorities cannot be read.
+/// When the HTTP client cannot be built, a file of authorities cannot be read, or a part of the exporter ends.
 pub async fn run(
     config: Config,
-    listeners: impl Into<Listeners>,
+    listeners: Listeners,
     clock: Arc<dyn Clock>,
     stop: impl Future<Output = ()>,
 ) -> io::Result<()> {
@@ -48,11 +49,11 @@ pub async fn run(
 /// Like [`run`], with any source; `on_poll` is called after every poll.
 ///
 /// # Errors
-/// When a file of authorities cannot be read.
+/// When a file of authorities cannot be read, or a part of the exporter ends.
 pub async fn run_with(
     config: Config,
     source: impl Source,
-    listeners: impl Into<Listeners>,
+    listeners: Listeners,
     clock: Arc<dyn Clock>,
     mut on_poll: impl FnMut(&PollReport),
     stop: impl Future<Output = ()>,
@@ -94,7 +95,6 @@ pub async fn run_with(
         sts,
         state: state.clone(),
         metrics: Arc::clone(&metrics),
-        latest_look: latest_look.clone(),
         clock: Arc::clone(&clock),
     });
     let mut poller = Poller::new(source, Arc::clone(&clock), state.clone(), config.poll_interval);
@@ -107,13 +107,13 @@ pub async fn run_with(
         watched: latest_look.clone(),
         endpoint: config.imds.endpoint.as_str().to_owned(),
     });
-    let server = Server::start(listeners.into(), context);
+    let mut server = Server::start(listeners, context)?;
     systemd::ready();
     let watchdog = tokio::spawn(systemd::notify_watchdog(poller.heartbeat()));
     let (save, latest) = watch::channel(None);
     let writer = state_file.map(|file| (tokio::spawn(StateFile::keep(file.clone(), latest)), file));
     let (after_poll, polls) = watch::channel(());
-    let looks = config.watch.clone().zip(latest_look.clone()).map(|(pattern, latest)| {
+    let mut looks = config.watch.clone().zip(latest_look.clone()).map(|(pattern, latest)| {
         let processes = ProcessWatcher::new(pattern);
         tokio::spawn(watch_processes(processes, polls, latest, state.clone(), Arc::clone(&metrics), Arc::clone(&clock)))
     });
@@ -123,6 +123,8 @@ pub async fn run_with(
         let (report, signing) = tokio::select! {
             turn = poller.turn(|report| metrics.record(report)) => turn,
             () = &mut stop => break,
+            error = server.ended() => return Err(error),
+            error = scans_ended(&mut looks) => return Err(error),
         };
         if let (Some(caller), Some(signing), Ok(credential)) = (&signed_caller, signing, &report.resolution.outcome) {
             caller.submit(credential, signing);
@@ -130,7 +132,6 @@ pub async fn run_with(
         // A copy: nothing that can block is done while the state is locked.
         let after = state.lock().clone();
         event_log::poll(&report, &after, config.expected_role.as_ref());
-        with_facts(&state, latest_look.as_ref(), |state, watched| metrics.prepare(state, watched, clock.now()));
         systemd::polled(&after);
         if let Some((_, file)) = &writer {
             save.send_replace(Some(file.saved(&after, false)));
@@ -161,6 +162,17 @@ pub async fn run_with(
     Ok(())
 }
 
+/// Waits until the task that scans the processes ends, if there is one; returns why.
+async fn scans_ended(task: &mut Option<JoinHandle<()>>) -> io::Error {
+    match task {
+        Some(task) => {
+            let _panicked = task.await;
+            io::Error::other("the scans of the processes ended")
+        }
+        None => std::future::pending().await,
+    }
+}
+
 /// The STS client, if signed calls are made.
 fn sts(config: &Config, clock: &Arc<dyn Clock>) -> io::Result<Option<Sts>> {
     let Some(options) = config.signed_call_interval.and(config.sts.as_ref().ok()) else { return Ok(None) };
@@ -187,7 +199,7 @@ async fn watch_processes(
         let Ok(found) = scan.await else { return };
         let before = lock(&latest).replace(found.clone());
         event_log::watched(before.as_ref(), &found);
-        with_facts(&state, Some(&latest), |state, watched| metrics.prepare(state, watched, clock.now()));
+        metrics.changed();
     }
 }
 
@@ -196,9 +208,7 @@ fn exposition(
     state: &Shared,
     watched: Option<&LatestLook>,
     clock: &Arc<dyn Clock>,
-) -> Box<dyn Fn(Encoding) -> Vec<u8> + Send + Sync> {
+) -> Box<dyn Fn() -> String + Send + Sync> {
     let (metrics, state, watched, clock) = (Arc::clone(metrics), state.clone(), watched.cloned(), Arc::clone(clock));
-    Box::new(move |encoding| {
-        with_facts(&state, watched.as_ref(), |state, watched| metrics.encode(state, watched, clock.now(), encoding))
-    })
+    Box::new(move || with_facts(&state, watched.as_ref(), |state, watched| metrics.render(state, watched, clock.now())))
 }

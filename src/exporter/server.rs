@@ -1,84 +1,86 @@
 //! The server's thread: it has an event loop of its own, so that no flood of requests delays a poll.
 
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
 use std::thread;
 
 use tokio::net::TcpListener;
 use tokio::runtime::Builder;
 use tokio::sync::{oneshot, watch};
-use tracing::error;
+use tokio::task::JoinSet;
 
 use crate::http::auth::Auth;
 use crate::http::{self, Context, Limits};
 
 /// Where to serve, and to whom.
+#[derive(Default)]
 pub struct Listeners {
     /// For all pages.
-    pub pages: TcpListener,
+    pub pages: Vec<TcpListener>,
     /// Who may read them.
     pub auth: Auth,
     /// For the probes alone, without TLS or a password.
-    pub probes: Option<TcpListener>,
-}
-
-impl From<TcpListener> for Listeners {
-    fn from(pages: TcpListener) -> Self {
-        Self { pages, auth: Auth::default(), probes: None }
-    }
+    pub probes: Vec<TcpListener>,
 }
 
 /// A running server.
 pub(super) struct Server {
     stop: watch::Sender<()>,
-    stopped: oneshot::Receiver<()>,
+    ended: oneshot::Receiver<io::Result<()>>,
 }
 
 impl Server {
     /// Starts the thread.
-    pub(super) fn start(listeners: Listeners, context: Arc<Context>) -> Self {
+    ///
+    /// # Errors
+    /// When the system has no thread or no descriptors for it.
+    pub(super) fn start(listeners: Listeners, context: Arc<Context>) -> io::Result<Self> {
         let (stop, stopping) = watch::channel(());
-        let (ended, stopped) = oneshot::channel();
-        let spawned = thread::Builder::new().name("http".to_owned()).spawn(move || {
-            if let Err(error) = serve(listeners, &context, &stopping) {
-                error!(%error, "the server cannot run");
+        let (started, has_started) = mpsc::channel();
+        let (ends, ended) = oneshot::channel();
+        thread::Builder::new().name("http".to_owned()).spawn(move || {
+            let (runtime, error) = match Builder::new_current_thread().enable_all().build() {
+                Ok(runtime) => (Some(runtime), Ok(())),
+                Err(error) => (None, Err(error)),
+            };
+            let _nobody_waits = started.send(error);
+            if let Some(runtime) = runtime {
+                let _nobody_waits = ends.send(runtime.block_on(serve(listeners, &context, &stopping)));
             }
-            let _nobody_waits = ended.send(());
-        });
-        if let Err(error) = spawned {
-            error!(%error, "the server cannot start");
+        })?;
+        has_started.recv().map_err(io::Error::other)??;
+        Ok(Self { stop, ended })
+    }
+
+    /// Waits until it ends although nobody stops it; returns why.
+    pub(super) async fn ended(&mut self) -> io::Error {
+        match (&mut self.ended).await {
+            Ok(Err(error)) => error,
+            Ok(Ok(())) | Err(_) => io::Error::other("the server ended"),
         }
-        Self { stop, stopped }
     }
 
     /// Stops it; responses that are being written are finished first.
     pub(super) async fn stop(self) {
         drop(self.stop);
-        let _panicked = self.stopped.await;
+        let _panicked = self.ended.await;
     }
 }
 
-fn serve(listeners: Listeners, context: &Arc<Context>, stopping: &watch::Receiver<()>) -> io::Result<()> {
-    let stopped = || {
-        let mut stopping = stopping.clone();
-        async move {
-            let _sender_gone = stopping.changed().await;
-        }
-    };
+async fn serve(listeners: Listeners, context: &Arc<Context>, stopping: &watch::Receiver<()>) -> io::Result<()> {
     let Listeners { pages, auth, probes } = listeners;
-    let (pages, probes) = (pages.into_std()?, probes.map(TcpListener::into_std).transpose()?);
-    let runtime = Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(async {
-        let limits = Limits::default();
-        let pages = http::serve(TcpListener::from_std(pages)?, http::router(context), limits, auth, stopped());
-        match probes.map(TcpListener::from_std).transpose()? {
-            Some(probes) => {
-                let router = http::probe_router(context);
-                let probes = http::serve(probes, router, limits, Auth::default(), stopped());
-                tokio::join!(pages, probes);
-            }
-            None => pages.await,
-        }
-        Ok(())
-    })
+    let pages = pages.into_iter().map(|listener| (listener, http::router(context), auth.clone()));
+    let probes = probes.into_iter().map(|listener| (listener, http::probe_router(context), Auth::default()));
+    let mut servers = JoinSet::new();
+    for (listener, router, auth) in pages.chain(probes) {
+        // It was bound in another event loop.
+        let listener = TcpListener::from_std(listener.into_std()?)?;
+        let mut stopping = stopping.clone();
+        let stopped = async move {
+            let _sender_gone = stopping.changed().await;
+        };
+        servers.spawn(http::serve(listener, router, Limits::default(), auth, stopped));
+    }
+    while servers.join_next().await.is_some() {}
+    Ok(())
 }

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use super::event_log;
-use super::facts::{LatestLook, with_facts};
 use crate::domain::signed_call::{CallFailure, Caller, Reason, SignedCall};
 use crate::domain::state::Shared;
 use crate::domain::{Credential, Signing};
@@ -19,7 +18,6 @@ pub(super) struct SignedCaller {
     pub(super) sts: Sts,
     pub(super) state: Shared,
     pub(super) metrics: Arc<Metrics>,
-    pub(super) latest_look: Option<LatestLook>,
     pub(super) clock: Arc<dyn Clock>,
 }
 
@@ -39,7 +37,6 @@ impl SignedCaller {
         let call = SignedCall { at, duration: monotonic() - began, outcome };
         let (failing_since, changed) = self.record(&call);
         event_log::signed_call(&call, changed, failing_since);
-        with_facts(&self.state, self.latest_look.as_ref(), |state, watched| self.metrics.prepare(state, watched, at));
     }
 
     /// Records a finished call, in state and metrics at once, so that nobody sees the one without the other. Returns since when

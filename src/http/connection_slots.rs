@@ -1,7 +1,7 @@
 //! The slots of the open connections, a bounded number.
 //!
-//! When all slots are taken, the connection that has been idle for longest is evicted for a new one, so that idle or
-//! slow clients never lock others out.
+//! When all slots are taken, a new connection takes one of the client that holds the most: that which has been idle for
+//! longest. So neither idle, slow nor many connections of some clients lock others out.
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
+use super::client_address::ClientAddress;
 use crate::platform::clock::monotonic;
 
 /// The slots of one server.
@@ -25,6 +26,7 @@ struct Slots {
 
 struct Open {
     number: u64,
+    client: ClientAddress,
     last_request_at: Instant,
     /// Dropping it evicts the connection.
     _evict: oneshot::Sender<Infallible>,
@@ -42,16 +44,27 @@ impl ConnectionSlots {
     }
 
     /// A slot, and a receiver that ends when the slot is given to another connection.
-    pub(super) fn acquire(&self, limit: usize) -> (Slot, oneshot::Receiver<Infallible>) {
+    pub(super) fn acquire(&self, limit: usize, client: ClientAddress) -> (Slot, oneshot::Receiver<Infallible>) {
         let (sender, receiver) = oneshot::channel();
         let mut slots = self.lock();
         while slots.open.len() >= limit.max(1) {
-            slots.open.pop_front();
+            slots.evict_one();
         }
         let number = slots.next;
         slots.next += 1;
-        slots.open.push_back(Open { number, last_request_at: monotonic(), _evict: sender });
+        slots.open.push_back(Open { number, client, last_request_at: monotonic(), _evict: sender });
         (Slot { slots: self.clone(), number }, receiver)
+    }
+}
+
+impl Slots {
+    fn evict_one(&mut self) {
+        let held_by = |client| self.open.iter().filter(|open| open.client == client).count();
+        // Of equals, `max_by_key` takes the last: here the one that has been idle for longest.
+        let crowded = self.open.iter().enumerate().rev().max_by_key(|(_, open)| held_by(open.client));
+        if let Some((index, _)) = crowded {
+            self.open.remove(index);
+        }
     }
 }
 
@@ -75,5 +88,30 @@ impl Slot {
 impl Drop for Slot {
     fn drop(&mut self) {
         self.slots.lock().open.retain(|slot| slot.number != self.number);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::IpAddr;
+
+    use super::*;
+
+    #[test]
+    fn the_longest_idle_connection_of_the_client_that_holds_the_most_is_evicted() {
+        let slots = ConnectionSlots::default();
+        let [one, other] = ["192.0.2.1", "192.0.2.2"].map(|ip| ip.parse::<IpAddr>().expect("an address").into());
+        let connect = |client| slots.acquire(4, client);
+        let (lone, [first, second, third]) = (connect(other), [connect(one), connect(one), connect(one)]);
+        first.0.touch();
+        let fourth = connect(one);
+        let open = [&lone, &first, &second, &third, &fourth].map(|(slot, _)| slot.last_request_at().is_some());
+        assert_eq!(open, [true, true, false, true, true]);
+        // Of clients that hold as many, the one whose connection has been idle for longest.
+        drop((first, third));
+        let (fifth, sixth) = (connect(other), connect(one));
+        let seventh = connect(one);
+        let open = [&lone, &fourth, &fifth, &sixth, &seventh].map(|(slot, _)| slot.last_request_at().is_some());
+        assert_eq!(open, [false, true, true, true, true]);
     }
 }

@@ -47,10 +47,11 @@ impl Page {
                     main { (self.main) }
                     footer {
                         nav aria-label="More" {
-                            a href="/" { "Status" } " "
-                            a href="/runbook" { "Runbook" } " "
-                            a href="/api/v1/status" { "Status as JSON" } " "
-                            a href="/metrics" { "Metrics" }
+                            // Relative, so that they work behind a path prefix.
+                            a href="./" { "Status" } " "
+                            a href="runbook" { "Runbook" } " "
+                            a href="api/v1/status" { "Status as JSON" } " "
+                            a href="metrics" { "Metrics" }
                         }
                         (self.footer)
                     }

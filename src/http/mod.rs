@@ -3,8 +3,8 @@
 //! `/-/healthy` and `/-/ready` never depend on IMDS: a failing IMDS must neither restart the exporter nor make its pod
 //! unready. Must not know how metrics are made or where credentials come from.
 
-mod accept_encoding;
 pub mod auth;
+mod client_address;
 mod connection_slots;
 mod document;
 mod routes;
@@ -18,24 +18,24 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use axum::Router;
 use axum::body::Body;
-use axum::extract::Request;
-use axum::http::header::{
-    ACCEPT_ENCODING, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_SECURITY_POLICY, CONTENT_TYPE, VARY,
-};
+use axum::extract::{Query, State as Extract};
+use axum::http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE};
 use axum::http::{HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{MethodRouter, get};
+use serde::Deserialize;
 use strum::VariantArray;
+use tower_http::compression::CompressionLayer;
 
+pub use client_address::ClientAddress;
 pub use routes::Route;
-pub use server::{Limits, serve, serve_connection};
+pub use server::{Limits, SERVER_NAME, serve, serve_connection};
 
 use crate::domain::state::{Shared, State};
-use crate::metrics::{CONTENT_TYPE as CONTENT_TYPE_OF_METRICS, Encoding};
+use crate::metrics::CONTENT_TYPE as CONTENT_TYPE_OF_METRICS;
 use crate::platform::clock::{Clock, monotonic};
 use crate::platform::heartbeat::Heartbeat;
 use crate::workload::{SuspectProcess, Watched, still_running};
-use accept_encoding::prefers_gzip;
 use status::{Facts, Status};
 
 /// What the pages are made from.
@@ -47,7 +47,7 @@ pub struct Context {
     /// The wall clock.
     pub clock: Arc<dyn Clock>,
     /// Renders the metrics.
-    pub exposition: Box<dyn Fn(Encoding) -> Vec<u8> + Send + Sync>,
+    pub exposition: Box<dyn Fn() -> String + Send + Sync>,
     /// The latest look at the watched processes, if processes are watched; `None` in it before the first look ended.
     pub watched: Option<Arc<Mutex<Option<Watched>>>>,
     /// The address of IMDS, for people.
@@ -84,49 +84,55 @@ pub fn probe_router(context: &Arc<Context>) -> Router {
 }
 
 fn router_of(routes: impl Iterator<Item = Route>, context: &Arc<Context>) -> Router {
-    let served = routes.fold(Router::new(), |router, route| {
-        let context = Arc::clone(context);
-        let answer = move |request: Request| std::future::ready(route.answer(&context, &request));
-        router.route(route.path(), get(answer))
-    });
-    served.fallback(|| std::future::ready(text(StatusCode::NOT_FOUND, "not found\n")))
+    routes
+        .fold(Router::new(), |router, route| router.route(route.path(), route.handler()))
+        .fallback(async || text(StatusCode::NOT_FOUND, "not found\n"))
+        .with_state(Arc::clone(context))
 }
 
+/// The context, as a handler takes it.
+type Known = Extract<Arc<Context>>;
+
 impl Route {
-    fn answer(self, context: &Context, request: &Request) -> Response {
+    fn handler(self) -> MethodRouter<Arc<Context>> {
         match self {
-            Self::Metrics => metrics(context, request),
-            Self::StatusPage => html(status_page::render(&context.status())),
-            Self::StatusJson => typed("application/json", context.status().to_json()),
-            Self::Runbook => html(runbook_page::bytes()),
-            Self::Healthy => {
-                let silent = context.heartbeat.silent_for(monotonic()).as_secs();
-                probe(context.heartbeat.is_alive(monotonic()), "ok\n", format!("no poll for {silent} s\n"))
+            Self::Metrics => get(metrics).layer(CompressionLayer::new()),
+            Self::StatusPage => get(async |Extract(context): Known| html(status_page::render(&context.status()))),
+            Self::StatusJson => {
+                get(async |Extract(context): Known| typed("application/json", context.status().to_json()))
             }
-            Self::Ready => {
-                let polled = context.state.lock().last_attempt_at().is_some();
-                probe(polled, "ok\n", "the first poll has not ended yet\n".to_owned())
-            }
-            Self::Startup => startup(&context.state.lock()),
-            Self::Clients => clients(context.suspects(), request.uri().query()),
+            Self::Runbook => get(async || html(runbook_page::bytes())),
+            Self::Healthy => get(healthy),
+            Self::Ready => get(ready),
+            Self::Startup => get(startup),
+            Self::Clients => get(clients),
         }
     }
 }
 
-fn metrics(context: &Context, request: &Request) -> Response {
-    let encoding = if prefers_gzip(request.headers()) { Encoding::Gzip } else { Encoding::Identity };
-    let mut response = typed(CONTENT_TYPE_OF_METRICS, (context.exposition)(encoding));
-    response.headers_mut().insert(VARY, HeaderValue::from(ACCEPT_ENCODING));
-    if encoding == Encoding::Gzip {
-        response.headers_mut().insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
-    }
-    response
+async fn metrics(Extract(context): Known) -> Response {
+    typed(CONTENT_TYPE_OF_METRICS, (context.exposition)())
+}
+
+async fn healthy(Extract(context): Known) -> Response {
+    let now = monotonic();
+    let silent = context.heartbeat.silent_for(now).as_secs();
+    probe(context.heartbeat.is_alive(now), "ok\n", format!("no poll for {silent} s\n"))
+}
+
+async fn ready(Extract(context): Known) -> Response {
+    let polled = context.state.lock().last_attempt_at().is_some();
+    probe(polled, "ok\n", "the first poll has not ended yet\n".to_owned())
 }
 
 /// The answer of `/-/startup` when the last poll succeeded: then no outage is open, and what starts now is no suspect.
 pub const STARTUP_OK: &str = "ok\n";
 
-fn startup(state: &State) -> Response {
+async fn startup(Extract(context): Known) -> Response {
+    startup_of(&context.state.lock())
+}
+
+fn startup_of(state: &State) -> Response {
     if state.environment().earlier_in_chain.is_some() {
         // A workload that does not ask IMDS must not wait for it.
         return text(StatusCode::OK, STARTUP_OK);
@@ -143,13 +149,19 @@ fn startup(state: &State) -> Response {
     }
 }
 
-/// The suspects, or those whose program has the name in `?command=NAME`.
-fn clients(suspects: Option<Vec<SuspectProcess>>, query: Option<&str>) -> Response {
-    let Some(suspects) = suspects else {
+/// What `/-/clients` can be asked.
+#[derive(Deserialize)]
+struct ClientsQuery {
+    /// The name of one program.
+    command: Option<String>,
+}
+
+/// The suspects, or those whose program has the name that is asked for.
+async fn clients(Extract(context): Known, Query(query): Query<ClientsQuery>) -> Response {
+    let Some(suspects) = context.suspects() else {
         return text(StatusCode::OK, "watching is off: set IMDS_EXPORTER_WATCH_PROCESSES\n");
     };
-    let command = query.into_iter().flat_map(|query| query.split('&')).find_map(|pair| pair.strip_prefix("command="));
-    let asked = |suspect: &&SuspectProcess| command.is_none_or(|command| suspect.command == command);
+    let asked = |suspect: &&SuspectProcess| query.command.as_ref().is_none_or(|command| suspect.command == *command);
     let lines: Vec<_> = suspects.iter().filter(asked).map(line).collect();
     probe(lines.is_empty(), "no suspect process\n", lines.concat())
 }

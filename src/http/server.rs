@@ -8,7 +8,7 @@ use std::pin::pin;
 use std::time::Duration;
 
 use axum::Router;
-use axum::http::header::{AUTHORIZATION, WWW_AUTHENTICATE};
+use axum::http::header::{AUTHORIZATION, SERVER, WWW_AUTHENTICATE};
 use axum::http::{HeaderValue, Request, StatusCode};
 use axum::response::{IntoResponse, Response};
 use hyper::body::Incoming;
@@ -24,6 +24,7 @@ use tower_service::Service;
 use tracing::warn;
 
 use super::auth::Auth;
+use super::client_address::ClientAddress;
 use super::connection_slots::{ConnectionSlots, Slot};
 use crate::platform::clock::monotonic;
 
@@ -59,6 +60,9 @@ impl Default for Limits {
     }
 }
 
+/// The `Server` header of every response: by it the commands know the exporter from another program.
+pub const SERVER_NAME: &str = "imds-exporter";
+
 /// Pause after the system could not accept a connection.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
@@ -71,9 +75,11 @@ pub async fn serve(listener: TcpListener, router: Router, limits: Limits, auth: 
     loop {
         tokio::select! {
             accepted = listener.accept() => match accepted {
-                Ok((stream, _)) => {
-                    let slot = slots.acquire(limits.connections);
-                    connections.spawn(connection(stream, router.clone(), limits, auth.clone(), slot, stopped.clone()));
+                Ok((stream, peer)) => {
+                    let client = peer.ip().into();
+                    let slot = slots.acquire(limits.connections, client);
+                    let (router, auth) = (router.clone(), auth.clone());
+                    connections.spawn(connection(stream, client, router, limits, auth, slot, stopped.clone()));
                     // In a flood, each connection is served before so many others came that it is closed.
                     tokio::task::yield_now().await;
                 }
@@ -94,6 +100,7 @@ pub async fn serve(listener: TcpListener, router: Router, limits: Limits, auth: 
 
 async fn connection(
     stream: TcpStream,
+    client: ClientAddress,
     router: Router,
     limits: Limits,
     auth: Auth,
@@ -116,11 +123,11 @@ async fn connection(
     let served = async {
         if let Some(tls) = auth.tls() {
             if let Ok(Ok(stream)) = timeout(limits.handshake_timeout, tls.accept(stream)).await {
-                serve_connection(stream, router, limits, &auth, stop, touch).await;
+                serve_connection(stream, client, router, limits, &auth, stop, touch).await;
             }
             return;
         }
-        serve_connection(stream, router, limits, &auth, stop, touch).await;
+        serve_connection(stream, client, router, limits, &auth, stop, touch).await;
     };
     tokio::select! {
         () = served => {}
@@ -133,6 +140,7 @@ async fn connection(
 /// is the last one. `on_request` is called for each request.
 pub async fn serve_connection(
     stream: impl AsyncRead + AsyncWrite + Unpin,
+    client: ClientAddress,
     router: Router,
     limits: Limits,
     auth: &Auth,
@@ -142,10 +150,18 @@ pub async fn serve_connection(
     let service = service_fn(|request: Request<Incoming>| {
         on_request();
         let mut router = router.clone();
-        async move { if allowed(auth, &request).await { router.call(request).await } else { Ok(unauthorized()) } }
+        async move {
+            let response =
+                if allowed(auth, &request, client).await { router.call(request).await } else { Ok(unauthorized()) };
+            response.map(|mut response| {
+                response.headers_mut().insert(SERVER, HeaderValue::from_static(SERVER_NAME));
+                response
+            })
+        }
     });
     let connection = http1::Builder::new()
-        .half_close(true)
+        // No password is verified for a client that has gone, which looks like one that has only finished sending.
+        .half_close(!auth.demands_passwords())
         .max_buf_size(limits.head_bytes)
         .max_headers(limits.headers)
         .serve_connection(TokioIo::new(stream), service);
@@ -158,8 +174,8 @@ pub async fn serve_connection(
     let _ = connection.await;
 }
 
-async fn allowed(auth: &Auth, request: &Request<Incoming>) -> bool {
-    auth.allows(request.headers().get(AUTHORIZATION).map(HeaderValue::as_bytes)).await
+async fn allowed(auth: &Auth, request: &Request<Incoming>, client: ClientAddress) -> bool {
+    auth.allows(request.headers().get(AUTHORIZATION).map(HeaderValue::as_bytes), client).await
 }
 
 fn unauthorized() -> Response {

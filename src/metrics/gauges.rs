@@ -2,11 +2,13 @@
 
 use jiff::Timestamp;
 use prometheus::proto::{Gauge, LabelPair, Metric, MetricFamily, MetricType};
+use strum::VariantArray;
 
 use super::catalog::{self, SUSPECT_SERIES, Spec};
+use crate::domain::boto3::{Created, SDK};
 use crate::domain::signed_call::SignedCalls;
 use crate::domain::state::State;
-use crate::domain::{Outcome, RoleName};
+use crate::domain::{ImdsState, Outcome, RoleName};
 use crate::platform::clock::unix_seconds;
 use crate::workload::{Owner, Watched};
 
@@ -57,6 +59,24 @@ pub(super) fn families(
         })
         .collect();
     families.push(family_of(catalog::SUSPECT_START_TIME, series));
+    families.retain(|family| !family.get_metric().is_empty());
+    families
+}
+
+/// The families that change with time, at `at`.
+pub(super) fn families_at(state: &State, at: Timestamp) -> Vec<MetricFamily> {
+    let usable = Created::VARIANTS.iter().filter_map(|created| {
+        let usable = state.client_usable(*created, at)?;
+        Some(metric(catalog::CLIENT_USABLE, &[SDK, created.label()], number(usable)))
+    });
+    let remaining = state.credential().map(|credential| credential.remaining(at).as_secs_f64());
+    let verdict = ImdsState::of(state, at);
+    let states = ImdsState::VARIANTS.iter().map(|of| metric(catalog::STATE, &[of.label()], number(*of == verdict)));
+    let mut families = vec![
+        family_of(catalog::STATE, states.collect()),
+        family_of(catalog::CLIENT_USABLE, usable.collect()),
+        single(catalog::REMAINING, remaining),
+    ];
     families.retain(|family| !family.get_metric().is_empty());
     families
 }

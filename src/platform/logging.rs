@@ -1,12 +1,14 @@
-//! Logging: text or JSON lines on standard error.
+//! Logging: which lines, as text or JSON.
 
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write};
 
 use strum::EnumString;
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{Layer, fmt};
+
+use super::log_writer::LogWriter;
 
 /// The format of log lines.
 #[derive(Clone, Copy, Debug, Default, EnumString, Eq, PartialEq)]
@@ -57,7 +59,7 @@ pub fn exit_on_panic() {
         if tracing::dispatcher::has_been_set() {
             tracing::error!(location, reason, "a bug: the process exits so that it is restarted");
         } else {
-            eprintln!("imds-exporter: a bug at {location}: {reason}");
+            let _lost = writeln!(std::io::stderr(), "imds-exporter: a bug at {location}: {reason}");
         }
         std::process::exit(EXIT_BUG.into());
     }));
@@ -65,7 +67,15 @@ pub fn exit_on_panic() {
 
 /// Sets up the log of this process; a second call changes nothing.
 pub fn set_up(options: &Options) {
-    let lines = fmt::layer().with_writer(std::io::stderr);
+    let dropped: fn(u64) -> String = match options.format {
+        Format::Text => |lines| format!("{lines} log lines were dropped: nobody read the log\n"),
+        Format::Json => |lines| {
+            format!(
+                "{{\"level\":\"WARN\",\"message\":\"log lines were dropped: nobody read the log\",\"lines\":{lines}}}\n"
+            )
+        },
+    };
+    let lines = fmt::layer().with_writer(move || LogWriter { dropped });
     let lines = match options.format {
         Format::Text => lines.with_ansi(std::io::stderr().is_terminal()).boxed(),
         Format::Json => lines.json().flatten_event(true).boxed(),

@@ -6,6 +6,7 @@
 pub mod clock;
 pub mod heartbeat;
 pub mod listener;
+mod log_writer;
 pub mod logging;
 pub mod process_memory;
 pub mod service_url;

@@ -8,8 +8,7 @@ use std::path::{Path, PathBuf};
 use syn::visit::Visit;
 
 /// Dependencies that may be used anywhere.
-const ANYWHERE: &[&str] =
-    &["fastrand", "humantime", "jiff", "regex_lite", "serde", "serde_json", "strum", "tokio", "tracing"];
+const ANYWHERE: &[&str] = &["fastrand", "jiff", "regex_lite", "serde", "serde_json", "strum", "tokio", "tracing"];
 
 /// The modules in which each of the other dependencies is used.
 const PLACES: &[(&str, &str)] = &[
@@ -21,19 +20,19 @@ const PLACES: &[(&str, &str)] = &[
     ("base64", "http::auth"),
     ("bcrypt", "http::auth"),
     ("clap", "cli"),
-    ("crc32fast", "metrics::gzip"),
     ("envy", "config"),
-    ("flate2", "metrics::gzip"),
     ("httparse", "simulator"),
     ("hyper_util", "http"),
     ("maud", "http"),
     ("procfs", "workload"),
     ("prometheus", "metrics"),
+    ("reqwest", "cli::loopback_client"),
     ("reqwest", "imds"),
     ("reqwest", "platform::service_url"),
     ("reqwest", "sts"),
     ("roxmltree", "sts"),
     ("rustix", "imds::transport"),
+    ("rustix", "platform::log_writer"),
     ("rustix", "platform::process_memory"),
     ("sd_notify", "platform::systemd"),
     ("serde_yaml_ng", "http::auth"),
@@ -41,10 +40,12 @@ const PLACES: &[(&str, &str)] = &[
     ("socket2", "simulator"),
     ("strsim", "config"),
     ("tempfile", "platform::state_file"),
+    ("tokio_rustls", "cli::loopback_client"),
     ("tokio_rustls", "http::auth"),
     ("tokio_rustls", "imds::transport"),
     ("tokio_rustls", "sts"),
     ("toml", "simulator"),
+    ("tower_http", "http"),
     ("tower_service", "http"),
     ("tracing_subscriber", "platform::logging"),
     ("webpki_roots", "sts"),

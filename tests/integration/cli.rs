@@ -81,6 +81,31 @@ async fn usage_errors_exit_with_64_and_help_exits_with_0() {
 }
 
 #[tokio::test]
+async fn flags_of_other_exporters_are_answered_with_the_variable() {
+    for (flag, variable) in [
+        ("--web.listen-address=:9100", "IMDS_EXPORTER_LISTEN_ADDRESS"),
+        ("-web.config.file", "IMDS_EXPORTER_WEB_CONFIG_FILE"),
+        ("--log.level=debug", "IMDS_EXPORTER_LOG"),
+    ] {
+        let output = output(program(&[flag])).await;
+        assert_eq!(output.status.code(), Some(64));
+        let text = text(output.stderr);
+        assert!(text.split_whitespace().any(|word| word == variable), "{text}");
+    }
+}
+
+#[tokio::test]
+async fn a_result_that_cannot_be_written_is_an_error() {
+    let simulator = start_simulator().await;
+    for arguments in [&["check"][..], &["check", "--json"]] {
+        let mut command = program_with_imds(simulator.address(), arguments);
+        let full = std::fs::OpenOptions::new().write(true).open("/dev/full").expect("Linux has it");
+        let mut child = command.stdout(full).stderr(Stdio::null()).spawn().expect("it runs");
+        assert_eq!(exit_status(&mut child).await.code(), Some(74), "{arguments:?}");
+    }
+}
+
+#[tokio::test]
 async fn usage_errors_quote_arguments_without_control_characters_and_in_bounded_length() {
     let escapes = OsString::from("\x1b[31m".repeat(3_000));
     let long = OsString::from_vec(b"\xff\x1b[31m".repeat(1_000));

@@ -15,7 +15,7 @@ use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
-use crate::support::exporter::{config, listen};
+use crate::support::exporter::{config, listen, open};
 use crate::support::request::{get, send};
 use crate::support::scrape::scrape_until;
 use crate::support::source::{SentSource, failed, success};
@@ -123,7 +123,7 @@ impl Exporter {
         let task = tokio::spawn(exporter::run_with(
             config,
             SentSource(source),
-            listener,
+            open(listener),
             Arc::new(SystemClock),
             |_| {},
             async {

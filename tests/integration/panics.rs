@@ -13,7 +13,7 @@ use imds_exporter::platform::clock::{Clock, SystemClock};
 use imds_exporter::platform::logging;
 use jiff::Timestamp;
 
-use crate::support::exporter::{config, listen};
+use crate::support::exporter::{config, listen, open};
 use crate::support::program::{output, test_as_process};
 use crate::support::repository::committed;
 use crate::support::request::{get, get_until};
@@ -63,7 +63,7 @@ async fn serve(
     config.poll_interval = poll_interval;
     logging::set_up(&config.log);
     let (listener, address) = listen().await;
-    let serving = exporter::run_with(config, source, listener, clock, |_| {}, std::future::pending());
+    let serving = exporter::run_with(config, source, open(listener), clock, |_| {}, std::future::pending());
     let (_, ()) = tokio::join!(serving, trigger(address));
 }
 

@@ -9,6 +9,7 @@ use imds_exporter::domain::signed_call::Reason;
 use imds_exporter::http::{Limits, Route};
 use imds_exporter::metrics::catalog;
 use imds_exporter::runbook::{explanation, reason_explanation};
+use jiff::fmt::friendly::SpanPrinter;
 use strum::VariantArray;
 
 use crate::support::repository::{assert_current, committed};
@@ -73,8 +74,8 @@ fn clients() -> String {
 
 fn bounds() -> String {
     let Limits { connections, handshake_timeout, head_bytes, headers, idle_timeout, drain_timeout } = Limits::default();
-    let [handshake, idle, drain] =
-        [handshake_timeout, idle_timeout, drain_timeout].map(|time| humantime::format_duration(time).to_string());
+    let [handshake, idle, drain] = [handshake_timeout, idle_timeout, drain_timeout]
+        .map(|time| SpanPrinter::new().unsigned_duration_to_string(&time));
     let rows = [
         ("connections", connections.to_string(), "the one that has been idle for longest is closed"),
         ("time from one request head to the next, reading the response included", idle, "closed"),

@@ -13,7 +13,7 @@ use imds_exporter::platform::clock::SystemClock;
 use imds_exporter::simulator::{Change, Fault, TokenPolicy};
 use tokio::time::{Instant, sleep};
 
-use crate::support::exporter::{config, listen};
+use crate::support::exporter::{config, listen, open};
 use crate::support::program::{Lines, test_as_process};
 use crate::support::resources::Resources;
 use crate::support::scrape::{Scrape, scrape_until};
@@ -40,7 +40,7 @@ async fn child() {
     config.poll_interval = INTERVAL;
     let (listener, address) = listen().await;
     println!("\naddress {address}");
-    exporter::run(config, listener, Arc::new(SystemClock), std::future::pending()).await.expect("it serves");
+    exporter::run(config, open(listener), Arc::new(SystemClock), std::future::pending()).await.expect("it serves");
 }
 
 /// All faults whose requests the simulator counts and answers: it does not receive the requests of some, and few polls

@@ -13,7 +13,7 @@ use imds_exporter::platform::clock::Clock;
 use tokio::time::sleep;
 
 use crate::support::clock::TestClock;
-use crate::support::exporter::{config, listen};
+use crate::support::exporter::{config, listen, open};
 use crate::support::program::{exit_status, test_as_process};
 use crate::support::source::{RepeatingSource, START, failed, success};
 
@@ -39,7 +39,7 @@ async fn child() {
     let source = RepeatingSource { resolution, answers_left };
     let (listener, _) = listen().await;
     let clock: Arc<dyn Clock> = TestClock::new(START);
-    exporter::run_with(config(&[]), source, listener, clock, |_| {}, sleep(RUNS_FOR)).await.expect("it runs");
+    exporter::run_with(config(&[]), source, open(listener), clock, |_| {}, sleep(RUNS_FOR)).await.expect("it runs");
 }
 
 /// Every message that an exporter with such a source sends from its start to its end.

@@ -23,8 +23,8 @@ impl Cgroup {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let root = if is_v2() { PathBuf::from(ROOT) } else { Path::new(ROOT).join(controller) };
-        if is_v2() && controller == "cpu" {
-            fs::write(root.join("cgroup.subtree_control"), "+cpu")?;
+        if is_v2() && ["cpu", "pids"].contains(&controller) {
+            fs::write(root.join("cgroup.subtree_control"), format!("+{controller}"))?;
         }
         let mut at = root.join(format!("imds-exporter-test-{}-{number}.slice", std::process::id()));
         let mut cgroup = Self { root, path: PathBuf::new(), made: Vec::new() };
@@ -45,7 +45,17 @@ impl Cgroup {
 
     /// Moves a process into the group.
     pub(crate) fn add(&self, pid: u32) {
-        fs::write(self.path.join("cgroup.procs"), pid.to_string()).expect("a process can be moved");
+        fs::write(self.processes(), pid.to_string()).expect("a process can be moved");
+    }
+
+    /// The file to which a process writes its id to join the group.
+    pub(crate) fn processes(&self) -> PathBuf {
+        self.path.join("cgroup.procs")
+    }
+
+    /// Limits the processes and threads.
+    pub(crate) fn limit_pids(&self, most: u32) {
+        fs::write(self.path.join("pids.max"), most.to_string()).expect("the limit can be set");
     }
 
     /// Limits the CPU time of all its processes together, in microseconds of each 100 ms.

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use imds_exporter::config::Config;
-use imds_exporter::exporter;
+use imds_exporter::exporter::{self, Listeners};
 use imds_exporter::platform::clock::{Clock, SystemClock};
 use imds_exporter::simulator::Simulator;
 use tokio::net::TcpListener;
@@ -20,6 +20,11 @@ pub(crate) async fn listen() -> (TcpListener, SocketAddr) {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("loopback has a free port");
     let address = listener.local_addr().expect("it is bound");
     (listener, address)
+}
+
+/// All pages on this listener, for everybody.
+pub(crate) fn open(listener: TcpListener) -> Listeners {
+    Listeners { pages: vec![listener], ..Listeners::default() }
 }
 
 pub(crate) fn config(variables: &[(&str, &str)]) -> Config {
@@ -53,7 +58,7 @@ impl Exporter {
         let (listener, address) = listen().await;
         let (stop, stopped) = oneshot::channel();
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-        let task = tokio::spawn(exporter::run(config, listener, clock, async {
+        let task = tokio::spawn(exporter::run(config, open(listener), clock, async {
             let _sender_gone = stopped.await;
         }));
         Self { address, stop: Some(stop), task }

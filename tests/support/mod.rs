@@ -15,4 +15,5 @@ pub(crate) mod state_file;
 pub(crate) mod sts;
 pub(crate) mod tools;
 pub(crate) mod wait;
+pub(crate) mod web_config;
 pub(crate) mod worker;

@@ -1,10 +1,10 @@
 //! HTTP requests over a connection of their own.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::timeout;
 
 use super::wait::{DEADLINE, answer_within};
@@ -26,6 +26,16 @@ impl Response {
     pub(crate) fn body(&self) -> &str {
         self.text.split_once("\r\n\r\n").expect("a response has a body").1
     }
+}
+
+/// Another address of this machine: to the exporter, another client.
+pub(crate) const ELSEWHERE: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 2));
+
+/// A connection that comes from this address.
+pub(crate) async fn connect_from(address: IpAddr, to: SocketAddr) -> TcpStream {
+    let socket = TcpSocket::new_v4().expect("there are descriptors");
+    socket.bind(SocketAddr::new(address, 0)).expect("all of 127.0.0.0/8 is loopback");
+    timeout(DEADLINE, socket.connect(to)).await.expect("it connects in time").expect("it listens")
 }
 
 async fn exchange(address: SocketAddr, request: &str) -> io::Result<String> {

@@ -2,6 +2,7 @@
 //!
 //! Without a configured file, everybody may. Must not know what is served.
 
+mod passwords;
 mod reloading;
 mod web_config;
 
@@ -9,6 +10,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 pub use tokio_rustls::TlsAcceptor;
+
+use super::client_address::ClientAddress;
 
 /// The access control of a listener.
 #[derive(Clone, Default)]
@@ -28,13 +31,19 @@ impl Auth {
     /// The TLS of a new connection, if there is any. Reads the files again if they changed.
     #[must_use]
     pub fn tls(&self) -> Option<TlsAcceptor> {
-        self.reloading.as_ref()?.web_config().tls.clone()
+        Some(self.reloading.as_ref()?.web_config().tls.as_ref()?.acceptor.clone())
     }
 
-    /// Whether a request with this `Authorization` header is allowed.
-    pub async fn allows(&self, authorization: Option<&[u8]>) -> bool {
+    /// Whether clients have to send a password.
+    #[must_use]
+    pub fn demands_passwords(&self) -> bool {
+        self.reloading.as_ref().is_some_and(|reloading| !reloading.web_config().users.is_empty())
+    }
+
+    /// Whether a request of this client with this `Authorization` header is allowed.
+    pub async fn allows(&self, authorization: Option<&[u8]>, client: ClientAddress) -> bool {
         match &self.reloading {
-            Some(reloading) => reloading.allows(authorization).await,
+            Some(reloading) => reloading.allows(authorization, client).await,
             None => true,
         }
     }

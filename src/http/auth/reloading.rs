@@ -1,7 +1,6 @@
-//! A web configuration that is reloaded when its files change, and the verification of passwords.
+//! A web configuration that is reloaded when its files change, and whom it allows.
 //!
-//! Verifying a password takes tens of milliseconds, on purpose: it is done on another thread, one at a time, and once
-//! for each password that is correct.
+//! A reload never opens what was closed: that takes a restart.
 
 use std::collections::HashSet;
 use std::fs;
@@ -13,18 +12,19 @@ use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use tracing::{info, warn};
 
+use super::passwords::Passwords;
 use super::web_config::WebConfig;
-use crate::platform::clock::monotonic;
-
-/// Verified for an unknown user, so that the time taken does not reveal which users exist.
-const DUMMY_HASH: &str = "$2y$10$QOauhQNbBCuQDKes6eFzPeMqBSjb7Mr5DUmpZ/VcEd00UAV/LDeSi";
+use crate::http::client_address::ClientAddress;
+use crate::platform::clock::{Clock, SystemClock, monotonic};
 
 /// How long files that cannot be used are not tried again, unless they change.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
+
+/// The time between looks at the certificate's end.
+const EXPIRY_CHECKED_EVERY: Duration = Duration::from_mins(1);
 
 /// The largest number of correct passwords that are remembered.
 const MAX_VERIFIED: usize = 64;
@@ -32,7 +32,7 @@ const MAX_VERIFIED: usize = 64;
 pub(super) struct ReloadingAuth {
     file: PathBuf,
     current: Mutex<Current>,
-    verifying: Semaphore,
+    passwords: Passwords,
     /// Keyed: the number that is remembered of a password reveals nothing without the key.
     hasher: RandomState,
 }
@@ -41,8 +41,30 @@ struct Current {
     config: Arc<WebConfig>,
     stamps: Vec<Stamp>,
     verified: HashSet<u64>,
-    /// When the files could not be used the last time, if they still cannot.
-    failed_at: Option<Instant>,
+    /// When the files could not be used the last time and why, if they still cannot.
+    mistake: Option<(Instant, String)>,
+    /// When the certificate is to be looked at again; `None` once it has expired, which is said once.
+    expiry_due: Option<Instant>,
+}
+
+impl Current {
+    fn new(config: WebConfig) -> Self {
+        let stamps = config.files.iter().map(stamp).collect();
+        let expiry_due = Some(monotonic());
+        Self { config: Arc::new(config), stamps, verified: HashSet::new(), mistake: None, expiry_due }
+    }
+
+    fn check_expiry(&mut self) {
+        let now = monotonic();
+        if self.expiry_due.is_none_or(|due| now < due) {
+            return;
+        }
+        self.expiry_due = Some(now + EXPIRY_CHECKED_EVERY);
+        if self.config.tls.as_ref().is_some_and(|tls| tls.has_expired(SystemClock.now())) {
+            warn!("the certificate of the web configuration has expired: clients will not accept it");
+            self.expiry_due = None;
+        }
+    }
 }
 
 /// Identifies a version of a file; a replaced symbolic link, as in Kubernetes, shows as another inode.
@@ -55,10 +77,10 @@ fn stamp(path: &PathBuf) -> Stamp {
 
 impl ReloadingAuth {
     pub(super) fn new(file: &Path) -> Result<Self, String> {
-        let config = Arc::new(WebConfig::read(file)?);
-        let stamps = config.files.iter().map(stamp).collect();
-        let current = Mutex::new(Current { config, stamps, verified: HashSet::new(), failed_at: None });
-        Ok(Self { file: file.to_owned(), current, verifying: Semaphore::new(1), hasher: RandomState::new() })
+        let mut current = Current::new(WebConfig::read(file)?);
+        current.check_expiry();
+        let passwords = Passwords::start().map_err(|error| format!("no thread for verifying passwords: {error}"))?;
+        Ok(Self { file: file.to_owned(), current: Mutex::new(current), passwords, hasher: RandomState::new() })
     }
 
     fn current(&self) -> MutexGuard<'_, Current> {
@@ -70,41 +92,49 @@ impl ReloadingAuth {
     pub(super) fn web_config(&self) -> Arc<WebConfig> {
         let mut current = self.current();
         let stamps: Vec<_> = current.config.files.iter().map(stamp).collect();
-        let retry = current.failed_at.is_some_and(|failed_at| monotonic() - failed_at >= RETRY_AFTER);
+        let retry = current.mistake.as_ref().is_some_and(|(at, _)| monotonic() - *at >= RETRY_AFTER);
         if stamps != current.stamps || retry {
             self.read_again(&mut current);
         }
+        current.check_expiry();
         Arc::clone(&current.config)
     }
 
-    /// Reads the files again.
+    /// Reads the files again, and logs what is wrong with them although it was logged before.
     pub(super) fn reload(&self) {
-        self.read_again(&mut self.current());
+        let mut current = self.current();
+        current.mistake = None;
+        self.read_again(&mut current);
+        current.check_expiry();
     }
 
     fn read_again(&self, current: &mut Current) {
         // Before they are read: a file that is replaced meanwhile is read again.
         current.stamps = current.config.files.iter().map(stamp).collect();
-        match WebConfig::read(&self.file) {
+        let config = WebConfig::read(&self.file).and_then(|config| match current.config.opened_by(&config) {
+            Some(what) => Err(format!("{}: {what}: restart the exporter if that is intended", self.file.display())),
+            None => Ok(config),
+        });
+        match config {
             Ok(config) => {
                 info!(file = %self.file.display(), "web configuration reloaded");
-                if config.files != current.config.files {
-                    current.stamps = config.files.iter().map(stamp).collect();
+                let stamps = std::mem::take(&mut current.stamps);
+                let same_files = config.files == current.config.files;
+                *current = Current::new(config);
+                if same_files {
+                    current.stamps = stamps;
                 }
-                current.config = Arc::new(config);
-                current.verified.clear();
-                current.failed_at = None;
             }
             Err(error) => {
-                if current.failed_at.is_none() {
-                    warn!(%error, "the changed web configuration cannot be used: the former one stays");
+                if current.mistake.as_ref().is_none_or(|(_, logged)| *logged != error) {
+                    warn!(error, "the changed web configuration cannot be used: the former one stays");
                 }
-                current.failed_at = Some(monotonic());
+                current.mistake = Some((monotonic(), error));
             }
         }
     }
 
-    pub(super) async fn allows(&self, authorization: Option<&[u8]>) -> bool {
+    pub(super) async fn allows(&self, authorization: Option<&[u8]>, client: ClientAddress) -> bool {
         let config = self.web_config();
         if config.users.is_empty() {
             return true;
@@ -117,11 +147,9 @@ impl ReloadingAuth {
         let Some((user, password)) = credentials(authorization) else { return false };
         let hash = config.users.get(&user).cloned();
         let known = hash.is_some();
-        let hash = hash.unwrap_or_else(|| DUMMY_HASH.to_owned());
-        // A flood of wrong passwords queues here; correct ones that are remembered do not.
-        let Ok(_permit) = self.verifying.acquire().await else { return false };
-        let verified = tokio::task::spawn_blocking(move || bcrypt::verify(password, &hash).unwrap_or(false)).await;
-        let verified = known && verified.unwrap_or(false);
+        // So that the time taken does not reveal which users exist.
+        let hash = hash.unwrap_or_else(|| config.dummy_hash());
+        let verified = self.passwords.verify(client, password, hash).await && known;
         let mut current = self.current();
         // The user may be gone from a configuration that was loaded meanwhile.
         if verified && Arc::ptr_eq(&config, &current.config) {
@@ -148,6 +176,8 @@ fn credentials(authorization: &[u8]) -> Option<(String, Vec<u8>)> {
 
 #[cfg(test)]
 mod tests {
+    use std::net::{IpAddr, Ipv4Addr};
+
     use super::*;
 
     #[test]
@@ -173,29 +203,26 @@ mod tests {
         };
         write("one");
         let auth = ReloadingAuth::new(&file).expect("a valid file");
+        let client = IpAddr::from(Ipv4Addr::LOCALHOST).into();
         let allows = async |password: &str| {
             let header = format!("Basic {}", STANDARD.encode(format!("a:{password}")));
             let stranger = format!("Basic {}", STANDARD.encode(format!("b:{password}")));
-            assert!(!auth.allows(None).await && !auth.allows(Some(stranger.as_bytes())).await);
+            assert!(!auth.allows(None, client).await && !auth.allows(Some(stranger.as_bytes()), client).await);
             // The second result comes from the cache.
-            let first = auth.allows(Some(header.as_bytes())).await;
-            assert_eq!(auth.allows(Some(header.as_bytes())).await, first);
+            let first = auth.allows(Some(header.as_bytes()), client).await;
+            assert_eq!(auth.allows(Some(header.as_bytes()), client).await, first);
             first
         };
         assert!(allows("one").await && !allows("two").await);
         write("two");
         assert!(allows("two").await && !allows("one").await);
-        fs::write(&file, "basic_auth_users: broken").expect("the folder can be written");
-        assert!(allows("two").await && !allows("one").await);
+        for unusable in ["basic_auth_users: broken", "", "basic_auth_users: {}"] {
+            fs::write(&file, unusable).expect("the folder can be written");
+            assert!(allows("two").await && !allows("one").await, "{unusable}");
+        }
         fs::remove_file(&file).expect("it is there");
         assert!(allows("two").await);
         write("three");
         assert!(allows("three").await && !allows("two").await);
-    }
-
-    #[test]
-    fn the_dummy_hash_has_the_usual_cost() {
-        let parts: bcrypt::HashParts = DUMMY_HASH.parse().expect("a hash");
-        assert_eq!(parts.get_cost(), 10);
     }
 }

@@ -8,13 +8,16 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bcrypt::HashParts;
+use jiff::Timestamp;
 use serde::Deserialize;
 use tokio_rustls::TlsAcceptor;
+use tokio_rustls::rustls::client::WebPkiServerVerifier;
+use tokio_rustls::rustls::client::danger::ServerCertVerifier;
 use tokio_rustls::rustls::crypto::ring;
 use tokio_rustls::rustls::pki_types::pem::PemObject;
-use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use tokio_rustls::rustls::server::WebPkiClientVerifier;
-use tokio_rustls::rustls::{RootCertStore, ServerConfig, SupportedProtocolVersion, version};
+use tokio_rustls::rustls::{CertificateError, Error, RootCertStore, ServerConfig, SupportedProtocolVersion, version};
 
 /// The largest file that is read, in bytes.
 const LARGEST: u64 = 1024 * 1024;
@@ -41,7 +44,8 @@ struct Tls {
     min_version: MinVersion,
 }
 
-#[derive(Clone, Copy, Deserialize, PartialEq, Eq)]
+/// The later, the more is demanded of a client.
+#[derive(Clone, Copy, Deserialize, PartialEq, Eq, PartialOrd, Ord)]
 enum ClientAuth {
     NoClientCert,
     VerifyClientCertIfGiven,
@@ -59,14 +63,35 @@ enum MinVersion {
 
 /// The configuration, checked.
 pub(super) struct WebConfig {
-    pub(super) tls: Option<TlsAcceptor>,
+    pub(super) tls: Option<ServerTls>,
     /// bcrypt hashes by user.
     pub(super) users: BTreeMap<String, String>,
+    /// The highest cost of these.
+    cost: u32,
     /// All files that it was read from.
     pub(super) files: Vec<PathBuf>,
 }
 
 impl WebConfig {
+    /// What this configuration protects and the other one would not.
+    pub(super) fn opened_by(&self, other: &Self) -> Option<&'static str> {
+        let client_auth = |config: &Self| config.tls.as_ref().map(|tls| tls.client_auth);
+        if self.tls.is_some() && other.tls.is_none() {
+            Some("would switch TLS off")
+        } else if client_auth(self) > client_auth(other) {
+            Some("would accept clients without a certificate")
+        } else if !self.users.is_empty() && other.users.is_empty() {
+            Some("would switch passwords off")
+        } else {
+            None
+        }
+    }
+
+    /// A hash that no password has, whose verification takes as long as that of the users.
+    pub(super) fn dummy_hash(&self) -> String {
+        format!("$2y${:02}$QOauhQNbBCuQDKes6eFzPeMqBSjb7Mr5DUmpZ/VcEd00UAV/LDeSi", self.cost)
+    }
+
     pub(super) fn read(file: &Path) -> Result<Self, String> {
         let text = String::from_utf8(bytes(file)?).map_err(|_| format!("{}: is not UTF-8", file.display()))?;
         let wrong = |what: String| format!("{}: {what}", file.display());
@@ -76,16 +101,46 @@ impl WebConfig {
             Some(place) => wrong(format!("line {}: {}", place.line(), reason(&error))),
             None => wrong(reason(&error)),
         })?;
+        let mut cost = 0;
         for (user, hash) in &parsed.basic_auth_users {
             let parts: HashParts =
                 hash.parse().map_err(|_| wrong(format!("basic_auth_users: {user}: is not a bcrypt hash")))?;
             if parts.get_cost() > HIGHEST_COST {
                 return Err(wrong(format!("basic_auth_users: {user}: costs more than {HIGHEST_COST}")));
             }
+            cost = cost.max(parts.get_cost());
         }
         let mut files = vec![file.to_owned()];
-        let tls = parsed.tls_server_config.as_ref().map(|tls| acceptor(tls, file, &mut files)).transpose()?;
-        Ok(Self { tls, users: parsed.basic_auth_users, files })
+        let tls = parsed.tls_server_config.as_ref().map(|tls| tls.read(file, &mut files)).transpose()?;
+        Ok(Self { tls, users: parsed.basic_auth_users, cost, files })
+    }
+}
+
+/// The server's side of TLS.
+pub(super) struct ServerTls {
+    pub(super) acceptor: TlsAcceptor,
+    certificate: CertificateDer<'static>,
+    client_auth: ClientAuth,
+}
+
+impl ServerTls {
+    /// Whether the certificate has expired at `at`.
+    pub(super) fn has_expired(&self, at: Timestamp) -> bool {
+        use CertificateError::{Expired, ExpiredContext};
+        let verified = self.verify(at);
+        matches!(verified, Err(Error::InvalidCertificate(Expired | ExpiredContext { .. })))
+    }
+
+    /// Verifies the certificate as if it were its own authority. What is wrong with its dates comes first, whoever signed it.
+    fn verify(&self, at: Timestamp) -> Result<(), Error> {
+        let mut roots = RootCertStore::empty();
+        roots.add(self.certificate.clone())?;
+        let provider = Arc::new(ring::default_provider());
+        let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider).build();
+        let verifier = verifier.map_err(|error| Error::General(error.to_string()))?;
+        let name = ServerName::try_from("localhost").expect("a legal name");
+        let at = UnixTime::since_unix_epoch(at.as_duration().unsigned_abs());
+        verifier.verify_server_cert(&self.certificate, &[], &name, &[], at).map(|_| ())
     }
 }
 
@@ -100,53 +155,58 @@ fn reason(error: &serde_yaml_ng::Error) -> String {
     "is not the YAML of a web configuration".to_owned()
 }
 
-fn acceptor(tls: &Tls, file: &Path, files: &mut Vec<PathBuf>) -> Result<TlsAcceptor, String> {
-    // As in Prometheus, a path is relative to the file.
-    let folder = file.parent().unwrap_or(Path::new(""));
-    let mut pem = |path: &Path| {
-        let path = folder.join(path);
-        let content = bytes(&path)?;
-        files.push(path.clone());
-        Ok::<_, String>((path, content))
-    };
-    let provider = Arc::new(ring::default_provider());
-    let (cert_path, content) = pem(&tls.cert_file)?;
-    let certificates = certificates(&cert_path, &content)?;
-    let (key_path, content) = pem(&tls.key_file)?;
-    let key = PrivateKeyDer::from_pem_slice(&content)
-        .map_err(|_| format!("{}: holds no private key in PEM", key_path.display()))?;
+impl Tls {
+    fn read(&self, file: &Path, files: &mut Vec<PathBuf>) -> Result<ServerTls, String> {
+        // As in Prometheus, a path is relative to the file.
+        let folder = file.parent().unwrap_or(Path::new(""));
+        let mut pem = |path: &Path| {
+            let path = folder.join(path);
+            let content = bytes(&path)?;
+            files.push(path.clone());
+            Ok::<_, String>((path, content))
+        };
+        let provider = Arc::new(ring::default_provider());
+        let (cert_path, content) = pem(&self.cert_file)?;
+        let chain = certificates(&cert_path, &content)?;
+        let certificate = chain[0].clone();
+        let (key_path, content) = pem(&self.key_file)?;
+        let key = PrivateKeyDer::from_pem_slice(&content)
+            .map_err(|_| format!("{}: holds no private key in PEM", key_path.display()))?;
 
-    let auth = tls.client_auth_type.unwrap_or(match tls.client_ca_file {
-        Some(_) => ClientAuth::RequireAndVerifyClientCert,
-        None => ClientAuth::NoClientCert,
-    });
-    let versions: &[&SupportedProtocolVersion] = match tls.min_version {
-        MinVersion::Tls12 => &[&version::TLS12, &version::TLS13],
-        MinVersion::Tls13 => &[&version::TLS13],
-    };
-    let wrong = |what: &dyn std::fmt::Display| format!("{}: tls_server_config: {what}", file.display());
-    let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
-        .with_protocol_versions(versions)
-        .map_err(|error| wrong(&error))?;
-    let builder = match (auth, &tls.client_ca_file) {
-        (ClientAuth::NoClientCert, None) => builder.with_no_client_auth(),
-        (ClientAuth::NoClientCert, Some(_)) => return Err(wrong(&"client_ca_file goes with a client_auth_type")),
-        (_, None) => return Err(wrong(&"client_auth_type needs a client_ca_file")),
-        (auth, Some(path)) => {
-            let (path, content) = pem(path)?;
-            let mut roots = RootCertStore::empty();
-            for certificate in self::certificates(&path, &content)? {
-                roots.add(certificate).map_err(|error| format!("{}: {error}", path.display()))?;
+        let client_auth = self.client_auth_type.unwrap_or(match self.client_ca_file {
+            Some(_) => ClientAuth::RequireAndVerifyClientCert,
+            None => ClientAuth::NoClientCert,
+        });
+        let versions: &[&SupportedProtocolVersion] = match self.min_version {
+            MinVersion::Tls12 => &[&version::TLS12, &version::TLS13],
+            MinVersion::Tls13 => &[&version::TLS13],
+        };
+        let wrong = |what: &dyn std::fmt::Display| format!("{}: tls_server_config: {what}", file.display());
+        let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
+            .with_protocol_versions(versions)
+            .map_err(|error| wrong(&error))?;
+        let builder = match (client_auth, &self.client_ca_file) {
+            (ClientAuth::NoClientCert, None) => builder.with_no_client_auth(),
+            (ClientAuth::NoClientCert, Some(_)) => {
+                return Err(wrong(&"client_ca_file is set, but client_auth_type is NoClientCert"));
             }
-            let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
-            let optional = auth == ClientAuth::VerifyClientCertIfGiven;
-            let verifier = if optional { verifier.allow_unauthenticated() } else { verifier };
-            builder.with_client_cert_verifier(verifier.build().map_err(|error| wrong(&error))?)
-        }
-    };
-    let mut config = builder.with_single_cert(certificates, key).map_err(|error| wrong(&error))?;
-    config.alpn_protocols = vec![b"http/1.1".to_vec()];
-    Ok(TlsAcceptor::from(Arc::new(config)))
+            (_, None) => return Err(wrong(&"client_auth_type needs a client_ca_file")),
+            (auth, Some(path)) => {
+                let (path, content) = pem(path)?;
+                let mut roots = RootCertStore::empty();
+                for certificate in certificates(&path, &content)? {
+                    roots.add(certificate).map_err(|error| format!("{}: {error}", path.display()))?;
+                }
+                let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
+                let optional = auth == ClientAuth::VerifyClientCertIfGiven;
+                let verifier = if optional { verifier.allow_unauthenticated() } else { verifier };
+                builder.with_client_cert_verifier(verifier.build().map_err(|error| wrong(&error))?)
+            }
+        };
+        let mut config = builder.with_single_cert(chain, key).map_err(|error| wrong(&error))?;
+        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        Ok(ServerTls { acceptor: TlsAcceptor::from(Arc::new(config)), certificate, client_auth })
+    }
 }
 
 fn certificates(path: &Path, content: &[u8]) -> Result<Vec<CertificateDer<'static>>, String> {

@@ -1,5 +1,6 @@
 //! Any bytes from a client of the exporter: every answer is one of its own, and the connection ends.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -41,7 +42,7 @@ impl Stage {
             state,
             heartbeat: Heartbeat::new(monotonic(), Duration::from_hours(1)),
             clock: Arc::new(clock),
-            exposition: Box::new(move |encoding| metrics.encode(&shown.lock(), None, SystemClock.now(), encoding)),
+            exposition: Box::new(move || metrics.render(&shown.lock(), None, SystemClock.now())),
             watched: Some(Arc::default()),
             endpoint: "http://127.0.0.1".to_owned(),
         };
@@ -52,8 +53,15 @@ impl Stage {
         let answers = self.runtime.block_on(async {
             let (mut client, server) = duplex(64 * 1024);
             let door = Auth::default();
-            let conversation =
-                serve_connection(server, self.router.clone(), Limits::default(), &door, std::future::pending(), || {});
+            let conversation = serve_connection(
+                server,
+                IpAddr::from([127, 0, 0, 1]).into(),
+                self.router.clone(),
+                Limits::default(),
+                &door,
+                std::future::pending(),
+                || {},
+            );
             let asking = async {
                 let (mut reader, mut writer) = tokio::io::split(&mut client);
                 let mut answers = Vec::new();
