@@ -150,6 +150,12 @@ impl ExporterProcess {
         log.iter().find(|line| wanted(line)).cloned()
     }
 
+    /// How many lines of the log are as wanted.
+    pub(crate) fn count_logged(&self, wanted: impl Fn(&Value) -> bool) -> usize {
+        let log = self.log.lock().expect("no test panics while it holds this");
+        log.iter().filter(|line| wanted(line)).count()
+    }
+
     /// Whether the log has a warning with this field.
     pub(crate) fn has_warning_with(&self, field: &str) -> bool {
         self.logged(|line| line["level"] == "WARN" && line[field].is_string()).is_some()
