@@ -38,7 +38,7 @@ impl SignedCaller {
         let at = self.clock.now();
         let call = SignedCall { at, duration: monotonic() - began, outcome };
         let (failing_since, changed) = self.record(&call);
-        event_log::signed_call(&call, changed, failing_since);
+        event_log::signed_call(&call, changed, failing_since, self.state.lock().environment().place);
         with_facts(&self.state, self.latest_look.as_ref(), |state, watched| self.metrics.prepare(state, watched, at));
     }
 
