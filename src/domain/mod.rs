@@ -9,6 +9,7 @@ mod imds_state;
 mod kind;
 mod moment;
 pub mod outage;
+pub mod place;
 pub mod poll_history;
 mod region;
 mod resolution;

@@ -13,8 +13,9 @@ use super::credential::{Credential, RoleName};
 use super::kind::Kind;
 use super::moment::{Moment, SinceBoot};
 use super::outage::{Outages, Window};
+use super::place::{Circumstances, Place};
 use super::poll_history::PollHistory;
-use super::resolution::{Creation, Failure, KeyFingerprint, Outcome, Resolution};
+use super::resolution::{Creation, Evidence, Failure, KeyFingerprint, Outcome, Resolution};
 use super::shadow::Shadow;
 use super::signed_call::{Reason, SignedCalls};
 use super::workload::{Workload, WorkloadClient};
@@ -53,6 +54,8 @@ pub struct WorkloadEnvironment {
     pub earlier_in_chain: Option<Shadow>,
     /// The proxy variable through which boto3 would send its requests to IMDS, so that a poll does not stand for it.
     pub proxied_by: Option<&'static str>,
+    /// Where this program runs.
+    pub place: Place,
 }
 
 /// Everything that is known.
@@ -73,6 +76,7 @@ pub struct State {
     last_success_at: Option<Timestamp>,
     clock_skew: Option<SignedDuration>,
     v1_fallback: Option<Kind>,
+    evidence: Evidence,
     /// What the creation of a client does since the last poll; `None` before the first.
     creation: Option<Creation>,
     outages: Outages,
@@ -141,6 +145,7 @@ impl State {
             last_success_at: None,
             clock_skew: None,
             v1_fallback: None,
+            evidence: Evidence::default(),
             creation: None,
             outages: Outages::new(started_at.since_boot),
             workload_client: WorkloadClient::new(environment.workload),
@@ -198,6 +203,7 @@ impl State {
         self.clock_skew = resolution.clock_skew;
         change.v1_fallback_changed = self.v1_fallback != resolution.v1_fallback;
         self.v1_fallback = resolution.v1_fallback;
+        self.evidence = resolution.evidence;
         let started_before = self.outages.started_total();
         let ended = self.outages.record(resolution.outcome.is_ok(), moment.since_boot);
         change.outage_ended = ended.map(|window| window.wall(self.booted_at));
@@ -366,6 +372,12 @@ impl State {
     #[must_use]
     pub fn v1_fallback(&self) -> Option<Kind> {
         self.v1_fallback
+    }
+
+    /// What advice about the last poll depends on.
+    #[must_use]
+    pub fn circumstances(&self) -> Circumstances {
+        Circumstances { place: self.environment.place, evidence: self.evidence }
     }
 
     /// The last document seen, also after IMDS has said that there is no role: clients may hold it.
