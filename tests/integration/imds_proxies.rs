@@ -3,7 +3,7 @@
 
 use imds_exporter::domain::Kind::{NoRole, ProfileWithoutRole, TokenForbidden, TokenRejected, TokenUnsupported};
 use imds_exporter::domain::Server::{self, Ec2, Other};
-use imds_exporter::domain::{Kind, Step};
+use imds_exporter::domain::{Kind, Source, Step};
 use imds_exporter::simulator::Scenario;
 
 use crate::support::simulator::{apply, imds_client_for, start_simulator};
