@@ -13,6 +13,7 @@ mod gets_change_nothing;
 mod gzip;
 mod hostile_clients;
 mod http;
+mod imds_proxies;
 mod imds_v1;
 mod log_output;
 mod loopback;
