@@ -29,6 +29,19 @@ const SEEDS: [Range<u64>; 2] = [0..12, 0..300];
 /// So many values are compared in [`SEEDS`] at least, in all versions together.
 const LEAST_COMPARED: usize = 1_500;
 
+/// The faults in which a key that a client signs with is one that AWS would accept; `creation.rs` has the others.
+fn faults() -> Vec<Fault> {
+    let comparable = |fault: &Fault| match (fault.kind(), fault.variant()) {
+        (Kind::Refused, _) => false,
+        (Kind::IncompleteDocument, variant) => variant == "missing",
+        (Kind::InvalidTimestamp, variant) => variant == "expiration",
+        (Kind::MalformedDocument, variant) => variant != "number",
+        (Kind::InvalidResponse, variant) => variant != "too_large",
+        (_, variant) => variant != "drip",
+    };
+    server_side_kinds().flat_map(all_faults).filter(comparable).collect()
+}
+
 struct Timeline {
     rng: Rng,
     comparison: Comparison,
@@ -51,13 +64,7 @@ impl Timeline {
         let tokens_optional = rng.bool();
         let tokens = if tokens_optional { "optional" } else { "required" };
         let comparison = Comparison::before_start(setup, &format!("tokens = \"{tokens}\"")).await;
-        let mut timeline = Self {
-            rng,
-            comparison,
-            faults: server_side_kinds().flat_map(all_faults).collect(),
-            tokens_optional,
-            roles: 0,
-        };
+        let mut timeline = Self { rng, comparison, faults: faults(), tokens_optional, roles: 0 };
         timeline.comparison.timeline.push(format!("seed {seed}"));
         if timeline.rng.bool() {
             timeline.fault().await;
