@@ -481,61 +481,39 @@ ALL = [*CASES, *[with_shadowed_chains(case) for case in CASES if case.fires], *[
        *[with_a_restart(case) for case in CASES if case.restart is not None]]
 
 
-FIRING = 'max without (alertstate) (ALERTS{alertstate="firing"})'
-
-
-def promtool_test(case, expr=FIRING):
-    """The case as one entry of a promtool test file; `expr` is what is compared with the alerts that fire."""
-    edges = {edge * MINUTE for alert in case.fires for edge in (alert.start, alert.end)}
-    slacks = {alert.slack for alert in case.fires} or {STEP}
-    moments = {moment for edge in edges for slack in slacks for moment in (edge - slack, edge + slack)}
-    moments |= {moment for moment in range(0, int(case.minutes * MINUTE), 10 * MINUTE)}
-    checks = []
-    for moment in sorted(m for m in moments if 0 <= m <= case.minutes * MINUTE):
-        expected = [(alert, alert.at(moment)) for alert in case.fires]
-        if any(fires is None for _, fires in expected):
-            continue
-        samples = [{"labels": alert.sample(), "value": 1} for alert, fires in expected if fires]
-        checks.append({"expr": expr, "eval_time": f"{int(moment)}s", "exp_samples": samples})
-    covered = {alert.alert + alert.severity for alert in case.fires
-               for check in checks if alert.sample() in [sample["labels"] for sample in check["exp_samples"]]}
-    unseen = {alert.alert + alert.severity for alert in case.fires} - covered
-    assert not unseen, "the case has alerts that fire at no compared moment"
-    return {"name": case.name, "interval": f"{STEP}s", "input_series": input_series(case.targets, case.minutes, case.unseen),
-            "promql_expr_test": checks}
-
-
-def judged(folder, test, version="2.42"):
-    """What promtool says of one entry of a test file, with the shipped rules."""
-    file = folder / "test.json"
-    file.write_text(json.dumps({"rule_files": [str(RULES)], "evaluation_interval": f"{STEP}s",
-                                "group_eval_order": [group["name"] for group in GROUPS], "tests": [test]}))
-    return promtool("test", "rules", file, version=version)
-
-
-def evaluate(folder, test):
-    """Runs one entry of a promtool test file."""
-    result = judged(folder, test)
-    assert result.returncode == 0, result.stdout + result.stderr
+RUNS = {("2.42", case.name): case for case in ALL} | {("3", case.name): case for case in CASES}
 
 
 @pytest.fixture(scope="module")
-def judgements(request, tmp_path_factory):
-    """By version and name of each selected case, what promtool will have said of it: as many at a time as there are
-    processors."""
-    cases = [(item.callspec.params["version"], item.callspec.params["case"]) for item in request.session.items
-             if item.originalname == test_exactly_the_expected_alerts_fire.__name__]
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        yield {(version, case.name): pool.submit(judged, tmp_path_factory.mktemp("case"), promtool_test(case), version)
-               for version, case in cases}
+def evaluated(request, tmp_path_factory):
+    """By version and name of each selected case: the alerts that fire, evaluation by evaluation."""
+    selected = [item.callspec.params["run"] for item in request.session.items if "run" in getattr(item, "callspec", item).params]
+    folder, found = tmp_path_factory.mktemp("cases"), {}
+    for version in PROMTOOLS:
+        stories = {run: Story(RUNS[run].targets, RUNS[run].minutes, tuple(RUNS[run].unseen)) for run in selected if run[0] == version}
+        found |= alerts_of(stories, folder, version)
+    return found
 
 
 # Repetitions of a case with lost scrapes and the like need one version alone.
-@pytest.mark.parametrize("version, case", [("2.42", case) for case in ALL] + [("3", case) for case in CASES],
-                         ids=lambda one: getattr(one, "name", one))
-def test_exactly_the_expected_alerts_fire(version, case, judgements):
-    result = judgements[version, case.name].result()
-    assert result.returncode == 0, result.stdout + result.stderr
+@pytest.mark.parametrize("run", RUNS, ids=" ".join)
+def test_exactly_the_expected_alerts_fire(run, evaluated):
+    case, wrong = RUNS[run], []
+    fires = {id(alert): False for alert in case.fires}
+    for index, alerts in enumerate(evaluated[run]):
+        seconds, left = index * STEP, sorted(alerts, key=str)
+        for expected in case.fires:
+            now, wanted = expected.at(seconds), expected.labelled()
+            if wanted in left:
+                left.remove(wanted)
+                fires[id(expected)] = True
+                if now is False:
+                    wrong.append((seconds / MINUTE, "too early or too late", wanted))
+            elif now:
+                wrong.append((seconds / MINUTE, "missing", wanted))
+        wrong += [(seconds / MINUTE, "unexpected", labels) for labels in left]
+    assert not wrong, f"{len(wrong)} mistakes:\n" + "\n".join(str(mistake) for mistake in wrong[:12])
+    assert all(fires.values())
 
 
 def test_the_number_of_alerts_grows_no_faster_than_the_number_of_targets(tmp_path):
