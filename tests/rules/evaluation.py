@@ -19,7 +19,10 @@ from helpers.paths import DEPLOY, RULES
 from helpers.prometheus import promtool
 
 INHIBITIONS = yaml.safe_load((DEPLOY / "prometheus" / "alertmanager.yaml").read_text())["inhibit_rules"]
+# Separates the number of a story from its own cluster.
 MARK = "~"
+# Stories that take as many minutes at most are evaluated together.
+LENGTHS = (70, 140, 310, 500)
 
 
 @dataclass
@@ -36,17 +39,15 @@ def alerts_of(stories, folder, version="2.42", rules=RULES, step=None):
     step = step or exporter_model.STEP
     batches = defaultdict(dict)
     for key, story in stories.items():
-        hours = 1 if story.minutes <= 70 else 2 if story.minutes <= 140 else 5 if story.minutes <= 300 else story.minutes
-        batches[hours, tuple(story.unseen)][key] = story
-    work = [(number, dict(list(batch.items())[part::2]))
-            for number, batch in enumerate(batches.values()) for part in (0, 1) if len(batch) > part]
+        batches[next(length for length in LENGTHS if story.minutes <= length), tuple(story.unseen)][key] = story
 
-    def one(number):
-        return _run(folder / f"{version}-{number}.json", work[number][1], version, rules, step)
+    def run(batch):
+        (length, unseen), of_batch = batch
+        return _run(folder / f"{version}-{length}-{len(unseen)}.json", of_batch, version, rules, step)
 
     found = {}
     with ThreadPoolExecutor(2) as pool:
-        for result in pool.map(one, range(len(work))):
+        for result in pool.map(run, sorted(batches.items(), reverse=True)):
             found |= result
     return found
 
@@ -77,7 +78,7 @@ def _run(file, stories, version, rules, step):
             if not labels:
                 continue
             number, _, cluster = labels.pop("cluster").partition(MARK)
-            del labels["alertstate"]
+            labels = {name: value for name, value in labels.items() if name not in ("__name__", "alertstate")}
             if cluster:
                 labels["cluster"] = cluster
             of_story = found[keys[int(number)]]

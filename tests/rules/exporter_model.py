@@ -16,6 +16,8 @@ MINUTE = 60
 LIFETIME = 390 * MINUTE
 # A restart takes less than a scrape interval: exactly one scrape fails.
 RESTART = 25
+# The year 1, as programs in Go have it.
+ZERO_TIME = -62_135_596_800
 # What the rules read; the rest would only take time.
 METRICS = sorted({"imds_exporter_build_info", "process_start_time_seconds", *re.findall(r"\bimds_\w+", TEXT)})
 
@@ -48,6 +50,7 @@ class Exporter:
     fallback: list = field(default_factory=list)  # (from, to, kind): IMDSv1 only
     rotates: object = None  # minutes at which IMDS renews the document; hourly if None
     lifetime: float = LIFETIME
+    updated: str | None = None  # LastUpdated: as it is, "missing", or "0001" for the zero time of some programs
     role: list = field(default_factory=lambda: [(0, "app")])  # (from, name)
     expects: str | None = None
     skew: list = field(default_factory=list)  # (from, to, seconds)
@@ -57,6 +60,7 @@ class Exporter:
     signed_calls: float | None = None  # minutes between them; none are made if None
     rejected: list = field(default_factory=list)  # (from, to, reason): signed calls that fail
     lose_every: int = 0  # one scrape in so many is lost too
+    up_without: tuple | None = ()  # labels that `up` lacks; no `up` at all if None
     metrics: list = field(default_factory=lambda: METRICS)
 
     def history(self, minutes):
@@ -66,8 +70,9 @@ class Exporter:
         for minute in sorted({0, *rotations, *(start for start, _ in self.role)}):
             updated = max((r for r in rotations if r <= minute), default=0) * MINUTE
             role = [name for start, name in self.role if start <= max(minute, 0)][-1]
+            last_updated = {None: updated, "missing": None, "0001": ZERO_TIME}[self.updated]
             happens.append((minute, {"document": {
-                "role": role, "last_updated": updated, "expiration": updated + self.lifetime}}))
+                "role": role, "last_updated": last_updated, "expiration": updated + self.lifetime}}))
         for start, end, kind, step in self.fails:
             happens += [(end, {"fault": None}), (start, {"fault": {"kind": kind, "step": step}})]
         for start, end, kind in self.fallback:
@@ -115,7 +120,9 @@ class Exporter:
                 continue
             lost = within(self.lost, now) is not None or (self.lose_every and index % self.lose_every == 7)
             answer = None if lost else answers.get(now)
-            put(index, f"up{{{target}}}", int(answer is not None))
+            if self.up_without is not None:
+                put(index, selector("up", {key: value for key, value in self.labels.items() if key not in self.up_without}),
+                    int(answer is not None))
             if answer is None:
                 continue
             for series, value in answer.items():
