@@ -77,6 +77,7 @@ mod tests {
     #[test]
     fn each_alert_has_all_parts_and_thresholds_and_no_number_is_left_open() {
         let headings = [
+            "Alert.",
             "What it means.",
             "What breaks, and when.",
             "How to confirm it:",

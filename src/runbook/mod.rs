@@ -27,7 +27,7 @@ pub const INTRODUCTION: &[&str] = &[
     "A machine on EC2 has an IAM role. Programs on it get that role's credentials from the instance metadata service, IMDS, at http://169.254.169.254/, in three requests: a session token, the role's name, and the credentials. They are valid for about 6.5 hours, and IMDS renews them about every hour. The AWS SDKs do all this without being asked.",
     "imds-exporter does the same on its own schedule and reports the result. An outage of seconds can do damage for weeks: a boto3 client (Python) that is created while IMDS does not answer is bound to no credentials, raises nothing, and then fails every call with `NoCredentialsError`, even when IMDS is back. Only re-creating the client helps, as a restart does. Clients that were created before an outage survive it as long as their credentials are valid for more than 15 minutes.",
     "The exporter cannot look into a process. It derives what it says of clients from its own requests, from what the configuration declares (`IMDS_EXPORTER_WORKLOAD`: which workload starts together with it), and from the start times of processes, if it watches them. Where the SDKs find credentials before they would ask IMDS (`imds_chain_shadowed`: static keys, IRSA, Pod Identity, ECS task roles), it says nothing of clients, and no alert about IMDS fires.",
-    "Run the commands on the affected machine; `imds-exporter check` inside the exporter's container where there is one (`kubectl -n NAMESPACE exec POD -c imds-exporter -- /imds-exporter check`); and those that begin with `aws` wherever you have the permissions. Replace words in capitals: ID is the instance id, INSTANCE the address and port of the exporter as the alert shows it. Anything that is not a command is a Prometheus query.",
+    "Run the commands on the affected machine; `imds-exporter check` inside the exporter's container where there is one (`kubectl -n NAMESPACE exec POD -c imds-exporter -- imds-exporter check`); and those that begin with `aws` wherever you have the permissions. Replace words in capitals: ID is the instance id, INSTANCE the address and port of the exporter as the alert shows it. Anything that is not a command is a Prometheus query.",
 ];
 
 /// The text of one part of a section.
@@ -55,7 +55,9 @@ impl From<&'static Alert> for Section {
             None => (heading.trim_end_matches('.'), Part::Text(text)),
         };
         let severity = ("Severity", Part::Text(&alert.severities));
-        Self { anchor: alert.name, parts: [severity].into_iter().chain(alert.parts.iter().map(part)).collect() }
+        let mut parts: Vec<_> = alert.parts.iter().map(part).collect();
+        parts.insert(1.min(parts.len()), severity);
+        Self { anchor: alert.name, parts }
     }
 }
 

@@ -70,6 +70,7 @@ def _run(file, stories, version, rules, step):
     output = done.stdout + done.stderr
     found = {key: [[] for _ in range(int(story.minutes * MINUTE) // step + 1)] for key, story in stories.items()}
     results = re.findall(r"time: (?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?,\s+exp: nil\s+got: (.+)", output)
+    assert "err: " not in output and "invalid" not in output, re.findall(r".*(?:err: |invalid).*", output)[:3]
     assert results and output.count("got: ") == len(results), output[:2000]
     for hours, minutes, seconds, got in results:
         index = (int(hours or 0) * 3600 + int(minutes or 0) * 60 + int(seconds or 0)) // step
