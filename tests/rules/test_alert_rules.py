@@ -400,12 +400,12 @@ CASES = [
             Exporter(other(cluster=cluster), absent=[(20, 45)] if cluster == "b" else []),
             Workload({**WORKLOAD, "cluster": cluster}, 0))
     ], [Fires("ImdsExporterAbsent", "critical", 30, 45, {"cluster": "b"})], lossy=False),
-    Case("nodes come and go by the hundred", 40, [
+    Case("nodes come and go by the dozen", 40, [
         *(Exporter(other(instance=f"10.0.0.{n}:10169", pod=f"pod-{n}", node=f"node-{n}"), absent=[(20, 40)],
-                   fails=[(19.6, 20, "network_unreachable", "token")]) for n in range(100)),
+                   fails=[(19.6, 20, "network_unreachable", "token")]) for n in range(36)),
         *(Exporter(other(instance=f"10.0.1.{n}:10169", pod=f"pod-1-{n}", node=f"node-1-{n}"), starts=20 + n % 5,
-                   fails=[(20 + n % 5, 20.3 + n % 5, "network_unreachable", "token")]) for n in range(100)),
-        *(Exporter(other(instance=f"10.0.2.{n}:10169", pod=f"pod-2-{n}", node=f"node-2-{n}")) for n in range(20)),
+                   fails=[(20 + n % 5, 20.3 + n % 5, "network_unreachable", "token")]) for n in range(36)),
+        *(Exporter(other(instance=f"10.0.2.{n}:10169", pod=f"pod-2-{n}", node=f"node-2-{n}")) for n in range(12)),
     ], [], lossy=False),
     Case("a rolling update of a DaemonSet in an outage", 90, [
         *(Exporter(other(instance=f"10.0.0.{n}:10169", pod=f"old-{n}", node=f"node-{n}"), absent=[(36 + n, 90)],
@@ -572,8 +572,8 @@ OPERATION += [
     Case("a node with twelve of eighteen sidecars dies", 60, [
         Exporter(node(number, "p" * (n + 1)), lost=[(20, 40)] if number == 1 else []) for number in (1, 2) for n in range(number == 1 and 12 or 6)
     ], [Fires("ImdsExporterDown", "warning", 25, 45, node(1, "p" * (n + 1)), slack=WINDOW) for n in range(12)], lossy=False, pages=[]),
-    Case("twenty of a hundred and twenty nodes", 60, [
-        Exporter(host(n), fails=fails((20, 35)) if n < 20 else []) for n in range(120)
+    Case("twenty of ninety nodes", 60, [
+        Exporter(host(n), fails=fails((20, 35)) if n < 20 else []) for n in range(90)
     ], [*(band for n in range(20) for band in explained(host(n), 20, 35)),
         Fires("ImdsFleetOutage", "critical", 21, 50, {"cluster": "one"})], lossy=False, pages=["ImdsFleetOutage"]),
     Case("a target label with the name of one of ours", 100, [
