@@ -16,7 +16,7 @@ use strum::VariantArray;
 use crate::domain::Kind;
 use crate::domain::place::{Circumstances, Place};
 use crate::domain::signed_call::Reason;
-pub use alerts::{ALERTS, Alert};
+pub use alerts::{ALERT_THRESHOLDS, ALERTS, Alert, Threshold};
 pub use clients::{Sentence, sentence};
 pub use explanation::{Explanation, explanation, reason_explanation};
 
@@ -57,20 +57,16 @@ pub struct Section {
     pub parts: Vec<(&'static str, Part)>,
 }
 
-impl From<&Alert> for Section {
-    fn from(alert: &Alert) -> Self {
-        Self {
-            anchor: alert.name,
-            parts: vec![
-                ("Alert", text(alert.summary)),
-                ("Severity", text(alert.severity)),
-                ("What it means", text(alert.meaning)),
-                ("What breaks, and when", text(alert.breaks)),
-                ("How to confirm it", command(alert.confirm)),
-                ("What to do", text(alert.action)),
-                ("When to escalate", text(alert.escalate)),
-            ],
-        }
+impl From<&'static Alert> for Section {
+    fn from(alert: &'static Alert) -> Self {
+        let part = |(heading, text): &'static (&'static str, String)| match heading.strip_suffix(':') {
+            Some(heading) => (heading, command(text.trim_matches('`'))),
+            None => (heading.trim_end_matches('.'), self::text(text.as_str())),
+        };
+        let severity = ("Severity", text(alert.severities.as_str()));
+        let mut parts: Vec<_> = alert.parts.iter().map(part).collect();
+        parts.insert(1.min(parts.len()), severity);
+        Self { anchor: alert.name, parts }
     }
 }
 
@@ -192,7 +188,8 @@ mod tests {
                 assert!(!text.trim().is_empty(), "{}: {label}", section.anchor);
                 if let Part::Text(text) = part {
                     assert_eq!(text.matches('`').count() % 2, 0, "{}: {label}", section.anchor);
-                    assert!(!text.contains(['<', '>']), "{}: {label}: Markdown would take it as HTML", section.anchor);
+                    let prose: String = text.split('`').step_by(2).collect();
+                    assert!(!prose.contains(['<', '>']), "{}: {label}: Markdown would take it as HTML", section.anchor);
                 }
             }
         }
