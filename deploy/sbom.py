@@ -3,6 +3,8 @@
 into the program or run to build it, with versions, licenses and checksums, from Cargo's own metadata.
 
     deploy/sbom.py [features, as for cargo --features; none by default, like the image] > sbom.json
+
+In the environment: TARGET, the target; by default that of this machine.
 """
 
 import json
@@ -21,24 +23,34 @@ def cargo(command, features):
     return subprocess.run(command, check=True, capture_output=True, text=True, cwd=ROOT).stdout
 
 
-def bill(features=""):
+def packages(features="", edges="normal,build", targets=()):
+    """Cargo's metadata of this package and of what is built for these targets, in the order of their names."""
     # `cargo tree` gives what is built; `cargo metadata` also includes what tests enable in the same crates.
-    target = ["--target", os.environ["TARGET"]] if "TARGET" in os.environ else []
-    tree = cargo(["tree", "--edges=normal,build", "--prefix=none", "--no-dedupe", *target], features)
+    chosen = [argument for target in targets for argument in ("--target", target)]
+    tree = cargo(["tree", f"--edges={edges}", "--prefix=none", "--no-dedupe", *chosen], features)
     built = {tuple(line.split()[:2]) for line in tree.splitlines() if line.strip()}
-    packages = json.loads(cargo(["metadata", "--format-version=1"], features))["packages"]
+    known = json.loads(cargo(["metadata", "--format-version=1"], features))["packages"]
+    return sorted((each for each in known if (each["name"], f"v{each['version']}") in built),
+                  key=lambda each: (each["name"], each["version"]))
+
+
+def license_expression(package):
+    """The SPDX expression; older manifests write a slash for OR."""
+    return package["license"].replace(" / ", " OR ").replace("/", " OR ")
+
+
+def bill(features=""):
+    found = packages(features, targets=filter(None, [os.environ.get("TARGET")]))
     with open(ROOT / "Cargo.lock", "rb") as file:
         locked = {(each["name"], each["version"]): each.get("checksum") for each in tomllib.load(file)["package"]}
-    packages = [package for package in packages if (package["name"], f"v{package['version']}") in built]
-    packages.sort(key=lambda package: (package["name"], package["version"]))
-    root = next(package for package in packages if package["source"] is None)
+    root = next(package for package in found if package["source"] is None)
 
     def component(package, kind):
         name, version = package["name"], package["version"]
         made = {"type": kind, "bom-ref": f"pkg:cargo/{name}@{version}", "name": name, "version": version}
         made["purl"] = made["bom-ref"]
         if package["license"]:
-            made["licenses"] = [{"expression": package["license"].replace(" / ", " OR ").replace("/", " OR ")}]
+            made["licenses"] = [{"expression": license_expression(package)}]
         if locked[name, version]:
             made["hashes"] = [{"alg": "SHA-256", "content": locked[name, version]}]
         return made
@@ -48,7 +60,7 @@ def bill(features=""):
         "specVersion": "1.5",
         "version": 1,
         "metadata": {"component": component(root, "application")},
-        "components": [component(package, "library") for package in packages if package is not root],
+        "components": [component(package, "library") for package in found if package is not root],
     }
 
 

@@ -46,17 +46,6 @@ const ADDED: &[&str] = &[
     "suspect_container",
 ];
 
-/// Metrics of other programs, with their labels beyond [`ADDED`]. A test compares those of kube-state-metrics with the real
-/// ones.
-const FOREIGN: &[(&str, &[&str])] = &[
-    ("up", &[]),
-    ("process_start_time_seconds", &[]),
-    ("kube_pod_info", &[]),
-    ("kube_pod_labels", &["label_imds_exporter_sdk"]),
-    ("kube_pod_container_info", &["container_id"]),
-    ("kube_pod_container_state_started", &[]),
-];
-
 /// The labels beyond [`ADDED`] that recording rules keep.
 const RECORDED: &[&str] = &["kind", "step"];
 
