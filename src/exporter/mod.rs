@@ -34,14 +34,14 @@ use signed_call::SignedCaller;
 /// Polls IMDS and serves on `listeners`, until `stop`.
 ///
 /// # Errors
-/// When the HTTP client cannot be built, or a file of authorities cannot be read.
+/// When a file of authorities cannot be read.
 pub async fn run(
     config: Config,
     listeners: impl Into<Listeners>,
     clock: Arc<dyn Clock>,
     stop: impl Future<Output = ()>,
 ) -> io::Result<()> {
-    let imds = Imds::new(config.imds.clone(), Arc::clone(&clock)).map_err(io::Error::other)?;
+    let imds = Imds::new(config.imds.clone(), Arc::clone(&clock));
     run_with(config, imds, listeners, clock, |_| {}, stop).await
 }
 
