@@ -215,8 +215,8 @@ async fn play(
     print(&format!("  {:<15} {sts}\n\nCtrl-C stops it.\n", "simulated STS"));
 
     let last = RefCell::new(None);
-    let imds = || Imds::new(config.imds.clone(), Arc::clone(&clock)).map_err(io::Error::other);
-    let (watched, own) = (imds()?, imds()?);
+    let imds = || Imds::new(config.imds.clone(), Arc::clone(&clock));
+    let (watched, own) = (imds(), imds());
     let on_poll = |report: &PollReport| print_poll(report, &last, &print);
     let stage = Stage {
         simulator: &simulator,

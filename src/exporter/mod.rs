@@ -44,7 +44,7 @@ pub async fn run(
     clock: Arc<dyn Clock>,
     stop: impl Future<Output = ()>,
 ) -> io::Result<()> {
-    let imds = Imds::new(config.imds.clone(), Arc::clone(&clock)).map_err(io::Error::other)?;
+    let imds = Imds::new(config.imds.clone(), Arc::clone(&clock));
     run_with(config, imds, listeners, clock, |_| {}, stop).await
 }
 

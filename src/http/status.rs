@@ -9,7 +9,7 @@ use crate::domain::boto3::{Created, Prognosis, SDK};
 use crate::domain::outage::Window;
 use crate::domain::place::{Circumstances, Place};
 use crate::domain::poll_history::Poll;
-use crate::domain::signed_call::{CallFailure, Caller, Reason, SignedCall, SignedCalls};
+use crate::domain::signed_call::{CallFailure, Caller, Obstacle, Reason, SignedCall, SignedCalls};
 use crate::domain::state::{FailureStreak, State};
 use crate::domain::workload::Workload;
 use crate::domain::{Failure, ImdsState, Kind, Outcome, Shadow, Step};
@@ -139,6 +139,8 @@ pub struct CallFailureStatus {
     pub status: Option<u16>,
     /// The error's code, if it is a known one.
     pub code: Option<&'static str>,
+    /// What else is known of the cause.
+    pub obstacle: Option<Obstacle>,
     /// Since when signed calls fail.
     pub since: Option<Timestamp>,
     /// What was seen.
@@ -156,15 +158,16 @@ impl SignedCallStatus {
     fn of(calls: &SignedCalls, place: Place) -> Option<Self> {
         let SignedCall { at, duration, outcome } = calls.last()?;
         let caller = outcome.as_ref().ok();
-        let failure = outcome.as_ref().err().map(|CallFailure { reason, status, code }| {
+        let failure = outcome.as_ref().err().map(|CallFailure { reason, status, code, obstacle }| {
             let Explanation { cause, confirm, action, .. } = reason_explanation(*reason, place);
             CallFailureStatus {
                 reason: *reason,
                 refused: reason.is_refusal(),
                 status: *status,
                 code: *code,
+                obstacle: *obstacle,
                 since: calls.failing_since(),
-                when: reason.when(),
+                when: obstacle.map_or(reason.when(), Obstacle::meaning),
                 cause,
                 action,
                 confirm,
