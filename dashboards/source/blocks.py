@@ -23,9 +23,6 @@ def alternatives(names):
     return "^(" + "|".join(names) + ")$"
 
 
-# Each kind of failure always has the same color. There are more kinds than colors; neighbours in the runbook, which are
-# alike and may occur together, differ.
-KINDS = {alternatives(runbook.KINDS[n::len(SERIES)]): color for n, color in enumerate(SERIES)}
 STEPS = {"token": SERIES[0], "role": SERIES[1], "credentials": SERIES[2]}
 
 # Below this time to expiry, botocore refuses to sign if it cannot refresh.
@@ -119,14 +116,22 @@ def clients_at_start(by):
     return f"max by ({by}) ({stuck}) * on ({by}) ({CLIENTS_UNKNOWN} - max by ({by}) ({now}))"
 
 
+def _of_this_exporter(series, offset=""):
+    """Series of alerts about this exporter, about its machine, or about all machines. Alerts about a machine have no instance."""
+    everywhere = f"""{series.replace("}", ', machine=""}')}{offset}"""
+    return f"{everywhere} or {series}{offset} and on (cluster, machine) imds:exporter:up{{{TARGET}}}{offset}"
+
+
 def firing(by, offset="", name="Imds.+"):
     """1 for each alert of this exporter that fires."""
-    return f"""max by ({by}) (ALERTS{{alertname=~"{name}", alertstate="firing", {ALERT_TARGET}}}{offset})"""
+    series = f'ALERTS{{alertname=~"{name}", alertstate="firing", {ALERT_TARGET}}}'
+    return f"max by ({by}) ({_of_this_exporter(series, offset)})"
 
 
 def firing_alerts(by):
     """For how long each firing alert has been active; NaN where Prometheus does not say."""
-    since = f'max by ({by}) (ALERTS_FOR_STATE{{alertname=~"Imds.+", {ALERT_TARGET}}})'
+    series = f'ALERTS_FOR_STATE{{alertname=~"Imds.+", {ALERT_TARGET}}}'
+    since = f"max by ({by}) ({_of_this_exporter(series)})"
     active = f"((time() - {since}) and on ({by}) {firing(by)}) or NaN * {firing(by)}"
     return f'label_join({active}, "summary", "", "alertname")'
 

@@ -6,7 +6,7 @@ the host of `instance`. It counts once, with its worst exporter.
 
 from source import runbook
 from source.blocks import (
-    BAD, CLIENTS_STUCK, EXPIRY_LEVELS, FILLED, FLEET_UID, GOOD, HOUR, IDENTITY, INSTANCE_UID, KINDS, LONG_TEXT,
+    BAD, CLIENTS_STUCK, EXPIRY_LEVELS, FILLED, FLEET_UID, GOOD, HOUR, IDENTITY, INSTANCE_UID, LONG_TEXT,
     NEUTRAL, NO_TIME, REFUSED, SDK_REFUSES_BELOW, SERIES, SKEW_LEVELS, STEPS, WARN, alerts_table, clients_at_start,
     counts, dashboard, dashboard_link, firing, graph, instance_link, labelled, layout, override, per_minute, quantile, query,
     rate, region, runbook_link, selector, slower_than_1_s, stalled, stat, stat_thresholds, suspects, table,
@@ -138,8 +138,7 @@ OVER_TIME = [
            colors={f"^{state}$": color for state, (_, color) in STATES.items()},
            names={f"^{state}$": name for state, (name, _) in STATES.items()}),
     counts("Machines failing by kind", "Machines on which the last poll of an exporter failed, by the kind of the failure.",
-           [query(f"count by (kind) ({per_machine(FAILING_KINDS, 'kind')})", "{{kind}}")], bars=True, stack=True,
-           colors=KINDS),
+           [query(f"count by (kind) ({per_machine(FAILING_KINDS, 'kind')})", "{{kind}}")], stack=True, palette=True),
 ]
 
 FAILING_FOR = unless_shadowed(f"(time() - ({LAST_SUCCESS} or {STARTED}) and {UP} == 0)")
@@ -196,8 +195,7 @@ WORST = [
 
 FAILURES = [
     counts("Failed polls per minute", "Over all exporters, by kind.",
-           [query(f"sum by (kind) ({per_minute('imds_fetch_failures_total')}) > 0", "{{kind}}")], bars=True, stack=True,
-           colors=KINDS),
+           [query(f"sum by (kind) ({per_minute('imds_fetch_failures_total')}) > 0", "{{kind}}")], stack=True, palette=True),
     graph("Outages and rotations", "Outages that began, and new documents seen, in each step of the graph.", [
         query(f"sum({rate('imds_outages_total', function='increase')})", "outages"),
         query(f"sum({rate('imds_credentials_rotations_total', function='increase')})", "rotations"),

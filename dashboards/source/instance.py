@@ -6,7 +6,7 @@ does not exist. Where the absence of a metric has a meaning, the query turns it 
 
 from source.blocks import (
     BAD, CLIENTS_FINE, CLIENTS_STUCK, CLIENTS_UNKNOWN, EXPIRY_LEVELS, FILLED, FLEET_UID, GOOD, HOUR, INSTANCE_UID,
-    KINDS, LOWEST, NEUTRAL, REFUSED, SDK_REFUSES_BELOW, SERIES, SKEW_LEVELS, STEPS, WARN, alerts_table, counts,
+    LOWEST, NEUTRAL, REFUSED, SDK_REFUSES_BELOW, SERIES, SKEW_LEVELS, STEPS, WARN, alerts_table, counts,
     dashboard, dashboard_link, firing, for_one_instance, graph, heatmap, labelled, layout, mark, name_stat, override,
     page_link, per_instance, per_minute, quantile, query, rate, region, runbook_link, selector, slower_than_1_s, stat,
     stat_thresholds, status_link, suspects, table, table_query, threshold_steps, timeline, value_mappings, variables,
@@ -135,8 +135,7 @@ FAILURES = [
              mappings=value_mappings({1: ("failing", BAD)}), no_value="no failure", width=12, height=8,
              links=[runbook_link("${instance}", "${__field.labels.kind}", "What this kind means and what to do")]),
     counts("Failed polls per minute", "Polls that failed, by kind. While failing, the exporter polls every 5 seconds.",
-           [query(f"sum by (kind) ({per_minute('imds_fetch_failures_total')}) > 0", "{{kind}}")], bars=True, stack=True,
-           colors=KINDS),
+           [query(f"sum by (kind) ({per_minute('imds_fetch_failures_total')}) > 0", "{{kind}}")], stack=True, palette=True),
 ]
 
 CREATED_AT = 'created="{}"'
@@ -251,6 +250,11 @@ def outage(offset=""):
             f"unless on (instance) {selector('imds_chain_shadowed')}{offset}")
 
 
+def role_changed(offset=""):
+    """Above 0 for a while after each change of the role."""
+    return f"increase({selector('imds_role_changes_total')}[5m]{offset}) > 0"
+
+
 ANNOTATIONS = [
     region("Outage", outage(), outage(" offset $__interval"), BAD, "IMDS is failing", hide=True),
     mark("Outage began", f"({selector('imds_fetch_last_success_timestamp_seconds')} and {selector('imds_up')} == 0) or "
@@ -258,6 +262,7 @@ ANNOTATIONS = [
     mark("Outage ended", selector("imds_outage_last_end_timestamp_seconds"), GOOD, "Outage ended: first success"),
     region("Alerts", firing("alertname, severity"), firing("alertname, severity", " offset $__interval"), NEUTRAL,
            "{{alertname}}", "{{severity}}"),
+    region("Role changed", role_changed(), role_changed(" offset $__interval"), SERIES[1], "The role changed"),
     mark("Exporter started", selector("process_start_time_seconds"), SERIES[4], "Exporter started"),
 ]
 

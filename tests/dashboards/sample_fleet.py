@@ -104,12 +104,18 @@ def _process(at):
     yield "process_max_fds", 1024
 
 
+def _machine(instance):
+    """The labels of an alert about the machine of a target."""
+    target = TARGETS[instance]
+    return {key: target[key] for key in ("cluster",) if key in target} | {"machine": target.get("node") or instance.rpartition(":")[0]}
+
+
 def alerts(at):
     """The alerts that fire, with the time since which they have been active."""
     if at >= FIRST_FAILURE + 600:
-        yield {"alertname": "ImdsCredentialsFetchFailing", "severity": "critical"} | TARGETS[EXPIRED], FIRST_FAILURE
+        yield {"alertname": "ImdsCredentialsFetchFailing", "severity": "critical"} | _machine(EXPIRED), FIRST_FAILURE
     if at >= OUTAGE[1] + 300:
-        yield {"alertname": "ImdsClientsStuck", "severity": "critical"} | TARGETS[STUCK], OUTAGE[1]
+        yield {"alertname": "ImdsClientsStuck", "severity": "critical"} | TARGETS[STUCK] | _machine(STUCK), OUTAGE[1]
     if OUTAGE[0] + 120 <= at < OUTAGE[1]:
         yield {"alertname": "ImdsFleetOutage", "severity": "critical"}, OUTAGE[0] + 60
 
@@ -124,6 +130,7 @@ def samples():
         for at, series in scrapes:
             up = not (instance == HEALTHY and UNSCRAPED[0] <= at < UNSCRAPED[1])
             exposed = [("up", int(up)), ("scrape_duration_seconds", 0.003)]
+            yield f"imds:exporter:up{{{_labels(target | _machine(instance))}}}", int(up), at
             if up:
                 exposed += [*series.items(), *_process(at)]
             for name, value in exposed:
