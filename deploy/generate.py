@@ -17,6 +17,7 @@ DEPLOY = Path(__file__).resolve().parent
 CHART = DEPLOY / "helm" / "imds-exporter"
 COMPONENTS = DEPLOY / "kubernetes" / "components"
 RULES = [DEPLOY / "prometheus" / "imds-alerts.yaml", DEPLOY / "prometheus" / "imds-kubernetes.yaml"]
+THRESHOLDS = DEPLOY.parent / "src" / "runbook" / "thresholds.json"
 DASHBOARDS = [DEPLOY.parent / "dashboards" / "imds-fleet.json", DEPLOY.parent / "dashboards" / "imds-instance.json"]
 VALUES, README, SCHEMA = CHART / "values.yaml", CHART / "README.md", CHART / "values.schema.json"
 
@@ -24,7 +25,9 @@ VALUES, README, SCHEMA = CHART / "values.yaml", CHART / "README.md", CHART / "va
 def generated():
     """The text of each generated file, by its path."""
     return {
-        **{CHART / "files" / source.name: source.read_text() for source in [*RULES, *DASHBOARDS]},
+        **{rules: with_table(rules) for rules in RULES},
+        **{CHART / "files" / rules.name: with_table(rules) for rules in RULES},
+        **{CHART / "files" / source.name: source.read_text() for source in [THRESHOLDS, *DASHBOARDS]},
         VALUES: values_yaml(),
         README: readme(),
         CHART / "templates" / "_null.tpl": null_template(),
@@ -37,9 +40,22 @@ def generated():
     }
 
 
+def with_table(rules):
+    """A rule file with the table of the thresholds of its alerts at its head."""
+    text = rules.read_text()
+    defined = re.findall(r"^      - alert: (\S+)$", text, re.MULTILINE)
+    rows = [("alert", "severity", "limit", "for", "why")] + [
+        (alert, severity, row.get("limit", "-"), row.get("for", "-"), row["why"])
+        for alert, severities in json.loads(THRESHOLDS.read_text()).items() if alert in defined
+        for severity, row in severities.items()]
+    table = "".join(f"#   {alert:33} {severity:9} {limit:8} {wait:4} {why}\n" for alert, severity, limit, wait, why in rows)
+    head, _, rest = re.split(r"^((?:#   alert .*\n)(?:#   Imds.*\n)*|# table\n)", text, maxsplit=1, flags=re.MULTILINE)
+    return head + table + rest
+
+
 def prometheus_rule(name, rules):
     """A rule file as an object of the Prometheus operator."""
-    text = rules.read_text()
+    text = with_table(rules)
     groups = text[text.index("\ngroups:\n") + 1 :]
     head = f"""\
 # Made from deploy/prometheus/{rules.name}, where the thresholds are explained, by deploy/generate.py.

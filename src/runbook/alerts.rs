@@ -1,266 +1,96 @@
-//! The runbook section of each alert. Name, severity and summary are those of the rule file; a test compares them.
+//! The runbook section of each alert. The texts are in `alerts.md`, the numbers in `thresholds.json`, from which the table at
+//! the head of the rule file, the chart and the reference take them too.
 
-/// One alert.
+use std::collections::BTreeMap;
+use std::sync::LazyLock;
+
+use serde::Deserialize;
+
+const TEXTS: &str = include_str!("alerts.md");
+const THRESHOLDS: &str = include_str!("thresholds.json");
+
+/// When an alert of one severity fires.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Threshold {
+    /// Operator and number, as they stand in the expression; `None` if there is no single number.
+    pub limit: Option<String>,
+    /// For how long the condition must hold.
+    #[serde(rename = "for")]
+    pub pending: Option<String>,
+    /// Why these numbers.
+    pub why: String,
+}
+
+/// What is said of one alert.
 #[derive(Debug)]
 pub struct Alert {
     /// The name in the rule file.
     pub name: &'static str,
-    /// The severity, or each severity with its threshold.
-    pub severity: &'static str,
-    /// The summary in the rule file.
-    pub summary: &'static str,
-    /// What the alert means.
-    pub meaning: &'static str,
-    /// What breaks, and when.
-    pub breaks: &'static str,
-    /// A command or a query that confirms it.
-    pub confirm: &'static str,
-    /// What the operator does.
-    pub action: &'static str,
-    /// When to escalate, and to whom.
-    pub escalate: &'static str,
+    /// The severities, each with its threshold.
+    pub severities: String,
+    /// The parts of the section: heading and text.
+    pub parts: Vec<(&'static str, String)>,
 }
 
+/// When the alerts fire, by name and severity.
+pub static ALERT_THRESHOLDS: LazyLock<BTreeMap<String, BTreeMap<String, Threshold>>> =
+    LazyLock::new(|| serde_json::from_str(THRESHOLDS).expect("a test reads it"));
+
 /// All alerts, the most urgent groups first.
-pub const ALERTS: &[Alert] = &[
+pub static ALERTS: LazyLock<Vec<Alert>> =
+    LazyLock::new(|| TEXTS.split("## ").filter(|section| !section.is_empty()).map(alert).collect());
+
+/// One section: its name, then a paragraph for each part, `**Heading.** text` or `` **Heading:** `command` ``.
+fn alert(section: &'static str) -> Alert {
+    let (name, text) = section.split_once('\n').unwrap_or((section, ""));
+    let thresholds = ALERT_THRESHOLDS.get(name);
+    let paragraphs = text.split("\n\n").filter_map(|paragraph| paragraph.trim().strip_prefix("**")?.split_once("** "));
     Alert {
-        name: "ImdsFleetOutage",
-        severity: "critical",
-        summary: "Many machines cannot fetch credentials at the same time.",
-        meaning: "More than a quarter of the machines of a cluster, and at least three, cannot fetch credentials from IMDS. Several exporters on one machine count once. The machines have one common cause. The alerts about fetching of those machines whose failure began with this outage are inhibited meanwhile; all other alerts are not.",
-        breaks: "Processes that start now have no credentials; if they are Python, they never get any. Running processes work until 15 minutes before their credentials expire, up to six hours from now; ImdsClientsFailing reports those that fail.",
-        confirm: "count by (kind) (imds_failure_active)",
-        action: "Run the query in Prometheus: it counts the machines by kind of failure. Find what changed on all of them shortly before: a network policy, a firewall rule, a new image, an IMDS proxy, the instance profile or its role, an account setting. Revert it. Stop rollouts and scaling until this is fixed, because every new process starts without credentials. Afterwards, look for processes that started during the outage: ImdsSuspectProcesses, ImdsWorkloadStartedDuringOutage and ImdsClientsStuck report those that the exporters can identify.",
-        escalate: "Immediately to the owners of the network and of IAM. To AWS, if nothing changed on your side, the kinds are `server_error`, `refused` or `read_timeout`, and the machines have only the zone or the region in common.",
-    },
-    Alert {
-        name: "ImdsClientsFailing",
-        severity: "critical",
-        summary: "Running clients fail because their credentials expire soon and cannot be renewed.",
-        meaning: "Credentials cannot be fetched, and the last ones expire in less than 15 minutes. From then on, boto3 insists on renewing them and raises `CredentialRetrievalError` instead of using the ones that it has. Where the exporter itself does not answer any more, the credentials that it saw last decide.",
-        breaks: "Every AWS call of every client of these SDKs on this machine fails now. Clients of other SDKs follow within 15 minutes. As soon as IMDS answers again, clients that were created before the failure recover without a restart.",
-        confirm: "imds-exporter check",
-        action: "The alert's description says how IMDS fails, the present kind first: follow the section of that kind. If the fix takes longer than a few minutes, move the workload to a machine that works: drain the node, or remove the machine from the load balancer.",
-        escalate: "Immediately to the owner of the workload, because its calls fail. To AWS, under the conditions in the section of the kind.",
-    },
-    Alert {
-        name: "ImdsCredentialsExpired",
-        severity: "critical",
-        summary: "The credentials that IMDS returns have expired.",
-        meaning: "IMDS answers, but the document that it returns is past its `Expiration`. Either IMDS has failed to renew the credentials for about five hours, or a clock is wrong. If the exporter watched all the time, ImdsRotationOverdue came hours before; it did not if the exporter or the machine has just started, if fetching failed meanwhile, or if a clock jumped.",
-        breaks: "AWS refuses every call that is signed with these credentials: `ExpiredToken`, `ExpiredTokenException` or `RequestExpired`. SDKs may continue to use them as if they were valid, and re-creating clients does not help.",
-        confirm: "imds-exporter check ; date -u ; chronyc tracking",
-        action: "If the clock of this machine or of Prometheus is wrong, correct it. Otherwise stop and start the instance, which moves it to another host, or replace it. If there is an IMDS proxy or emulator, restart it first and look at its log.",
-        escalate: "To AWS, if the real IMDS returns an expired document: include the instance id and the document's `LastUpdated` and `Expiration`, never its keys.",
-    },
-    Alert {
-        name: "ImdsCredentialsRejected",
-        severity: "critical",
-        summary: "IMDS returns credentials, but AWS rejects them.",
-        meaning: "The exporter signs a call to STS (GetCallerIdentity, which needs no permission) with the credentials from IMDS, because IMDS_EXPORTER_SIGNED_CALL_INTERVAL is set. IMDS works, but AWS refuses the call. The description names the reason: `expired_token`, `invalid_token`, `signature`, `clock_skew` or `access_denied`.",
-        breaks: "The calls of the workload on this machine are signed with the same credentials and fail in the same way, now. Re-creating clients does not help. With `access_denied`, only calls that are subject to the same policy fail.",
-        confirm: "imds-exporter check --signed",
-        action: "Follow the section of the reason. In short: correct the clock (`clock_skew`, often `signature`); look whether the role was deleted, or its sessions were revoked (`invalid_token`); stop and start the instance, if IMDS returns credentials that have expired (`expired_token`); look for a service control policy or the policy of a VPC endpoint (`access_denied`).",
-        escalate: "To the owners of IAM, if the role was changed or its sessions were revoked. To AWS, if nothing was changed and new credentials are rejected.",
-    },
-    Alert {
-        name: "ImdsClientsStuck",
-        severity: "critical",
-        summary: "IMDS is fine, but clients created during an outage have no credentials until they are re-created.",
-        meaning: "`IMDS_EXPORTER_WORKLOAD` declares that a workload starts together with this exporter, as in a pod with a sidecar. When that workload started, credentials could not be fetched; they can be now. A boto3 or Ruby client that the workload created at its start is bound to no credentials. It raised no error when it was created, and never looks for credentials again. Clients of the other SDKs ask again at their next call, and are no reason for this alert. Where no workload is declared, as on hosts and for a DaemonSet, this alert never fires.",
-        breaks: "Every AWS call of such a client raises `NoCredentialsError` (boto3) or `MissingCredentialsError` (Ruby), from its creation until it is re-created, while everything else looks healthy. Neither IMDS nor AWS sees any of this, because the client sends nothing.",
-        confirm: "kubectl logs POD --all-containers --since=10m | grep -E 'NoCredentialsError|MissingCredentialsError'",
-        action: "Restart the workload, and then the exporter, in this order: `kubectl delete pod POD` or stopping the ECS task does both. The exporter forgets the workload when it is stopped in an orderly way (SIGTERM, as `systemctl restart`, `docker restart` and the kubelet do), and counts anew from its next start; a crash does not clear the alert, because it does not restart the workload. If the workload's log shows that its calls succeed, it has re-created its clients: restart only the exporter, and the alert resolves. To prevent this, hold the workload back until the exporter's `/-/startup` answers 200 (startup probe), or start it after `imds-exporter wait`, and declare that with IMDS_EXPORTER_WORKLOAD=starts-when-ready. Or set AWS_EC2_METADATA_V1_DISABLED=true for the workload and the exporter: in most outages, such a workload fails at its start, and its platform restarts it.",
-        escalate: "To the owner of the workload, if its calls still fail after a restart although the exporter reports credentials: then the workload uses a source of credentials other than IMDS. To the owner of the deployment, if no workload starts together with this exporter: then IMDS_EXPORTER_WORKLOAD must be `independent`.",
-    },
-    Alert {
-        name: "ImdsCredentialsFetchFailing",
-        severity: "warning after 2 minutes, critical after 10",
-        summary: "Credentials cannot be fetched from IMDS.",
-        meaning: "Every poll has failed for this long. The description says how, and at which of the three requests: the session token, the role's name, or its credentials. If the kind of failure changed meanwhile, the present one is named first. If the exporter has stopped answering since, the alert tells what it saw last, until it answers again or is no target any more.",
-        breaks: "A boto3 client that is created now is bound to no credentials permanently. Existing clients work until 15 minutes before their credentials expire; `imds_credentials_remaining_seconds` shows the time to expiry.",
-        confirm: "imds-exporter check",
-        action: "Follow the section of the kind. Pause rollouts to this machine meanwhile. Once this is fixed, look for processes that started during the outage: ImdsClientsStuck and ImdsSuspectProcesses report those that the exporter can identify.",
-        escalate: "If the section of the kind says so, or if the credentials expire in less than an hour.",
-    },
-    Alert {
-        name: "ImdsFetchUnreliable",
-        severity: "critical",
-        summary: "Fetching credentials fails for a large part of the time.",
-        meaning: "Polls failed for more than 35 percent of the last half an hour, which is more than ten minutes, but never for ten minutes in a row: IMDS works in between. The description counts the failed polls by kind.",
-        breaks: "Of the boto3 clients that are created on this machine, as large a part is bound to no credentials permanently. Existing clients work until 15 minutes before their credentials expire, and then fail each time that IMDS does not answer.",
-        confirm: "for i in 1 2 3 4 5 6; do imds-exporter check; sleep 10; done",
-        action: "Follow the section of the most frequent kind. Failure that comes and goes is mostly overload or a restart: run `ethtool -S eth0 | grep linklocal_allowance_exceeded` and, if the counter grows, find the process that sends so many requests to IMDS, DNS or NTP; look at the log of an IMDS proxy; check whether the machine is short of CPU. Pause rollouts to this machine meanwhile. Afterwards, look for processes that started in one of the outages: ImdsSuspectProcesses and ImdsWorkloadStartedDuringOutage report those that the exporter can identify.",
-        escalate: "If the section of the kind says so, or if nothing on the machine explains it.",
-    },
-    Alert {
-        name: "ImdsRotationOverdue",
-        severity: "warning with half of the lifetime left, critical with a tenth left",
-        summary: "IMDS answers but has stopped renewing the credentials.",
-        meaning: "Credentials are valid for about 6.5 hours, and IMDS renews them every hour. Here, IMDS still returns the same document after half of its lifetime (warning), or after nine tenths (critical).",
-        breaks: "Nothing yet. When the document expires, AWS refuses every call from this machine: about three hours after the warning, about 40 minutes after the critical alert.",
-        confirm: "imds-exporter check",
-        action: "Compare `imds_credentials_last_updated_timestamp_seconds` on other machines with the same role. If they are late too, check the role: was it deleted and re-created, or was its trust policy changed? If only this machine is late, stop and start it, or replace it, before the credentials expire. If there is an IMDS proxy, restart the proxy.",
-        escalate: "To AWS, if the alert is critical and the real IMDS returns the document.",
-    },
-    Alert {
-        name: "ImdsSuspectProcesses",
-        severity: "warning",
-        summary: "Running processes started while credentials were unavailable.",
-        meaning: "The exporter watches processes by their command line. Some of those that run now started during an outage that is over. This is a suspicion, never a proof: a process that created its clients before or after the outage is fine.",
-        breaks: "If a boto3 client was created during the outage, each of its calls raises `NoCredentialsError` until the process is restarted.",
-        confirm: "curl -s http://INSTANCE/-/clients",
-        action: "The command lists the processes, when they started, and how to restart each one: by its systemd unit, or by its container and pod. The alert's description names them too. To find a pod by its UID, run `kubectl get pods -A -o custom-columns=NAMESPACE:.metadata.namespace,NAME:.metadata.name,UID:.metadata.uid | grep UID`. Look for `NoCredentialsError` in the log of each process, and restart those that show it. If you cannot tell, restart the process: this is cheap and resolves the alert. A liveness probe that asks `/-/clients?command=NAME` does this automatically, as in the Kubernetes component `restart-stuck`.",
-        escalate: "To the owner of the process, if you may not restart it.",
-    },
-    Alert {
-        name: "ImdsWorkloadStartedDuringOutage",
-        severity: "warning",
-        summary: "A running workload started while credentials were unavailable.",
-        meaning: "A workload that Prometheus scrapes in the same pod, or on the same host, reports that its process started during an outage that the exporter saw. The alert stays until the workload reports another start time, whatever happens to the exporter. This is a suspicion, never a proof. The labels `workload_job` and `workload_instance` identify the workload.",
-        breaks: "If a boto3 client was created during the outage, each of its calls raises `NoCredentialsError` until the process is restarted.",
-        confirm: "kubectl logs POD --all-containers --since=10m | grep NoCredentialsError",
-        action: "Look for `NoCredentialsError` in the workload's log, or make it call AWS. If the call fails, or if you cannot tell, restart the workload: the alert resolves with the new start time. If the workload is known not to use boto3, exclude its job in the rule.",
-        escalate: "To the owner of the workload, if you may not restart it.",
-    },
-    Alert {
-        name: "ImdsContainersStartedDuringOutage",
-        severity: "warning",
-        summary: "A running container started while credentials were unavailable.",
-        meaning: "kube-state-metrics reports that this container started during an outage that an exporter saw in the same pod, or on the same node. Only pods that are marked as using boto3 or the AWS SDK for Ruby are considered. The alert stays until the container starts again. It is part of the optional rule file `imds-kubernetes.yaml`. This is a suspicion, never a proof.",
-        breaks: "If a boto3 or Ruby client was created during the outage, each of its calls fails until the container is restarted.",
-        confirm: "kubectl logs POD -c CONTAINER --since=10m | grep -i credential",
-        action: "The labels `namespace`, `pod` and `container` name the container. Look for `NoCredentialsError` (boto3) or `MissingCredentialsError` (Ruby) in its log. If it shows them, or if you cannot tell, restart the workload: `kubectl rollout restart deployment NAME`, or `kubectl delete pod POD`. If the pod uses neither SDK, remove the label that marks it, `imds-exporter/sdk`.",
-        escalate: "To the owner of the workload, if you may not restart it.",
-    },
-    Alert {
-        name: "ImdsFlapping",
-        severity: "warning",
-        summary: "Fetching credentials repeatedly fails and recovers.",
-        meaning: "At least four outages began within an hour, each too short for ImdsCredentialsFetchFailing.",
-        breaks: "A boto3 client that is created during one of these outages is bound to no credentials permanently. Existing clients do not notice.",
-        confirm: "increase(imds_fetch_failures_total[1h]) > 0",
-        action: "Run the query in Prometheus for this instance, or open the exporter's status page: it shows the kinds of failure and when they occurred. Intermittent timeouts mean lost packets: run `ethtool -S eth0 | grep linklocal_allowance_exceeded`, and if the counter grows, find the process that sends so many requests to IMDS, DNS or NTP. Refused or closed connections mean that an IMDS proxy restarts: look at its log.",
-        escalate: "To the owner of the network or of the IMDS proxy, if this lasts for hours.",
-    },
-    Alert {
-        name: "ImdsFetchSlow",
-        severity: "warning",
-        summary: "IMDS answers so slowly that SDK requests are close to their timeout.",
-        meaning: "One poll in ten takes longer than half a second; a few milliseconds are usual. SDKs allow one second for a request, and boto3 tries once.",
-        breaks: "Nothing yet. If IMDS becomes a little slower, requests time out, and clients that are created then are bound to no credentials.",
-        confirm: "imds-exporter check",
-        action: "The command shows the duration of each of the three requests. Check whether the machine is short of CPU (`uptime`, and throttling of the container), whether the counter in `ethtool -S eth0 | grep linklocal_allowance_exceeded` grows, and whether an IMDS proxy in between is overloaded. Let Python workloads wait longer with AWS_METADATA_SERVICE_TIMEOUT=5 and AWS_METADATA_SERVICE_NUM_ATTEMPTS=5.",
-        escalate: "To AWS, if the machine is idle, nothing is between it and IMDS, and this lasts for hours.",
-    },
-    Alert {
-        name: "ImdsV1Fallback",
-        severity: "warning",
-        summary: "Credentials are available by IMDSv1 only, because IMDSv2 does not work.",
-        meaning: "The token request of IMDSv2 fails, but IMDS also answers requests without a token (`HttpTokens=optional`), and credentials are fetched in this way, as boto3 does. The metric `imds_v1_fallback_active` has the kind of the failure of the token request as its label.",
-        breaks: "Nothing yet for boto3. But if the token request times out, each new client takes a second longer. SDKs that know IMDSv2 only, such as the Rust crate object_store, get no credentials, and neither do programs with AWS_EC2_METADATA_V1_DISABLED=true: do not set this variable for a workload on this machine. Once tokens are required on this instance, which is the usual hardening, nothing gets credentials any more.",
-        confirm: "imds-exporter check",
-        action: "The command names the kind of the failure: follow its section. The most frequent kind is `hop_limit`, in containers: run `aws ec2 modify-instance-metadata-options --instance-id ID --http-put-response-hop-limit 2`. Require tokens only after this alert has resolved.",
-        escalate: "To the owner of the launch templates, if many machines are affected: the hop limit and `HttpTokens` are set there.",
-    },
-    Alert {
-        name: "ImdsSignedCallFailing",
-        severity: "warning",
-        summary: "AWS cannot be asked whether it accepts the credentials.",
-        meaning: "IMDS_EXPORTER_SIGNED_CALL_INTERVAL is set, and the exporter's calls to STS have failed for a quarter of an hour, but not because AWS rejects the credentials: STS cannot be reached, or it does not answer as it should. The description names the reason.",
-        breaks: "Nothing that is known: the credentials may be accepted or not. If the workload uses the same way to AWS, its calls fail too.",
-        confirm: "imds-exporter check --signed",
-        action: "Follow the section of the reason. Mostly, the machine has no way to the STS endpoint of its region: compare DNS, routes, security groups, the proxy and the VPC endpoint, or set AWS_ENDPOINT_URL_STS. If it is not to have one, switch the signed call off: remove IMDS_EXPORTER_SIGNED_CALL_INTERVAL.",
-        escalate: "To the owner of the network, if the workload's own calls to AWS fail too.",
-    },
-    Alert {
-        name: "ImdsClockSkew",
-        severity: "warning above 60 seconds, critical above 240",
-        summary: "The clock of a machine differs from the clock of IMDS.",
-        meaning: "The `Date` header of IMDS and the machine's clock differ by this much.",
-        breaks: "AWS refuses signed calls once the difference reaches five minutes: `RequestTimeTooSkewed` or `SignatureDoesNotMatch`. SDKs renew credentials too early or too late.",
-        confirm: "chronyc tracking ; timedatectl",
-        action: "Make sure that the time service runs and uses Amazon's server at 169.254.169.123 (`server 169.254.169.123 prefer iburst` in chrony's configuration), then run `chronyc makestep`. A machine that was suspended and resumed may need only the last command. In a container, the host's clock counts.",
-        escalate: "To the owner of the machine image, if many machines are affected.",
-    },
-    Alert {
-        name: "ImdsUnexpectedRole",
-        severity: "warning",
-        summary: "A machine has a role other than the configured one.",
-        meaning: "IMDS returns a role other than the one in IMDS_EXPORTER_EXPECTED_ROLE. Either the instance profile was replaced, or, in a container that should have a role of its own, the SDK falls back to the role of the node.",
-        breaks: "Calls are allowed and denied by the wrong policies: `AccessDenied` where permissions are missing, and permissions that nobody intended to grant.",
-        confirm: "aws ec2 describe-iam-instance-profile-associations --filters Name=instance-id,Values=ID",
-        action: "If the change was intended, set IMDS_EXPORTER_EXPECTED_ROLE to the new role. If not, run `aws ec2 replace-iam-instance-profile-association --association-id ASSOCIATION --iam-instance-profile Name=NAME`. Clients use the new role from their next renewal on; restart the workload to use it immediately.",
-        escalate: "To the security team, if nobody can explain the change: CloudTrail shows it under ReplaceIamInstanceProfileAssociation, AssociateIamInstanceProfile or AddRoleToInstanceProfile.",
-    },
-    Alert {
-        name: "ImdsRoleChanged",
-        severity: "info",
-        summary: "The role of a machine changed.",
-        meaning: "IMDS returns a role other than at the previous poll. The alert shows for 15 minutes.",
-        breaks: "Nothing, if the change was intended. Clients keep the credentials of the former role until they renew them, for hours at most; meanwhile, calls are made under both roles.",
-        confirm: "imds_role_info",
-        action: "Run the query in Prometheus to see the new role. If this was a planned change, there is nothing to do; restart the workload if it needs the new role immediately. If not, treat this as ImdsUnexpectedRole.",
-        escalate: "To the security team, if nobody can explain the change.",
-    },
-    Alert {
-        name: "ImdsPollStalled",
-        severity: "warning",
-        summary: "An imds-exporter answers but has stopped polling IMDS.",
-        meaning: "The exporter's HTTP server works, but no poll has ended for five intervals, although each poll has a time limit. The values that it exports are out of date.",
-        breaks: "Nothing by itself. But failures of IMDS on this machine go unnoticed. ImdsRotationOverdue and ImdsCredentialsExpired would refer to an old document: they are inhibited.",
-        confirm: "curl -s -o /dev/null -w '%{http_code}\\n' http://INSTANCE/-/healthy",
-        action: "503 confirms it. Keep the exporter's log and restart the exporter. Give it a liveness probe on `/-/healthy`, so that this happens automatically. If the machine is short of CPU or was suspended, fix that first.",
-        escalate: "To the exporter's maintainers, with the log, if it happens again.",
-    },
-    Alert {
-        name: "ImdsExportersDown",
-        severity: "critical",
-        summary: "Most of the exporters of a cluster do not answer.",
-        meaning: "More than half of the exporters of a cluster, and at least two, have not answered Prometheus for five minutes. They have one common cause, either on their side or between Prometheus and them.",
-        breaks: "Nothing by itself. But nobody notices if IMDS fails on these machines, and workloads that wait for `/-/startup` do not start there.",
-        confirm: "count by (job) (imds:exporter:up == 0)",
-        action: "Run the query in Prometheus to see which exporters are concerned, and open one of them on its page of targets: the error says whether the connection is refused, times out or is not allowed. Find what changed for all of them: a network policy or security group between Prometheus and port 10169, a certificate or a password of the scrape, a new version or configuration of the exporter (`kubectl logs`, `journalctl -u imds-exporter`), nodes that are gone but still targets.",
-        escalate: "To the owner of the network or of the monitoring system, if exporters run and Prometheus cannot reach them.",
-    },
-    Alert {
-        name: "ImdsExporterRestarting",
-        severity: "warning",
-        summary: "An imds-exporter restarts again and again.",
-        meaning: "The exporter's process started at least four times within an hour. A new version or configuration restarts it once.",
-        breaks: "Nothing by itself. But failures of IMDS between two runs go unnoticed, and without a state file each run forgets the outages of the one before.",
-        confirm: "kubectl describe pod POD ; systemctl status imds-exporter",
-        action: "Read why the last run ended: out of memory (exit 137), a failed liveness probe, a panic in the log (`kubectl logs POD -c imds-exporter --previous`, `journalctl -u imds-exporter`). If the machine is short of memory or CPU, give the exporter a request and a limit as in the shipped manifests. If another version works, go back to it.",
-        escalate: "To the exporter's maintainers, with the end of the log, if it panics or its memory grows.",
-    },
-    Alert {
-        name: "ImdsWatchesNothing",
-        severity: "warning",
-        summary: "No imds-exporter of a job sees a process that it is configured to watch.",
-        meaning: "IMDS_EXPORTER_WATCH_PROCESSES is set, but none of the exporters of this job (and namespace) has seen a process that matches it for an hour. Either the pattern is wrong, or the exporters cannot see the processes of the workload.",
-        breaks: "Nothing by itself. But ImdsSuspectProcesses can never fire, and probes on `/-/clients` always succeed.",
-        confirm: "curl -s http://INSTANCE/metrics | grep imds_watched_processes",
-        action: "Compare the pattern with the command lines as `ps -eo args` shows them. In a pod, check `shareProcessNamespace: true` (sidecar) or `hostPID: true` (DaemonSet); on a host, that the unit does not hide other users' processes (ProtectProc=, hidepid=). If the workload is not to run now, silence the alert or unset the variable.",
-        escalate: "To the owner of the deployment of the exporter.",
-    },
-    Alert {
-        name: "ImdsExporterDown",
-        severity: "warning",
-        summary: "An imds-exporter does not answer.",
-        meaning: "Prometheus still has the exporter as a target, but has received no answer from it for five minutes. If it failed to fetch credentials when it was last seen, the alerts about that stay.",
-        breaks: "Nothing by itself. But the credentials of this machine are not monitored, and workloads that wait for `/-/startup` do not start.",
-        confirm: "curl -m 5 -v http://INSTANCE/-/healthy",
-        action: "Check whether the process runs (`systemctl status imds-exporter`, `kubectl describe pod POD`) and read the end of its log: on configuration errors, the exporter lists all of them and exits with status 64. If it runs, find what blocks port 10169 between Prometheus and the machine: a security group, a network policy, or IPAddressAllow of the unit. If the machine no longer exists, remove it from the targets.",
-        escalate: "To the owner of the machine, if the whole machine does not answer.",
-    },
-    Alert {
-        name: "ImdsExporterAbsent",
-        severity: "critical",
-        summary: "Prometheus has no imds-exporter target.",
-        meaning: "There has been no exporter among the targets for ten minutes, so none of the other alerts can fire. Where the alert has the label `cluster`, only this cluster has none; it had some within the last day.",
-        breaks: "Nothing by itself. But failures of IMDS go unnoticed there.",
-        confirm: "count by (cluster, job) (imds_exporter_build_info)",
-        action: "Open the service discovery page of Prometheus and look for the job. If it is missing, the scrape configuration or the PodMonitor is not loaded: compare the labels that the Prometheus resource selects. If it has no targets, its filters match nothing: compare tags, labels and port names. If a whole cluster is missing, look at its Prometheus, or at its remote write. If the cluster was switched off, the alert ends by itself after a day: silence it until then.",
-        escalate: "To the owner of the monitoring system.",
-    },
-];
+        name,
+        severities: thresholds.map_or_else(String::new, severities),
+        parts: paragraphs.map(|(heading, text)| (heading, filled(text, thresholds))).collect(),
+    }
+}
+
+fn severities(thresholds: &BTreeMap<String, Threshold>) -> String {
+    let of_one = |(severity, threshold): (&String, &Threshold)| {
+        let limit = threshold.limit.as_ref().map(|limit| format!(", limit `{limit}`")).unwrap_or_default();
+        let pending = threshold.pending.as_ref().map(|pending| format!(", for {pending}")).unwrap_or_default();
+        format!("{severity}{limit}{pending}")
+    };
+    thresholds.iter().rev().map(of_one).collect::<Vec<_>>().join("; ")
+}
+
+/// A text with the limits in place of `{warning}` and `{critical}`, or of `{limit}` where there is one severity.
+fn filled(text: &str, thresholds: Option<&BTreeMap<String, Threshold>>) -> String {
+    thresholds.into_iter().flatten().fold(text.to_owned(), |text, (severity, threshold)| {
+        let limit = threshold.limit.as_deref().unwrap_or_default();
+        text.replace(&format!("{{{severity}}}"), limit).replace("{limit}", limit)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_alert_has_all_parts_and_thresholds_and_no_number_is_left_open() {
+        let headings = [
+            "Alert.",
+            "What it means.",
+            "What breaks, and when.",
+            "How to confirm it:",
+            "What to do.",
+            "When to escalate.",
+        ];
+        for alert in ALERTS.iter() {
+            assert_eq!(alert.parts.iter().map(|(heading, _)| *heading).collect::<Vec<_>>(), headings, "{}", alert.name);
+            assert!(!alert.severities.is_empty(), "{}", alert.name);
+            for (_, text) in &alert.parts {
+                assert!(!["{limit}", "{warning}", "{critical}", "``"].iter().any(|open| text.contains(open)), "{text}");
+            }
+        }
+        assert_eq!(ALERTS.len(), ALERT_THRESHOLDS.len());
+    }
+}

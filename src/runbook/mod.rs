@@ -14,7 +14,7 @@ use strum::VariantArray;
 
 use crate::domain::Kind;
 use crate::domain::signed_call::Reason;
-pub use alerts::{ALERTS, Alert};
+pub use alerts::{ALERT_THRESHOLDS, ALERTS, Alert, Threshold};
 pub use clients::{Sentence, sentence};
 pub use kinds::{Explanation, explanation};
 pub use reasons::reason_explanation;
@@ -27,7 +27,7 @@ pub const INTRODUCTION: &[&str] = &[
     "A machine on EC2 has an IAM role. Programs on it get that role's credentials from the instance metadata service, IMDS, at http://169.254.169.254/, in three requests: a session token, the role's name, and the credentials. They are valid for about 6.5 hours, and IMDS renews them about every hour. The AWS SDKs do all this without being asked.",
     "imds-exporter does the same on its own schedule and reports the result. An outage of seconds can do damage for weeks: a boto3 client (Python) that is created while IMDS does not answer is bound to no credentials, raises nothing, and then fails every call with `NoCredentialsError`, even when IMDS is back. Only re-creating the client helps, as a restart does. Clients that were created before an outage survive it as long as their credentials are valid for more than 15 minutes.",
     "The exporter cannot look into a process. It derives what it says of clients from its own requests, from what the configuration declares (`IMDS_EXPORTER_WORKLOAD`: which workload starts together with it), and from the start times of processes, if it watches them. Where the SDKs find credentials before they would ask IMDS (`imds_chain_shadowed`: static keys, IRSA, Pod Identity, ECS task roles), it says nothing of clients, and no alert about IMDS fires.",
-    "Run the commands on the affected machine; `imds-exporter check` inside the exporter's container where there is one (`kubectl exec POD -c imds-exporter -- imds-exporter check`); and those that begin with `aws` wherever you have the permissions. Replace words in capitals: ID is the instance id, INSTANCE the address and port of the exporter as the alert shows it. Anything that is not a command is a Prometheus query.",
+    "Run the commands on the affected machine; `imds-exporter check` inside the exporter's container where there is one (`kubectl -n NAMESPACE exec POD -c imds-exporter -- imds-exporter check`); and those that begin with `aws` wherever you have the permissions. Replace words in capitals: ID is the instance id, INSTANCE the address and port of the exporter as the alert shows it. Anything that is not a command is a Prometheus query.",
 ];
 
 /// The text of one part of a section.
@@ -48,20 +48,16 @@ pub struct Section {
     pub parts: Vec<(&'static str, Part)>,
 }
 
-impl From<&Alert> for Section {
-    fn from(alert: &Alert) -> Self {
-        Self {
-            anchor: alert.name,
-            parts: vec![
-                ("Alert", Part::Text(alert.summary)),
-                ("Severity", Part::Text(alert.severity)),
-                ("What it means", Part::Text(alert.meaning)),
-                ("What breaks, and when", Part::Text(alert.breaks)),
-                ("How to confirm it", Part::Command(alert.confirm)),
-                ("What to do", Part::Text(alert.action)),
-                ("When to escalate", Part::Text(alert.escalate)),
-            ],
-        }
+impl From<&'static Alert> for Section {
+    fn from(alert: &'static Alert) -> Self {
+        let part = |(heading, text): &'static (&'static str, String)| match heading.strip_suffix(':') {
+            Some(heading) => (heading, Part::Command(text.trim_matches('`'))),
+            None => (heading.trim_end_matches('.'), Part::Text(text)),
+        };
+        let severity = ("Severity", Part::Text(&alert.severities));
+        let mut parts: Vec<_> = alert.parts.iter().map(part).collect();
+        parts.insert(1.min(parts.len()), severity);
+        Self { anchor: alert.name, parts }
     }
 }
 
@@ -172,7 +168,8 @@ mod tests {
                 assert!(!text.trim().is_empty(), "{}: {label}", section.anchor);
                 if let Part::Text(text) = part {
                     assert_eq!(text.matches('`').count() % 2, 0, "{}: {label}", section.anchor);
-                    assert!(!text.contains(['<', '>']), "{}: {label}: Markdown would take it as HTML", section.anchor);
+                    let prose: String = text.split('`').step_by(2).collect();
+                    assert!(!prose.contains(['<', '>']), "{}: {label}: Markdown would take it as HTML", section.anchor);
                 }
             }
         }

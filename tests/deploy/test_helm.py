@@ -10,9 +10,9 @@ import yaml
 from cluster import render
 from forms import CHART, EVERYTHING, KUBERNETES, PROTECTED, helm
 
-from helpers.alert_rules import ALERTS, BANDS, GROUPS, TEXT, alerting
+from helpers.alert_rules import ALERTS, BANDS, GROUPS, alerting
 from helpers.commands import run
-from helpers.paths import tool
+from helpers.paths import THRESHOLDS, tool
 from helpers.prometheus import promtool
 from helpers.reference import version
 
@@ -56,9 +56,9 @@ def overridden(alert, severity, override):
 
 def test_an_override_changes_one_alert_only():
     override = {"for": "77m", "severity": "info", "labels": {"team": "a"}, "annotations": {"dashboard_url": "b"}}
-    changed = overridden("ImdsCredentialsFetchFailing", "critical", override)
+    changed = overridden("ImdsCredentialsRejected", "critical", override)
     expected = copy.deepcopy(ALERTS)
-    alert = expected[BANDS.index(("ImdsCredentialsFetchFailing", "critical"))]
+    alert = expected[BANDS.index(("ImdsCredentialsRejected", "critical"))]
     alert["for"] = "77m"
     alert["labels"] = {**alert["labels"], "severity": "info", "team": "a"}
     alert["annotations"] = {**alert["annotations"], "dashboard_url": "b"}
@@ -76,7 +76,7 @@ def test_labels_can_be_added_to_every_alert():
 
 
 def test_severities_are_named_as_the_routes_name_them():
-    names = {"critical": "page", "warning": "ticket", "info": "none"}
+    names = {"critical": "page", "warning": "ticket"}
     changed = rendered_alerts(severities=names, overrides={"ImdsFetchSlow": {"warning": {"severity": "page"}}})
     expected = [
         {**names, "warning": "page"}[severity] if alert == "ImdsFetchSlow" else names[severity]
@@ -104,16 +104,14 @@ def test_alerts_link_to_the_runbook_that_the_user_publishes():
     assert all("imds:runbook:url" in alert["annotations"]["runbook_url"] for alert in ALERTS)
 
 
-def test_the_job_and_the_label_of_the_cluster_are_everywhere_those_of_the_user():
+def test_the_label_of_the_cluster_and_the_jobs_of_workloads_are_everywhere_those_of_the_user():
     changed = spec(
-        helm(values={"prometheusRule": {"enabled": True, "job": "node-credentials", "clusterLabel": "k8s_cluster"}})
+        helm(values={"prometheusRule": {"enabled": True, "workloadJobs": ["cart", "shop"], "clusterLabel": "k8s_cluster"}})
     )
     before, after = (
         [rule["expr"] for group in groups for rule in group["rules"]] for groups in (GROUPS, changed["groups"])
     )
-    assert sum(expr.count("imds-exporter") for expr in before) >= 1
-    assert not any("imds-exporter" in expr for expr in after)
-    assert sum(expr.count('job=~"node-credentials"') for expr in after) == sum(expr.count("job=~") for expr in before)
+    assert sum(expr.count('job=~"cart|shop"') for expr in after) == sum(expr.count("job=~") for expr in before) == 1
     clusters = sum(len(re.findall(r"\bcluster\b", expr)) for expr in before)
     assert clusters > 10
     assert sum(len(re.findall(r"\bk8s_cluster\b", expr)) for expr in after) == clusters
@@ -154,10 +152,11 @@ def test_groups_of_the_user_come_last():
     assert groups == [*GROUPS, group]
 
 
-# The table at the head of the rule file gives a number for each alert whose limit can be overridden.
 LIMITS = {
-    (alert, severity): limit
-    for alert, severity, limit in re.findall(r"^# +(Imds\w+) +(\w+) +([<>]=? [0-9.]+) ", TEXT, re.M)
+    (alert, severity): row["limit"]
+    for alert, severities in json.loads(THRESHOLDS.read_text()).items()
+    for severity, row in severities.items()
+    if row.get("limit", "")[:1] in {"<", ">"} and (alert, severity) in BANDS
 }
 
 
@@ -187,7 +186,7 @@ def test_a_limit_for_an_alert_without_one_is_rejected():
 
 ADAPTED = {
     "enabled": True,
-    "job": "node-credentials",
+    "workloadJobs": ["cart"],
     "clusterLabel": "k8s_cluster",
     "alertNamePrefix": "Platform",
     "runbookUrl": "https://wiki.example.org/runbook",

@@ -31,7 +31,15 @@ const ADDED: &[&str] = &[
     "uid",
     "node",
     "host",
+    "machine",
     "url",
+    "explained_by",
+    "condition",
+    "imds_exporter_sdk",
+    "imds_intended",
+    "exported_version",
+    "exported_revision",
+    "exported_rustversion",
     "workload_job",
     "workload_instance",
     "suspect_namespace",
@@ -44,9 +52,6 @@ const ADDED: &[&str] = &[
 const FOREIGN: &[(&str, &[&str])] = &[
     ("up", &[]),
     ("process_start_time_seconds", &[]),
-    ("go_info", &[]),
-    ("jvm_info", &[]),
-    ("nodejs_version_info", &[]),
     ("kube_pod_info", &[]),
     ("kube_pod_labels", &["label_imds_exporter_sdk"]),
     ("kube_pod_container_info", &["container_id"]),
@@ -66,7 +71,6 @@ const UNUSED: &[(&str, &str)] = &[
         "imds_fetch_consecutive_failures",
         "for people and programs that read a single scrape; rules and panels use how long fetching has failed",
     ),
-    ("imds_requests_proxied", "no rule is built on it yet"),
     ("imds_state", "no rule is built on it yet"),
     ("imds_unread_processes", "no rule is built on it yet"),
     (
@@ -83,6 +87,7 @@ const UNUSED: &[(&str, &str)] = &[
 struct Rule {
     name: String,
     severity: String,
+    pending: String,
     summary: String,
     annotations: String,
     expressions: Vec<String>,
@@ -96,8 +101,6 @@ fn rules() -> Vec<Rule> {
     let rules = groups.flat_map(|group| group["rules"].as_sequence().expect("a group has rules"));
     rules
         .map(|rule| {
-            let mut rule = rule.clone();
-            rule.apply_merge().expect("aliases resolve");
             let annotations: Vec<_> =
                 ["summary", "description", "runbook_url"].iter().map(|key| text(&rule["annotations"][*key])).collect();
             let annotations = annotations.join("\n");
@@ -106,6 +109,7 @@ fn rules() -> Vec<Rule> {
             Rule {
                 name: text(&rule["alert"]),
                 severity: text(&rule["labels"]["severity"]),
+                pending: text(&rule["for"]),
                 summary: text(&rule["annotations"]["summary"]),
                 annotations,
                 expressions,
@@ -321,21 +325,30 @@ fn every_metric_is_used_or_has_a_reason_not_to_be() {
 }
 
 #[test]
-fn every_alert_has_a_runbook_section_and_every_section_has_an_alert() {
-    let alerts: BTreeMap<_, _> = runbook::ALERTS.iter().map(|alert| (alert.name, alert)).collect();
-    let mut severities: BTreeMap<String, Vec<String>> = BTreeMap::new();
+fn every_alert_has_a_runbook_section_and_thresholds_that_are_those_of_the_rule() {
+    let mut found: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     for rule in rules().into_iter().filter(|rule| !rule.name.is_empty()) {
-        let alert = alerts.get(rule.name.as_str()).unwrap_or_else(|| panic!("{} has no section", rule.name));
-        assert_eq!(rule.summary, alert.summary, "{}", rule.name);
-        severities.entry(rule.name).or_default().push(rule.severity);
-    }
-    assert_eq!(severities.keys().map(String::as_str).collect::<Vec<_>>(), alerts.keys().copied().collect::<Vec<_>>());
-    for (name, in_rules) in severities {
-        for severity in ["critical", "warning", "info"] {
-            let in_runbook = alerts[name.as_str()].severity.contains(severity);
-            assert_eq!(in_runbook, in_rules.iter().any(|known| known == severity), "{name}: {severity}");
+        let threshold = &runbook::ALERT_THRESHOLDS[&rule.name][&rule.severity];
+        assert_eq!(rule.pending, threshold.pending.clone().unwrap_or_default(), "{}", rule.name);
+        if let Some(limit) = &threshold.limit {
+            let places = rule.expressions[0].match_indices(limit.as_str());
+            let whole = places.filter(|(at, _)| {
+                !rule.expressions[0][at + limit.len()..]
+                    .starts_with(['.', '0', '1', '2', '3', '4', '5', '6', '7', '8', '9'])
+            });
+            assert_eq!(whole.count(), 1, "{}: {limit}", rule.name);
         }
+        let section = runbook::ALERTS.iter().find(|alert| alert.name == rule.name).expect("it has a section");
+        assert_eq!(rule.summary, section.parts[0].1, "{}", rule.name);
+        found.entry(rule.name).or_default().insert(rule.severity);
     }
+    let named: BTreeMap<String, BTreeSet<String>> =
+        runbook::ALERT_THRESHOLDS.iter().map(|(name, bands)| (name.clone(), bands.keys().cloned().collect())).collect();
+    assert_eq!(found, named);
+    assert_eq!(
+        found.into_keys().collect::<BTreeSet<_>>(),
+        runbook::ALERTS.iter().map(|alert| alert.name.to_owned()).collect()
+    );
 }
 
 #[test]

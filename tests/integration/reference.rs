@@ -8,7 +8,7 @@ use imds_exporter::domain::boto3::Created;
 use imds_exporter::domain::signed_call::Reason;
 use imds_exporter::http::{Limits, Route};
 use imds_exporter::metrics::catalog;
-use imds_exporter::runbook::{explanation, reason_explanation};
+use imds_exporter::runbook::{ALERT_THRESHOLDS, ALERTS, explanation, reason_explanation};
 use jiff::fmt::friendly::SpanPrinter;
 use strum::VariantArray;
 
@@ -16,7 +16,6 @@ use crate::support::repository::{assert_current, committed};
 
 const REFERENCE: &str = "deploy/REFERENCE.md";
 const BENCHMARK: &str = "tests/bench/RESULT.md";
-const RULES: &str = "deploy/prometheus/imds-alerts.yaml";
 
 /// A Markdown table.
 fn table<const N: usize>(headings: [&str; N], rows: impl IntoIterator<Item = [String; N]>) -> String {
@@ -87,17 +86,13 @@ fn bounds() -> String {
     table(["bound", "value", "beyond it"], rows)
 }
 
-/// The thresholds at the head of the rule file, which the tests of the rules compare with the rules.
 fn alerts() -> String {
-    let rules = committed(RULES);
-    let rows = rules.lines().filter_map(|line| line.strip_prefix("#   Imds")).map(|line| {
-        let (name, rest) = line.split_once(' ').expect("a name and the rest");
-        let (severity, rest) = rest.trim_start().split_once(' ').expect("a severity and the rest");
-        let columns: Vec<_> = rest.trim_start().splitn(2, "  ").map(str::trim).collect();
-        let [limit, rest] = columns[..] else { panic!("a limit and the rest: {line}") };
-        let (pending, why) = rest.split_once(' ').expect("a time and a reason");
-        let name = format!("[Imds{name}](prometheus/RUNBOOK.md#Imds{name})");
-        [name, severity.to_owned(), code(limit), pending.to_owned(), why.trim().to_owned()]
+    let rows = ALERTS.iter().flat_map(|alert| {
+        ALERT_THRESHOLDS[alert.name].iter().rev().map(|(severity, threshold)| {
+            let name = format!("[{0}](prometheus/RUNBOOK.md#{0})", alert.name);
+            let limit = threshold.limit.as_deref().map(code).unwrap_or_default();
+            [name, severity.clone(), limit, threshold.pending.clone().unwrap_or_default(), threshold.why.clone()]
+        })
     });
     table(["alert", "severity", "limit", "for", "why"], rows)
 }

@@ -4,6 +4,7 @@ What an exporter says comes from its own code (helpers/replay.py). Time starts a
 module takes what happens (in minutes), knows when a scrape fails and when a target is gone, and must not know the alerts.
 """
 
+import json
 import re
 from dataclasses import dataclass, field
 from itertools import groupby
@@ -16,6 +17,8 @@ MINUTE = 60
 LIFETIME = 390 * MINUTE
 # A restart takes less than a scrape interval: exactly one scrape fails.
 RESTART = 25
+# The year 1, as programs in Go have it.
+ZERO_TIME = -62_135_596_800
 # What the rules read; the rest would only take time.
 METRICS = sorted({"imds_exporter_build_info", "process_start_time_seconds", *re.findall(r"\bimds_\w+", TEXT)})
 
@@ -48,6 +51,7 @@ class Exporter:
     fallback: list = field(default_factory=list)  # (from, to, kind): IMDSv1 only
     rotates: object = None  # minutes at which IMDS renews the document; hourly if None
     lifetime: float = LIFETIME
+    updated: str | None = None  # LastUpdated: as it is, "missing", or "0001" for the zero time of some programs
     role: list = field(default_factory=lambda: [(0, "app")])  # (from, name)
     expects: str | None = None
     skew: list = field(default_factory=list)  # (from, to, seconds)
@@ -57,6 +61,7 @@ class Exporter:
     signed_calls: float | None = None  # minutes between them; none are made if None
     rejected: list = field(default_factory=list)  # (from, to, reason): signed calls that fail
     lose_every: int = 0  # one scrape in so many is lost too
+    up_without: tuple | None = ()  # labels that `up` lacks; no `up` at all if None
     metrics: list = field(default_factory=lambda: METRICS)
 
     def history(self, minutes):
@@ -66,8 +71,9 @@ class Exporter:
         for minute in sorted({0, *rotations, *(start for start, _ in self.role)}):
             updated = max((r for r in rotations if r <= minute), default=0) * MINUTE
             role = [name for start, name in self.role if start <= max(minute, 0)][-1]
+            last_updated = {None: updated, "missing": None, "0001": ZERO_TIME}[self.updated]
             happens.append((minute, {"document": {
-                "role": role, "last_updated": updated, "expiration": updated + self.lifetime}}))
+                "role": role, "last_updated": last_updated, "expiration": updated + self.lifetime}}))
         for start, end, kind, step in self.fails:
             happens += [(end, {"fault": None}), (start, {"fault": {"kind": kind, "step": step}})]
         for start, end, kind in self.fallback:
@@ -115,11 +121,15 @@ class Exporter:
                 continue
             lost = within(self.lost, now) is not None or (self.lose_every and index % self.lose_every == 7)
             answer = None if lost else answers.get(now)
-            put(index, f"up{{{target}}}", int(answer is not None))
+            if self.up_without is not None:
+                put(index, selector("up", {key: value for key, value in self.labels.items() if key not in self.up_without}),
+                    int(answer is not None))
             if answer is None:
                 continue
             for series, value in answer.items():
                 name, _, own = series.partition("{")
+                # As Prometheus does it, unless `honor_labels` is set.
+                own = re.sub(r'(\w+)="', lambda label: ("exported_" if label[1] in self.labels else "") + label[0], own)
                 put(index, f"{name}{{{own.removesuffix('}') + ',' if own else ''}{target}}}", value)
         return table
 
@@ -190,13 +200,20 @@ def notation(values, length, unseen=()):
     return " ".join(runs)
 
 
+# What has been replayed, by its history: many exporters have the same.
+_REPLAYED = {}
+
+
 def input_series(targets, minutes, unseen=()):
     """The `input_series` of a promtool test; `unseen` as in `notation`."""
     length = int(minutes * MINUTE / STEP) + 1
-    replayed = iter(replay([target.history(minutes) for target in targets if isinstance(target, Exporter)]))
+    histories = {id(target): json.dumps(target.history(minutes)) for target in targets if isinstance(target, Exporter)}
+    new = sorted(set(histories.values()) - _REPLAYED.keys())
+    _REPLAYED.update(zip(new, replay([json.loads(history) for history in new])))
     merged = {}
     for target in targets:
-        series = target.series(minutes, next(replayed)) if isinstance(target, Exporter) else target.series(minutes)
+        known = histories.get(id(target))
+        series = target.series(minutes, _REPLAYED[known]) if known else target.series(minutes)
         for name, values in series.items():
             if name in merged:
                 raise ValueError(f"two targets have {name}")

@@ -19,21 +19,24 @@ def test_an_outage_that_ended_meanwhile_has_ended(tmp_path):
     with exporters.simulator() as imds, exporters.exporter(imds.endpoint) as exporter:
         exporter.reach(up=True)
         last = int(time.time()) - AWAY_SECONDS
-        outage = {"imds_up": 0, "imds:exporter:failing": 1, "imds:exporter:in_outage": 1}
+        machine = f'machine="{exporter.address.partition(":")[0]}"'
+        target = f'job="{JOB}",instance="{exporter.address}"'
+        outage = {f"imds_up{{{target}}}": 0, f"imds:exporter:failing{{{target},{machine}}}": 1,
+                  f"imds:machine:failing{{{machine}}}": 1, f"imds:machine:failing_since{{{machine}}}": last - 360,
+                  f"imds:machine:outage_seconds{{{machine}}}": 360}
         backfill(tmp_path, [
-            *(line for name, value in outage.items() for line in (f"# TYPE {name} gauge\n", *(
-                f'{name}{{job="{JOB}",instance="{exporter.address}"}} {value} {at}\n'
-                for at in range(last - 360, last + 1, 30)))),
+            *(line for series, value in outage.items() for line in (f"# TYPE {series.partition('{')[0]} gauge\n", *(
+                f"{series} {value} {at}\n" for at in range(last - 360, last + 1, 30)))),
             "# EOF\n"])
         with prometheus(tmp_path, {
             "global": {"scrape_interval": "1s", "evaluation_interval": "1s"}, "rule_files": ["*.yaml"],
             "scrape_configs": [{"job_name": JOB, "static_configs": [{"targets": [exporter.address]}]}],
         }) as server:
-            assert server.query(f"imds:exporter:in_outage offset {AWAY_SECONDS}s == 1")
+            assert server.query(f"imds:machine:failing offset {AWAY_SECONDS}s == 1")
             # The first scrape comes before the first evaluation, which finds the end of the outage.
             until(lambda: server.query("imds_up == 1"), "a scrape")
             shutil.copy(RULES, tmp_path)
             server.process.signal_group(signal.SIGHUP)
             until(lambda: server.query("count_over_time(imds:exporter:failing[1m]) >= 2"), "two evaluations")
-            assert not server.query("imds:exporter:in_outage == 1")
+            assert not server.query("imds:machine:failing == 1")
             assert not server.get("alerts")["alerts"]

@@ -58,5 +58,10 @@ def test_a_pod_has_the_labels_that_the_rules_join_on(targets):
 
 
 def test_an_instance_has_the_zone_as_a_label(targets):
-    instance = discovered("127.0.0.1:1", "ec2", {"availability_zone": "eu-central-1a"})
-    assert targets("ec2", [instance]) == {"127.0.0.1:1": {"job": "imds-exporter", "zone": "eu-central-1a"}}
+    instance = discovered("127.0.0.1:1", "ec2", {"availability_zone": "eu-central-1a", "instance_id": "i-1"})
+    assert targets("ec2", [instance]) == {"127.0.0.1:1": {"job": "imds-exporter", "zone": "eu-central-1a", "node": "i-1"}}
+
+
+def test_instances_that_are_stopped_are_not_discovered():
+    filters = example("ec2")["ec2_sd_configs"][0]["filters"]
+    assert {"name": "instance-state-name", "values": ["running"]} in filters

@@ -10,6 +10,7 @@ DEBIAN = TOOLS / "debian"
 NODE = TOOLS / "node"
 RULES = DEPLOY / "prometheus" / "imds-alerts.yaml"
 KUBERNETES_RULES = DEPLOY / "prometheus" / "imds-kubernetes.yaml"
+THRESHOLDS = ROOT / "src" / "runbook" / "thresholds.json"
 INSTANCE_DASHBOARD = ROOT / "dashboards" / "imds-instance.json"
 FLEET_DASHBOARD = ROOT / "dashboards" / "imds-fleet.json"
 DASHBOARDS = [INSTANCE_DASHBOARD, FLEET_DASHBOARD]

@@ -17,7 +17,7 @@ PROMTOOLS = {"2.42": DEBIAN / "usr" / "bin" / "promtool", "3": TOOLS / "go" / "b
 
 def promtool(*arguments, version="2.42"):
     """The completed process."""
-    return complete(PROMTOOLS[version], *arguments)
+    return complete(PROMTOOLS[version], *arguments, timeout=1800)
 
 
 def listening(process):

@@ -159,11 +159,10 @@
     "alertNamePrefix": "",
     "severities": {
       "critical": "critical",
-      "warning": "warning",
-      "info": "info"
+      "warning": "warning"
     },
     "runbookUrl": "",
-    "job": "(.+/)?imds-exporter",
+    "workloadJobs": [],
     "clusterLabel": "cluster",
     "kubernetes": {
       "enabled": false,
