@@ -20,11 +20,12 @@ use strum::VariantArray;
 pub use reader::ConfigErrors;
 pub use variables::{VARIABLES, Variable};
 
+use crate::domain::place::{Place, Platform};
 use crate::domain::schedule::SHORTEST_INTERVAL;
 use crate::domain::signed_call as call;
 use crate::domain::state::WorkloadEnvironment;
 use crate::domain::workload::Workload;
-use crate::domain::{RoleName, Shadow};
+use crate::domain::{Region, RoleName, Shadow};
 use crate::imds::{self, DEFAULT_TIMEOUT, Endpoint, IPV4_ENDPOINT, IPV6_ENDPOINT};
 use crate::platform::listener::ListenAddress;
 use crate::platform::logging;
@@ -104,9 +105,11 @@ impl Config {
         let mut errors = Vec::new();
         let mut known = Vec::new();
         let mut proxies = ProxyVariables::default();
+        let mut platform = Platform::Host;
         for (name, value) in environment {
             let Some(name) = name.to_str() else { continue };
             proxies.take(name, &value);
+            platform = platform_of(name).unwrap_or(platform);
             if VARIABLES.iter().all(|variable| variable.name != name) {
                 errors.extend(unknown::error(name));
                 continue;
@@ -120,7 +123,7 @@ impl Config {
             }
         }
         match envy::from_iter::<_, Raw>(known) {
-            Ok(raw) => Self::from_raw(raw, &proxies, errors),
+            Ok(raw) => Self::from_raw(raw, &proxies, platform, errors),
             Err(error) => {
                 errors.push(error.to_string());
                 Err(ConfigErrors(errors))
@@ -128,7 +131,12 @@ impl Config {
         }
     }
 
-    fn from_raw(raw: Raw, proxies: &ProxyVariables, errors: Vec<String>) -> Result<Self, ConfigErrors> {
+    fn from_raw(
+        raw: Raw,
+        proxies: &ProxyVariables,
+        platform: Platform,
+        errors: Vec<String>,
+    ) -> Result<Self, ConfigErrors> {
         let sts = signed_call::options(&raw, proxies);
         let mut read = Reader { errors };
         let poll_interval = read
@@ -207,6 +215,8 @@ impl Config {
         let ipv4 = || Endpoint::parse(IPV4_ENDPOINT).expect("a literal that tests parse");
 
         let endpoint = endpoint.or(mode_endpoint).unwrap_or_else(ipv4);
+        let in_china = sts.as_ref().ok().and_then(|sts| sts.region.as_ref()).map(Region::is_in_china);
+        let place = Place { platform, ipv6: endpoint.authority().starts_with('['), in_china };
 
         if !read.errors.is_empty() {
             return Err(ConfigErrors(read.errors));
@@ -220,6 +230,7 @@ impl Config {
                 workload,
                 earlier_in_chain,
                 proxied_by: proxies.proxy_of(&endpoint.authority()),
+                place,
             },
             imds: imds::Options { endpoint, timeout, disabled, v1_disabled },
             expected_role,
@@ -232,6 +243,15 @@ impl Config {
                 format: format.unwrap_or_default(),
             },
         })
+    }
+}
+
+/// The platform that sets this variable in what it runs.
+fn platform_of(name: &str) -> Option<Platform> {
+    match name {
+        "KUBERNETES_SERVICE_HOST" => Some(Platform::Kubernetes),
+        "ECS_CONTAINER_METADATA_URI_V4" => Some(Platform::Ecs),
+        _ => None,
     }
 }
 
