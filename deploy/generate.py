@@ -18,6 +18,7 @@ CHART = DEPLOY / "helm" / "imds-exporter"
 COMPONENTS = DEPLOY / "kubernetes" / "components"
 RULES = [DEPLOY / "prometheus" / "imds-alerts.yaml", DEPLOY / "prometheus" / "imds-kubernetes.yaml"]
 DASHBOARDS = [DEPLOY.parent / "dashboards" / "imds-fleet.json", DEPLOY.parent / "dashboards" / "imds-instance.json"]
+THRESHOLDS = DEPLOY.parent / "src" / "runbook" / "thresholds.json"
 VALUES, README, SCHEMA = CHART / "values.yaml", CHART / "README.md", CHART / "values.schema.json"
 
 
@@ -25,6 +26,7 @@ def generated():
     """The text of each generated file, by its path."""
     return {
         **{CHART / "files" / source.name: source.read_text() for source in [*RULES, *DASHBOARDS]},
+        CHART / "files" / THRESHOLDS.name: thresholds(),
         VALUES: values_yaml(),
         README: readme(),
         CHART / "templates" / "_null.tpl": null_template(),
@@ -35,6 +37,18 @@ def generated():
         DEPLOY / "kubernetes" / "admission" / "policies.yaml": policies(),
         DEPLOY / "kubernetes" / "paste.yaml": paste(),
     }
+
+
+def thresholds():
+    """The limit of each alert and severity, which the chart lets users change."""
+    if THRESHOLDS.is_file():
+        return THRESHOLDS.read_text()
+    # The table of the rules, as long as no file has its numbers.
+    table = {}
+    for rules in RULES:
+        for alert, severity, limit in re.findall(r"^#   (Imds\w+) +(\w+) +([<>]=? [0-9.]+) ", rules.read_text(), re.M):
+            table.setdefault(alert, {})[severity] = {"limit": limit}
+    return json.dumps(table, indent=2) + "\n"
 
 
 def prometheus_rule(name, rules):

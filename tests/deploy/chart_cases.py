@@ -294,9 +294,7 @@ CASES = {
             "alertNamePrefix": Case("Platform", ["platform", "A b", 1]),
             "severities.critical": Case("page", ["", "page now", 1]),
             "severities.warning": Case("ticket", ["", 1]),
-            "severities.info": Case("none", ["", 1]),
             "runbookUrl": Case("https://wiki.example.org/imds", ["wiki.example.org", "https://a#b", "https://a b", 1]),
-            "job": Case("node-credentials", ["", "(", 'a"b', r"a\d", 1]),
             "clusterLabel": Case("k8s_cluster", ["k8s-cluster", "", 1]),
             "kubernetes.enabled": Case(True, ["yes"]),
             "kubernetes.namespaces": Case(

@@ -159,11 +159,9 @@
     "alertNamePrefix": "",
     "severities": {
       "critical": "critical",
-      "warning": "warning",
-      "info": "info"
+      "warning": "warning"
     },
     "runbookUrl": "",
-    "job": "(.+/)?imds-exporter",
     "clusterLabel": "cluster",
     "kubernetes": {
       "enabled": false,
