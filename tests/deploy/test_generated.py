@@ -57,7 +57,7 @@ def test_the_packaged_chart_has_no_values_of_the_tests(package):
     assert not any("/ci/" in name for name in run("tar", "--list", "--file", package).splitlines())
 
 
-@pytest.mark.parametrize("name", ["imds-alerts.yaml", "imds-kubernetes.yaml", "imds-fleet.json", "imds-instance.json"])
+@pytest.mark.parametrize("name", ["imds-alerts.yaml", "imds-kubernetes.yaml", "imds-fleet.json", "imds-instance.json", "thresholds.json"])
 def test_a_chart_without_a_file_or_with_an_empty_one_installs_nothing(tmp_path, name):
     shutil.copytree(CHART, tmp_path / "chart")
     file = tmp_path / "chart" / "files" / name
