@@ -89,7 +89,7 @@ pub async fn run_with(
     let (after_poll, polls) = watch::channel(());
     let mut scans = config.watch.clone().zip(latest_look.clone()).map(|(pattern, latest)| {
         let processes = ProcessWatcher::new(pattern);
-        tokio::spawn(watch_processes(processes, polls, latest, state.clone(), Arc::clone(&metrics), Arc::clone(&clock)))
+        tokio::spawn(watch_processes(processes, polls, latest, state.clone(), Arc::clone(&metrics)))
     });
 
     let mut stop = std::pin::pin!(stop);
@@ -190,7 +190,6 @@ async fn watch_processes(
     latest: LatestLook,
     state: Shared,
     metrics: Arc<Metrics>,
-    clock: Arc<dyn Clock>,
 ) {
     let processes = Arc::new(processes);
     while polls.changed().await.is_ok() {
