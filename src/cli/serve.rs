@@ -18,7 +18,7 @@ use crate::http::auth::Auth;
 use crate::metrics::Build;
 use crate::platform::clock::SystemClock;
 use crate::platform::listener::ListenAddress;
-use crate::platform::logging;
+use crate::platform::{logging, state_file};
 use crate::sts::Sts;
 
 pub(super) fn run(config: Config) -> ExitCode {
@@ -32,6 +32,10 @@ pub(super) fn run(config: Config) -> ExitCode {
                 return Ok(usage_error(format_args!("imds-exporter: the configuration is invalid:\n{name}: {error}")));
             }
         };
+        if let Some(Err(what)) = config.state_file.as_deref().map(state_file::check) {
+            let name = "IMDS_EXPORTER_STATE_FILE";
+            return Ok(usage_error(format_args!("imds-exporter: the configuration is invalid:\n{name}: {what}")));
+        }
         if let (Some(_), Ok(options)) = (config.signed_call_interval, &config.sts)
             && let Err(error) = Sts::new(options, Arc::new(SystemClock))
         {

@@ -185,6 +185,16 @@ impl BoundCredentials {
         }
     }
 
+    /// What a client holds that holds this or the other.
+    #[must_use]
+    pub fn or(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::OneOf(documents), Self::OneOf(others)) => Self::OneOf([documents, others].concat()),
+            (Self::Nothing, Self::Nothing) => Self::Nothing,
+            _ => Self::Unknown,
+        }
+    }
+
     /// Whether a client that holds this can sign a request at `at`: see [`CachedDocument::can_sign`].
     #[must_use]
     pub fn can_sign(&self, creation: Creation, at: Timestamp) -> Option<bool> {

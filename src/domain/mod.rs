@@ -7,10 +7,12 @@ pub mod boto3;
 mod credential;
 mod imds_state;
 mod kind;
+mod moment;
 pub mod outage;
 pub mod poll_history;
 mod region;
 mod resolution;
+pub mod saved_state;
 pub mod schedule;
 mod shadow;
 pub mod signed_call;
@@ -23,6 +25,7 @@ pub mod workload;
 pub use credential::{Credential, InvalidRoleName, RoleName};
 pub use imds_state::ImdsState;
 pub use kind::Kind;
+pub use moment::{Moment, SinceBoot};
 pub use region::{InvalidRegion, Region};
 pub use resolution::{
     Creation, Evidence, Failure, KeyFingerprint, NetworkError, Outcome, Request, RequestRecord, Resolution, Server,

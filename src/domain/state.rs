@@ -11,12 +11,16 @@ use jiff::{SignedDuration, Timestamp};
 use super::boto3::{BoundCredentials, CachedDocument, Created, Prognosis, new_client_can_sign};
 use super::credential::{Credential, RoleName};
 use super::kind::Kind;
+use super::moment::{Moment, SinceBoot};
 use super::outage::{Outages, Window};
 use super::poll_history::PollHistory;
 use super::resolution::{Creation, Failure, KeyFingerprint, Outcome, Resolution};
 use super::shadow::Shadow;
 use super::signed_call::{Reason, SignedCalls};
 use super::workload::{Workload, WorkloadClient};
+
+/// By how much the wall clock and the time since the boot must drift apart to count as a clock that was set.
+const CLOCK_WAS_SET: SignedDuration = SignedDuration::from_secs(1);
 
 /// Failed polls in a row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,7 +59,9 @@ pub struct WorkloadEnvironment {
 #[derive(Clone, Debug)]
 pub struct State {
     environment: WorkloadEnvironment,
-    started_at: Timestamp,
+    started_at: Moment,
+    /// When the machine booted, by the wall clock.
+    booted_at: Timestamp,
     poll_status: PollStatus,
     document: Option<Credential>,
     /// The key of the last document, as a fingerprint.
@@ -63,7 +69,7 @@ pub struct State {
     /// When a client may have fetched the last document: the last success, also of an earlier run.
     fetched_at: Timestamp,
     role_attached: bool,
-    last_attempt_at: Option<Timestamp>,
+    last_attempt_at: Option<Moment>,
     last_success_at: Option<Timestamp>,
     clock_skew: Option<SignedDuration>,
     v1_fallback: Option<Kind>,
@@ -89,16 +95,14 @@ pub struct RestoredState {
 /// The part of the saved state that ends with the boot.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RestoredInBoot {
-    /// The last document that it saw.
-    pub document: Option<Credential>,
+    /// The last document that it saw, and when that was fetched last.
+    pub document: Option<(Credential, Timestamp)>,
     /// Whether a role was attached.
     pub role_attached: bool,
     /// Credentials were resolved in this boot.
     pub resolved: bool,
-    /// When a client may have fetched the last document: the last success.
-    pub fetched_at: Timestamp,
-    /// The client of the declared workload; `None` after an orderly stop, since the workload is then restarted too.
-    pub workload_client: Option<WorkloadClient>,
+    /// The client of the declared workload.
+    pub workload_client: WorkloadClient,
 }
 
 /// What a poll changed.
@@ -122,21 +126,23 @@ pub struct Change {
 impl State {
     /// Nothing is known yet.
     #[must_use]
-    pub fn new(environment: WorkloadEnvironment, started_at: Timestamp) -> Self {
+    pub fn new(environment: WorkloadEnvironment, started_at: impl Into<Moment>) -> Self {
+        let started_at = started_at.into();
         Self {
             environment,
             started_at,
+            booted_at: started_at.booted_at(),
             poll_status: PollStatus::Unpolled,
             document: None,
             key: None,
-            fetched_at: started_at,
+            fetched_at: started_at.wall,
             role_attached: false,
             last_attempt_at: None,
             last_success_at: None,
             clock_skew: None,
             v1_fallback: None,
             creation: None,
-            outages: Outages::new(started_at),
+            outages: Outages::new(started_at.since_boot),
             workload_client: WorkloadClient::new(environment.workload),
             resolved_in_boot: false,
             history: PollHistory::default(),
@@ -154,30 +160,48 @@ impl State {
     #[must_use]
     pub fn with_restored(mut self, restored: RestoredState) -> Self {
         self.outages = restored.outages;
-        if let Some(restored) = restored.of_this_boot {
-            self.document = restored.document;
-            self.role_attached = restored.role_attached;
-            self.resolved_in_boot = restored.resolved;
-            self.fetched_at = restored.fetched_at;
-            if let (Some(client), false) =
-                (restored.workload_client, self.environment.workload == Workload::Independent)
-            {
-                self.workload_client = client;
+        if let Some(RestoredInBoot { document, role_attached, resolved, workload_client }) = restored.of_this_boot {
+            self.role_attached = role_attached;
+            self.resolved_in_boot = resolved;
+            if let Some((document, fetched_at)) = document {
+                self.document = Some(document);
+                self.fetched_at = fetched_at;
             }
+            self.workload_client = match (self.environment.workload, workload_client) {
+                (Workload::Independent, _) => WorkloadClient::NotDeclared,
+                (_, WorkloadClient::NotDeclared) => WorkloadClient::Unseen,
+                (_, client) => client,
+            };
         }
         self
     }
 
+    /// An earlier run saved something that is lost.
+    #[must_use]
+    pub fn with_unknown_past(self) -> Self {
+        let workload_client = match self.workload_client {
+            WorkloadClient::NotDeclared => WorkloadClient::NotDeclared,
+            _ => WorkloadClient::Unseen,
+        };
+        Self { workload_client, ..self }
+    }
+
     /// Records a poll that ended at `at`.
-    pub fn record(&mut self, resolution: &Resolution, duration: Duration, at: Timestamp) -> Change {
+    pub fn record(&mut self, resolution: &Resolution, duration: Duration, at: impl Into<Moment>) -> Change {
+        let moment = at.into();
+        let at = moment.wall;
         let mut change = Change::default();
-        self.last_attempt_at = Some(at);
+        self.last_attempt_at = Some(moment);
+        if self.booted_at.duration_until(moment.booted_at()).abs() > CLOCK_WAS_SET {
+            self.booted_at = moment.booted_at();
+        }
         self.clock_skew = resolution.clock_skew;
         change.v1_fallback_changed = self.v1_fallback != resolution.v1_fallback;
         self.v1_fallback = resolution.v1_fallback;
-        let began_before = self.outages.begun();
-        change.outage_ended = self.outages.record(resolution.outcome.is_ok(), at);
-        change.outage_began = self.outages.begun() > began_before;
+        let started_before = self.outages.started_total();
+        let ended = self.outages.record(resolution.outcome.is_ok(), moment.since_boot);
+        change.outage_ended = ended.map(|window| window.wall(self.booted_at));
+        change.outage_began = self.outages.started_total() > started_before;
 
         match &resolution.outcome {
             Ok(credential) => {
@@ -212,7 +236,7 @@ impl State {
 
         let (workload, succeeded) = (self.environment.workload, resolution.outcome.is_ok());
         self.creation = Some(resolution.creation);
-        self.workload_client.record(workload, succeeded, resolution.creation, self.started_at, at);
+        self.workload_client.record(workload, succeeded, resolution.creation, self.started_at, moment);
         self.history.push(at, duration, resolution.outcome.as_ref().err().copied());
         change
     }
@@ -220,7 +244,13 @@ impl State {
     /// When the exporter started.
     #[must_use]
     pub fn started_at(&self) -> Timestamp {
-        self.started_at
+        self.started_at.wall
+    }
+
+    /// When the machine booted, by the wall clock.
+    #[must_use]
+    pub fn booted_at(&self) -> Timestamp {
+        self.booted_at
     }
 
     /// The result of the polls so far.
@@ -257,7 +287,13 @@ impl State {
     /// When the last poll ended.
     #[must_use]
     pub fn last_attempt_at(&self) -> Option<Timestamp> {
-        self.last_attempt_at
+        self.last_attempt_at.map(|at| at.wall)
+    }
+
+    /// When the last poll ended, or the exporter started.
+    #[must_use]
+    pub fn last_attempt_since_boot(&self) -> SinceBoot {
+        self.last_attempt_at.unwrap_or(self.started_at).since_boot
     }
 
     /// When the last successful poll of this exporter ended.
@@ -276,6 +312,24 @@ impl State {
     #[must_use]
     pub fn outages(&self) -> &Outages {
         &self.outages
+    }
+
+    /// The start of the present outage, by the wall clock.
+    #[must_use]
+    pub fn outage_since(&self) -> Option<Timestamp> {
+        self.outages.ongoing_since().map(|since| since.wall(self.booted_at))
+    }
+
+    /// The outages that are over, oldest first, by the wall clock.
+    #[must_use]
+    pub fn past_outages(&self) -> Vec<Window> {
+        self.outages.all_past(self.booted_at)
+    }
+
+    /// When the declared workload started, by the wall clock, if it did.
+    #[must_use]
+    pub fn workload_started_at(&self) -> Option<Timestamp> {
+        self.workload_client.started_at().map(|at| at.wall(self.booted_at))
     }
 
     /// The polls of the last hour.
@@ -477,7 +531,7 @@ mod tests {
         assert!(!state.role_attached() && !state.resolved_in_boot());
         assert_eq!((state.last_attempt_at(), state.last_success_at()), (None, None));
         assert_eq!((state.clock_skew(), state.v1_fallback()), (None, None));
-        assert_eq!(*state.outages(), Outages::new(at(1_000)));
+        assert_eq!(*state.outages(), Outages::new(Moment::from(at(1_000)).since_boot));
         assert_eq!((state.history().polls().len(), state.before_outage()), (0, None));
         assert_eq!((state.workload_client(), state.creation()), (&WorkloadClient::NotCreated, None));
         for created in EVERY_CREATION {
@@ -503,7 +557,7 @@ mod tests {
         assert_eq!(state.v1_fallback(), Some(Kind::HopLimit));
         let polls: Vec<_> = state.history().polls().map(|poll| (poll.at, poll.duration, poll.failure)).collect();
         assert_eq!(polls, [(at(1_010), Duration::from_millis(7), None)]);
-        assert_eq!(state.outages().last_success(), at(1_010));
+        assert_eq!(state.outages().last_success().wall(state.booted_at()), at(1_010));
         // The same again, and then with a session token.
         assert_eq!(state.record(&poll, Duration::ZERO, at(1_025)), Change::default());
         let change = state.record(&up(), Duration::ZERO, at(1_040));
@@ -542,7 +596,7 @@ mod tests {
         };
         let (change, state) = record(&refused(), 1_025);
         assert_eq!(change, Change { outage_began: true, failure_changed: true, ..Change::default() });
-        assert_eq!((state.last_outcome(), state.outages().open()), (Some(Outcome::Failure), Some(at(1_010))));
+        assert_eq!((state.last_outcome(), state.outage_since()), (Some(Outcome::Failure), Some(at(1_010))));
         assert_eq!((state.last_attempt_at(), state.last_success_at()), (Some(at(1_025)), Some(at(1_010))));
 
         assert_eq!(record(&refused(), 1_030).0, Change::default());
@@ -558,7 +612,7 @@ mod tests {
         let (change, state) = record(&up(), 1_045);
         let window = Window { start: at(1_010), end: at(1_045) };
         assert_eq!(change, Change { outage_ended: Some(window), ..Change::default() });
-        assert_eq!((state.failing(), state.outages().last()), (None, Some(&window)));
+        assert_eq!((state.failing(), state.past_outages()), (None, vec![window]));
     }
 
     #[test]
@@ -628,15 +682,15 @@ mod tests {
     fn what_an_earlier_run_saved_is_taken_over_as_far_as_it_still_holds() {
         let earlier = after(state(Workload::StartsWithExporter), &[(1_010, refused()), (1_015, up())]);
         let in_boot = RestoredInBoot {
-            document: earlier.document().cloned(),
+            document: earlier.document().cloned().map(|document| (document, at(1_015))),
             role_attached: true,
             resolved: true,
-            fetched_at: at(1_015),
-            workload_client: Some(earlier.workload_client().clone()),
+            workload_client: earlier.workload_client().clone(),
         };
         let restored = |workload, of_this_boot| {
-            let state = State::new(WorkloadEnvironment { workload, ..WorkloadEnvironment::default() }, at(2_000));
-            state.with_restored(RestoredState { outages: earlier.outages().clone(), of_this_boot })
+            let environment = WorkloadEnvironment { workload, ..WorkloadEnvironment::default() };
+            let restored = RestoredState { outages: earlier.outages().clone(), of_this_boot };
+            State::new(environment, at(2_000)).with_restored(restored)
         };
         let with_exporter = Workload::StartsWithExporter;
 
@@ -644,21 +698,46 @@ mod tests {
         assert_eq!(crashed.outages(), earlier.outages());
         assert_eq!(crashed.credential(), Some(&document("web", 1_000)));
         assert!(crashed.resolved_in_boot());
-        assert!(crashed.before_outage().is_some());
         assert_eq!(crashed.before_outage(), earlier.before_outage());
         assert_eq!(crashed.workload_client().credentials(), Some(&BoundCredentials::Nothing));
-        assert_eq!(crashed.poll_status(), PollStatus::Unpolled);
-        assert_eq!(crashed.started_at(), at(2_000));
+        assert_eq!((crashed.poll_status(), crashed.started_at()), (PollStatus::Unpolled, at(2_000)));
 
         let undeclared = restored(Workload::Independent, Some(in_boot.clone()));
         assert_eq!(*undeclared.workload_client(), WorkloadClient::NotDeclared);
-        let stopped = restored(with_exporter, Some(RestoredInBoot { workload_client: None, ..in_boot }));
-        assert_eq!(*stopped.workload_client(), WorkloadClient::NotCreated);
-        assert!(stopped.resolved_in_boot());
+        let not_declared_then = RestoredInBoot { workload_client: WorkloadClient::NotDeclared, ..in_boot };
+        assert_eq!(*restored(with_exporter, Some(not_declared_then)).workload_client(), WorkloadClient::Unseen);
         let booted = restored(with_exporter, None);
         assert_eq!(booted.outages(), earlier.outages());
         assert_eq!((booted.document(), booted.resolved_in_boot()), (None, false));
-        assert_eq!(booted.before_outage(), None);
+        assert_eq!((booted.before_outage(), booted.workload_client()), (None, &WorkloadClient::NotCreated));
+    }
+
+    #[test]
+    fn what_a_run_saved_and_is_lost_is_unknown() {
+        let lost = |workload| state(workload).with_unknown_past();
+        assert_eq!(*lost(Workload::StartsWithExporter).workload_client(), WorkloadClient::Unseen);
+        assert_eq!(*lost(Workload::StartsWhenReady).workload_client(), WorkloadClient::Unseen);
+        assert_eq!(*lost(Workload::Independent).workload_client(), WorkloadClient::NotDeclared);
+    }
+
+    /// A wall clock that is set by so much after each poll changes nothing but what is shown.
+    #[test]
+    fn a_wall_clock_that_is_set_changes_no_window() {
+        let moment = |second: i64, set: i64| Moment { wall: at(second + set), ..Moment::from(at(second)) };
+        for set in [-90_000, -3_600, -2, 0, 2, 120, 3_600, 90_000] {
+            let mut state = state(Workload::StartsWithExporter);
+            let polls = [(1_005, up()), (1_010, refused()), (1_015, up()), (1_020, refused()), (1_025, up())];
+            for (index, (second, poll)) in polls.iter().enumerate() {
+                let set = if index % 2 == 1 { set } else { 0 };
+                state.record(poll, Duration::ZERO, moment(*second, set));
+            }
+            let windows: Vec<_> =
+                state.outages().past().map(|window| [window.start, window.end].map(|at| at.0.as_secs())).collect();
+            assert_eq!(windows, [[1_005, 1_015], [1_015, 1_025]], "{set}");
+            let shown = state.past_outages();
+            assert_eq!(shown[1], Window { start: at(1_015), end: at(1_025) }, "{set}: by the clock of the last poll");
+            assert_eq!(state.workload_started_at(), Some(at(1_000)), "{set}");
+        }
     }
 
     #[test]

@@ -2,10 +2,11 @@
 //!
 //! Owns when the client is created. Must not know processes.
 
-use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
 use strum::{Display, EnumMessage, EnumString, IntoStaticStr, VariantArray};
 
 use super::boto3::BoundCredentials;
+use super::moment::{Moment, SinceBoot};
 use super::resolution::Creation;
 
 /// Which workload starts with the exporter: declared by the user, never guessed.
@@ -22,7 +23,8 @@ pub enum Workload {
 }
 
 /// What is known of the client of the declared workload.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum WorkloadClient {
     /// No workload is declared.
     NotDeclared,
@@ -30,10 +32,15 @@ pub enum WorkloadClient {
     Unseen,
     /// The workload creates its client with the first poll (or the first success, if it waits for that).
     NotCreated,
+    /// The exporter was stopped in an orderly way, and started again: perhaps the workload was too.
+    PerhapsRestarted {
+        /// What its client held before.
+        credentials: BoundCredentials,
+    },
     /// The workload started.
     Created {
         /// When it started.
-        started_at: Timestamp,
+        started_at: SinceBoot,
         /// What its client holds.
         credentials: BoundCredentials,
     },
@@ -51,37 +58,35 @@ impl WorkloadClient {
 
     /// Records a poll that ended at `at`: whether it succeeded, and what happens to a client that is created then. `started_at` is when the
     /// exporter started.
-    pub fn record(
-        &mut self,
-        workload: Workload,
-        succeeded: bool,
-        creation: Creation,
-        started_at: Timestamp,
-        at: Timestamp,
-    ) {
-        match self {
-            Self::NotDeclared | Self::Unseen => {}
-            Self::NotCreated => {
-                let started_at = match workload {
-                    Workload::StartsWithExporter => started_at,
-                    Workload::StartsWhenReady if succeeded => at,
-                    Workload::StartsWhenReady | Workload::Independent => return,
-                };
-                *self = Self::Created { started_at, credentials: BoundCredentials::created(creation, at) };
+    pub fn record(&mut self, workload: Workload, succeeded: bool, creation: Creation, started_at: Moment, at: Moment) {
+        let starts = match workload {
+            Workload::StartsWithExporter => Some(started_at.since_boot),
+            Workload::StartsWhenReady => succeeded.then_some(at.since_boot),
+            Workload::Independent => None,
+        };
+        let created = || BoundCredentials::created(creation, at.wall);
+        *self = match (std::mem::replace(self, Self::NotCreated), starts) {
+            (Self::NotCreated, Some(started_at)) => Self::Created { started_at, credentials: created() },
+            (Self::PerhapsRestarted { credentials }, Some(started_at)) => {
+                let credentials = credentials.after(creation, at.wall).or(created());
+                Self::Created { started_at, credentials }
             }
-            Self::Created { credentials, .. } => {
-                let before = std::mem::replace(credentials, BoundCredentials::Unknown);
-                *credentials = before.after(creation, at);
+            (Self::PerhapsRestarted { credentials }, None) => {
+                Self::PerhapsRestarted { credentials: credentials.after(creation, at.wall) }
             }
-        }
+            (Self::Created { started_at, credentials }, _) => {
+                Self::Created { started_at, credentials: credentials.after(creation, at.wall) }
+            }
+            (unchanged @ (Self::NotDeclared | Self::Unseen | Self::NotCreated), _) => unchanged,
+        };
     }
 
     /// When the workload started, if it did.
     #[must_use]
-    pub const fn started_at(&self) -> Option<Timestamp> {
+    pub const fn started_at(&self) -> Option<SinceBoot> {
         match self {
             Self::Created { started_at, .. } => Some(*started_at),
-            Self::NotDeclared | Self::Unseen | Self::NotCreated => None,
+            Self::NotDeclared | Self::Unseen | Self::NotCreated | Self::PerhapsRestarted { .. } => None,
         }
     }
 
@@ -90,7 +95,7 @@ impl WorkloadClient {
     pub const fn credentials(&self) -> Option<&BoundCredentials> {
         match self {
             Self::Created { credentials, .. } => Some(credentials),
-            Self::Unseen => Some(&BoundCredentials::Unknown),
+            Self::Unseen | Self::PerhapsRestarted { .. } => Some(&BoundCredentials::Unknown),
             Self::NotDeclared | Self::NotCreated => None,
         }
     }
@@ -98,11 +103,17 @@ impl WorkloadClient {
 
 #[cfg(test)]
 mod tests {
+    use jiff::Timestamp;
+
     use super::super::boto3::CachedDocument;
     use super::*;
 
     fn at(second: i64) -> Timestamp {
         Timestamp::from_second(second).expect("a small number of seconds")
+    }
+
+    fn since_boot(second: i64) -> SinceBoot {
+        Moment::from(at(second)).since_boot
     }
 
     /// The client of a workload beside an exporter that started at 1000, after these polls: each with the expiration of
@@ -112,7 +123,7 @@ mod tests {
         for (second, expiration) in polls {
             let creation =
                 expiration.map_or(Creation::Nothing, |expiration| Creation::Credentials { expiration: at(expiration) });
-            client.record(workload, expiration.is_some(), creation, at(1_000), at(*second));
+            client.record(workload, expiration.is_some(), creation, at(1_000).into(), at(*second).into());
         }
         client
     }
@@ -130,7 +141,7 @@ mod tests {
         assert_eq!((&new, new.started_at(), new.credentials()), (&WorkloadClient::NotCreated, None, None));
         for polls in [&OUTAGE_THEN_SUCCESS[..1], &OUTAGE_THEN_SUCCESS] {
             let client = after(&new, workload, polls);
-            assert_eq!(client.started_at(), Some(at(1_000)));
+            assert_eq!(client.started_at(), Some(since_boot(1_000)));
             assert_eq!(client.credentials(), Some(&BoundCredentials::Nothing));
         }
     }
@@ -142,14 +153,20 @@ mod tests {
         assert_eq!(after(&new, workload, &OUTAGE_THEN_SUCCESS[..1]), WorkloadClient::NotCreated);
         // A poll that fails does not release it, whatever boto3 would make of the answers.
         let mut held_back = new.clone();
-        held_back.record(workload, false, Creation::Credentials { expiration: at(9_000) }, at(1_000), at(1_005));
+        held_back.record(
+            workload,
+            false,
+            Creation::Credentials { expiration: at(9_000) },
+            at(1_000).into(),
+            at(1_005).into(),
+        );
         assert_eq!(held_back, WorkloadClient::NotCreated);
         let client = after(&new, workload, &OUTAGE_THEN_SUCCESS);
-        assert_eq!(client.started_at(), Some(at(1_010)));
+        assert_eq!(client.started_at(), Some(since_boot(1_010)));
         assert_eq!(client.credentials(), Some(&document(1_010, 9_000)));
         // From then on the client goes its way: it asks again 15 minutes before the end.
         let client = after(&client, workload, &[(8_500, Some(20_000))]);
-        assert_eq!(client.started_at(), Some(at(1_010)));
+        assert_eq!(client.started_at(), Some(since_boot(1_010)));
         assert_eq!(client.credentials(), Some(&document(8_500, 20_000)));
     }
 
@@ -163,5 +180,38 @@ mod tests {
             let later = after(&client, Workload::StartsWithExporter, &OUTAGE_THEN_SUCCESS);
             assert_eq!((&later, later.started_at(), later.credentials()), (&client, None, credentials));
         }
+    }
+
+    /// Whoever stops the exporter may restart the workload too, or not: what holds in both cases is known.
+    #[test]
+    fn after_an_orderly_restart_what_holds_either_way_is_known() {
+        let workload = Workload::StartsWithExporter;
+        let restarted = |credentials| WorkloadClient::PerhapsRestarted { credentials };
+        let held = document(500, 9_000);
+        let both = |fetched_at| {
+            let documents = [(500, 9_000), (fetched_at, 20_000)];
+            let documents = documents.map(|(at_second, expiration)| CachedDocument {
+                fetched_at: at(at_second),
+                expiration: at(expiration),
+            });
+            BoundCredentials::OneOf(documents.into())
+        };
+        for (before, poll, after_it) in [
+            (held.clone(), Some(20_000), both(1_005)),
+            (held, None, BoundCredentials::Unknown),
+            (BoundCredentials::Nothing, Some(20_000), BoundCredentials::Unknown),
+            (BoundCredentials::Nothing, None, BoundCredentials::Nothing),
+            (BoundCredentials::Unknown, Some(20_000), BoundCredentials::Unknown),
+        ] {
+            let before = restarted(before);
+            assert_eq!((before.started_at(), before.credentials()), (None, Some(&BoundCredentials::Unknown)));
+            let client = after(&before, workload, &[(1_005, poll)]);
+            assert_eq!(client.credentials(), Some(&after_it));
+        }
+        // One that is held back has not started before the first success.
+        let waits = after(&restarted(document(500, 9_000)), Workload::StartsWhenReady, &[(1_005, None)]);
+        assert_eq!(waits, restarted(document(500, 9_000)));
+        let client = after(&waits, Workload::StartsWhenReady, &[(1_010, Some(20_000))]);
+        assert_eq!(client.credentials(), Some(&both(1_010)));
     }
 }

@@ -2,6 +2,7 @@
 
 mod event_log;
 mod facts;
+mod persistence;
 pub mod poll_loop;
 mod server;
 mod signed_call;
@@ -15,9 +16,9 @@ use tokio::task::JoinHandle;
 use tracing::{info, warn};
 
 use crate::config::Config;
-use crate::domain::Source;
 use crate::domain::state::{PollReport, Shared, State, WorkloadEnvironment};
 use crate::domain::workload::Workload;
+use crate::domain::{Moment, Source};
 use crate::http::{Context, Limits};
 use crate::imds::Imds;
 use crate::metrics::{self, Build, Metrics};
@@ -25,8 +26,9 @@ use crate::platform::clock::Clock;
 use crate::platform::state_file::StateFile;
 use crate::platform::systemd;
 use crate::sts::Sts;
-use crate::workload::{self, ProcessWatcher};
+use crate::workload::ProcessWatcher;
 use facts::{LatestLook, lock, with_facts};
+use persistence::Persistence;
 use poll_loop::Poller;
 pub use server::Listeners;
 use server::Server;
@@ -59,37 +61,9 @@ pub async fn run_with(
     stop: impl Future<Output = ()>,
 ) -> io::Result<()> {
     let sts = sts(&config, &clock)?;
-    let started_at = clock.now();
-    let state_file = config.state_file.clone().map(StateFile::new);
-    let restored = state_file.as_ref().and_then(|file| file.load(started_at));
-    let mut initial = State::new(config.environment, started_at);
-    if let Some(restored) = restored {
-        initial = initial.with_restored(restored);
-    }
-    if let Some(file) = &state_file
-        && config.environment.workload != Workload::Independent
-        && let Err(error) = file.write(&file.saved(&initial, false))
-    {
-        // Without the file, a restart of the exporter alone would look like a start of both.
-        warn!(%error, "the state file cannot be written: nothing is said of clients created at the start");
-        initial = State::new(WorkloadEnvironment { workload: Workload::Independent, ..config.environment }, started_at);
-    }
-    if let Some(interval) = config.signed_call_interval {
-        initial = initial.with_signed_calls(interval);
-    }
-    let state = Shared::new(initial);
-    let mut metrics = Metrics::new(
-        metrics::Options {
-            poll_interval: config.poll_interval,
-            expected_role: config.expected_role.clone(),
-            process_metrics: true,
-        },
-        Build::THIS,
-    );
-    if sts.is_some() {
-        metrics = metrics.with_signed_calls();
-    }
-    let metrics = Arc::new(metrics);
+    let persistence = config.state_file.clone().map(StateFile::open).transpose()?.map(Persistence::new);
+    let state = Shared::new(initial_state(&config, persistence.as_ref(), clock.moment()));
+    let metrics = Arc::new(metrics(&config, sts.is_some()));
     let latest_look = config.watch.as_ref().map(|_| LatestLook::default());
     let signed_caller = sts.map(|sts| SignedCaller {
         sts,
@@ -111,11 +85,11 @@ pub async fn run_with(
     systemd::ready();
     let watchdog = tokio::spawn(systemd::notify_watchdog(poller.heartbeat()));
     let (save, latest) = watch::channel(None);
-    let writer = state_file.map(|file| (tokio::spawn(StateFile::keep(file.clone(), latest)), file));
+    let writer = persistence.map(|file| (tokio::spawn(file.clone().keep(latest)), file));
     let (after_poll, polls) = watch::channel(());
-    let mut looks = config.watch.clone().zip(latest_look.clone()).map(|(pattern, latest)| {
+    let mut scans = config.watch.clone().zip(latest_look.clone()).map(|(pattern, latest)| {
         let processes = ProcessWatcher::new(pattern);
-        tokio::spawn(watch_processes(processes, polls, latest, state.clone(), Arc::clone(&metrics), Arc::clone(&clock)))
+        tokio::spawn(watch_processes(processes, polls, latest, state.clone(), Arc::clone(&metrics)))
     });
 
     let mut stop = std::pin::pin!(stop);
@@ -124,7 +98,7 @@ pub async fn run_with(
             turn = poller.turn(|report| metrics.record(report)) => turn,
             () = &mut stop => break,
             error = server.ended() => return Err(error),
-            error = scans_ended(&mut looks) => return Err(error),
+            error = scans_ended(&mut scans) => return Err(error),
         };
         if let (Some(caller), Some(signing), Ok(credential)) = (&signed_caller, signing, &report.resolution.outcome) {
             caller.submit(credential, signing);
@@ -143,8 +117,8 @@ pub async fn run_with(
     info!("stopping");
     systemd::stopping();
     drop(save);
-    if let Some(looks) = looks {
-        looks.abort();
+    if let Some(scans) = scans {
+        scans.abort();
     }
     server.stop().await;
     if let Some((writer, file)) = writer {
@@ -173,6 +147,36 @@ async fn scans_ended(task: &mut Option<JoinHandle<()>>) -> io::Error {
     }
 }
 
+/// The state before the first poll: with what an earlier run saved.
+fn initial_state(config: &Config, persistence: Option<&Persistence>, now: Moment) -> State {
+    let new = |workload| {
+        let state = State::new(WorkloadEnvironment { workload, ..config.environment }, now);
+        match config.signed_call_interval {
+            Some(interval) => state.with_signed_calls(interval),
+            None => state,
+        }
+    };
+    let workload = config.environment.workload;
+    let Some(persistence) = persistence else { return new(workload) };
+    let state = persistence.restore(new(workload), now.since_boot);
+    if workload != Workload::Independent
+        && let Err(error) = persistence.write(&persistence.saved(&state, false))
+    {
+        // Without the file, a restart of the exporter alone would look like a start of both.
+        warn!(%error, "the state file cannot be written: at_start is not exported");
+        return new(Workload::Independent);
+    }
+    state
+}
+
+fn metrics(config: &Config, with_signed_calls: bool) -> Metrics {
+    let Config { poll_interval, expected_role, .. } = config;
+    let options =
+        metrics::Options { poll_interval: *poll_interval, expected_role: expected_role.clone(), process_metrics: true };
+    let metrics = Metrics::new(options, Build::THIS);
+    if with_signed_calls { metrics.with_signed_calls() } else { metrics }
+}
+
 /// The STS client, if signed calls are made.
 fn sts(config: &Config, clock: &Arc<dyn Clock>) -> io::Result<Option<Sts>> {
     let Some(options) = config.signed_call_interval.and(config.sts.as_ref().ok()) else { return Ok(None) };
@@ -186,12 +190,13 @@ async fn watch_processes(
     latest: LatestLook,
     state: Shared,
     metrics: Arc<Metrics>,
-    clock: Arc<dyn Clock>,
 ) {
     let processes = Arc::new(processes);
     while polls.changed().await.is_ok() {
-        let windows: Vec<_> = state.lock().outages().ended().copied().collect();
-        let booted_at = workload::booted_at(clock.now());
+        let (windows, booted_at): (Vec<_>, _) = {
+            let state = state.lock();
+            (state.outages().past().copied().collect(), state.booted_at())
+        };
         let scan = tokio::task::spawn_blocking({
             let processes = Arc::clone(&processes);
             move || processes.scan(&windows, booted_at)

@@ -53,11 +53,11 @@ impl<S: Source> Poller<S> {
         let ended = monotonic();
         self.heartbeat.record(ended);
 
-        let (at, duration) = (self.clock.now(), ended - began);
+        let (at, duration) = (self.clock.moment(), ended - began);
         self.due = began + schedule::delay(self.interval, resolution.outcome.is_err(), fastrand::f64());
         let mut state = self.state.lock();
         let change = state.record(&resolution, duration, at);
-        let report = PollReport { at, duration, resolution, change };
+        let report = PollReport { at: at.wall, duration, resolution, change };
         count(&report);
         (report, signing)
     }

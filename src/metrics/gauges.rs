@@ -21,7 +21,7 @@ pub(super) fn families(
     let seconds = |at: Option<Timestamp>| at.map(unix_seconds);
     let credential = state.credential();
     let failing = state.failing();
-    let last_outage = state.outages().last();
+    let last_outage = state.past_outages().last().copied();
     let expected = expected_role.map(|role| number(credential.is_some_and(|credential| credential.role == *role)));
     let consecutive = failing.map_or(0.0, |streak| f64::from(streak.polls.get()));
 

@@ -6,6 +6,4 @@ mod owner;
 mod processes;
 
 pub use owner::Owner;
-pub use processes::{
-    Candidate, ProcessWatcher, STARTED_BEFORE, SuspectProcess, Watched, booted_at, still_running, suspects,
-};
+pub use processes::{Candidate, ProcessWatcher, STARTED_BEFORE, SuspectProcess, Watched, still_running, suspects};

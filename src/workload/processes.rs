@@ -7,12 +7,13 @@ use std::fs::File;
 use std::io::{self, ErrorKind, Read};
 
 use jiff::{SignedDuration, Timestamp};
+use procfs::ProcError;
 use procfs::process::{Process, Stat, all_processes};
-use procfs::{Current, ProcError, Uptime};
 use regex_lite::Regex;
 use serde::Serialize;
 
 use super::owner::Owner;
+use crate::domain::SinceBoot;
 use crate::domain::outage::Window;
 
 /// How long before an outage a process may have started: programs need some time before they create a client.
@@ -58,7 +59,7 @@ pub struct Candidate {
     /// The program's name.
     pub command: String,
     /// When it started.
-    pub started_at: Timestamp,
+    pub started: SinceBoot,
     /// Clock ticks after boot at which it started.
     pub start_ticks: u64,
 }
@@ -76,18 +77,22 @@ pub struct Watched {
     pub suspects: Vec<SuspectProcess>,
 }
 
-/// The suspects among `candidates`, longest running first.
+/// The suspects among `candidates`, longest running first. The machine booted at `booted_at`.
 #[must_use]
-pub fn suspects(candidates: Vec<Candidate>, windows: &[Window]) -> Vec<SuspectProcess> {
-    let inside = |at: Timestamp, window: &Window| {
-        window.start.checked_sub(STARTED_BEFORE).unwrap_or(Timestamp::MIN) <= at
-            && START_TIME_ERROR <= at.duration_until(window.end)
+pub fn suspects(
+    candidates: Vec<Candidate>,
+    windows: &[Window<SinceBoot>],
+    booted_at: Timestamp,
+) -> Vec<SuspectProcess> {
+    let inside = |at: SinceBoot, window: &Window<SinceBoot>| {
+        window.start.0.saturating_sub(STARTED_BEFORE) <= at.0 && START_TIME_ERROR <= window.end.0.saturating_sub(at.0)
     };
     let mut suspects: Vec<_> = (candidates.into_iter())
         .filter_map(|candidate| {
-            let outage = *windows.iter().find(|window| inside(candidate.started_at, window))?;
-            let Candidate { pid, command, started_at, start_ticks } = candidate;
-            Some(SuspectProcess { pid, command, started_at, outage, owner: Owner::default(), start_ticks })
+            let outage = windows.iter().find(|window| inside(candidate.started, window))?.wall(booted_at);
+            let Candidate { pid, command, started, start_ticks } = candidate;
+            let (started_at, owner) = (started.wall(booted_at), Owner::default());
+            Some(SuspectProcess { pid, command, started_at, outage, owner, start_ticks })
         })
         .collect();
     suspects.sort_by_key(|suspect| (suspect.started_at, suspect.pid));
@@ -130,7 +135,7 @@ impl ProcessWatcher {
     /// Scans all processes; the machine booted at `booted_at`. Those that may not be read are skipped. Command lines are read
     /// anew each time: a process can replace its program.
     #[must_use]
-    pub fn scan(&self, windows: &[Window], booted_at: Option<Timestamp>) -> Watched {
+    pub fn scan(&self, windows: &[Window<SinceBoot>], booted_at: Timestamp) -> Watched {
         let own = i32::try_from(std::process::id()).ok();
         let mut found = Watched::default();
         let Ok(processes) = all_processes() else { return Watched { unread: 1, ..found } };
@@ -152,10 +157,7 @@ impl ProcessWatcher {
             }
         }
         found.processes = matching.len();
-        if let Some(booted_at) = booted_at {
-            let candidates = matching.iter().filter_map(|stat| candidate(stat, booted_at)).collect();
-            found.suspects = suspects(candidates, windows);
-        }
+        found.suspects = suspects(matching.iter().filter_map(candidate).collect(), windows, booted_at);
         for suspect in &mut found.suspects {
             match read(suspect.pid, "cgroup", LONGEST_CGROUP) {
                 Ok(cgroup) => suspect.owner = Owner::parse(&cgroup),
@@ -172,22 +174,12 @@ impl ProcessWatcher {
     }
 }
 
-/// The time of the boot by the present wall clock, to a hundredth of a second; `/proc/stat` has whole seconds only.
-///
-/// To be asked at `now`, not later.
-#[must_use]
-pub fn booted_at(now: Timestamp) -> Option<Timestamp> {
-    let uptime = Uptime::current().ok()?;
-    now.checked_sub(SignedDuration::try_from(uptime.uptime_duration()).ok()?).ok()
-}
-
-fn candidate(stat: &Stat, booted_at: Timestamp) -> Option<Candidate> {
+fn candidate(stat: &Stat) -> Option<Candidate> {
     let since_boot_ms = stat.starttime.saturating_mul(1000) / procfs::ticks_per_second();
-    let since_boot = SignedDuration::from_millis(i64::try_from(since_boot_ms).ok()?);
     Some(Candidate {
         pid: stat.pid,
         command: stat.comm.chars().filter(|c| is_shown(*c)).take(32).collect(),
-        started_at: booted_at.checked_add(since_boot).ok()?,
+        started: SinceBoot(SignedDuration::from_millis(i64::try_from(since_boot_ms).ok()?)),
         start_ticks: stat.starttime,
     })
 }
@@ -240,13 +232,15 @@ mod tests {
         }
     }
 
-    fn at(second: i64) -> Timestamp {
-        Timestamp::from_second(second).expect("a small number of seconds")
+    fn at(second: i64) -> SinceBoot {
+        SinceBoot(SignedDuration::from_secs(second))
     }
 
-    fn always() -> Window {
-        Window { start: Timestamp::MIN, end: Timestamp::MAX }
+    fn always() -> Window<SinceBoot> {
+        Window { start: at(0), end: SinceBoot(SignedDuration::MAX) }
     }
+
+    const BOOTED_AT: Timestamp = Timestamp::UNIX_EPOCH;
 
     fn watcher(pattern: &str) -> ProcessWatcher {
         ProcessWatcher::new(Regex::new(pattern).expect("a regular expression"))
@@ -273,21 +267,22 @@ mod tests {
         let started = |(pid, ms)| Candidate {
             pid,
             command: "python3".to_owned(),
-            started_at: Timestamp::from_millisecond(ms).expect("a small number of milliseconds"),
+            started: SinceBoot(SignedDuration::from_millis(ms)),
             start_ticks: 0,
         };
         let started_ms =
             [(1, 969_999), (7, 2_000_000), (6, 1_970_000), (5, 1_099_951), (4, 1_099_950), (3, 970_000), (2, 970_000)];
-        let found = suspects(started_ms.map(started).into(), &windows);
+        let found = suspects(started_ms.map(started).into(), &windows, BOOTED_AT);
         let found: Vec<_> = found.iter().map(|suspect| (suspect.pid, suspect.outage)).collect();
-        assert_eq!(found, [(2, windows[0]), (3, windows[0]), (4, windows[0]), (6, windows[1])]);
-        assert!(suspects(started_ms.map(started).into(), &[]).is_empty());
+        let outages = windows.map(|window| window.wall(BOOTED_AT));
+        assert_eq!(found, [(2, outages[0]), (3, outages[0]), (4, outages[0]), (6, outages[1])]);
+        assert!(suspects(started_ms.map(started).into(), &[], BOOTED_AT).is_empty());
     }
 
     #[test]
     fn of_many_suspects_those_that_run_longest_are_kept() {
-        let started = |pid| Candidate { pid, command: String::new(), started_at: at(i64::from(pid)), start_ticks: 0 };
-        let found = suspects((1..=1_200).rev().map(started).collect(), &[always()]);
+        let started = |pid| Candidate { pid, command: String::new(), started: at(i64::from(pid)), start_ticks: 0 };
+        let found = suspects((1..=1_200).rev().map(started).collect(), &[always()], BOOTED_AT);
         assert_eq!(found.iter().map(|suspect| suspect.pid).collect::<Vec<_>>(), (1..=1_000).collect::<Vec<_>>());
     }
 
@@ -296,8 +291,8 @@ mod tests {
         let suspect = |pid, start_ticks| SuspectProcess {
             pid,
             command: String::new(),
-            started_at: at(0),
-            outage: always(),
+            started_at: BOOTED_AT,
+            outage: Window { start: BOOTED_AT, end: BOOTED_AT },
             owner: Owner::default(),
             start_ticks,
         };
@@ -319,25 +314,24 @@ mod tests {
     fn a_scan_finds_the_processes_that_match_and_not_the_exporter() {
         let mark = mark("look");
         let worker = Worker::start(&[&mark]);
-        let now = Timestamp::now();
-        let booted_at = booted_at(now);
         let watcher = watcher(&mark);
-        let found = watcher.scan(&[always()], booted_at);
+        let found = watcher.scan(&[always()], BOOTED_AT);
         assert_eq!((found.processes, found.sees_others), (1, true));
         let [suspect] = &found.suspects[..] else { panic!("it is the only one: {found:?}") };
-        assert_eq!((suspect.pid, suspect.command.as_str(), suspect.outage), (worker.pid(), "sh", always()));
+        assert_eq!((suspect.pid, suspect.command.as_str()), (worker.pid(), "sh"));
+        let uptime = std::fs::read_to_string("/proc/uptime").expect("Linux");
+        let uptime = uptime.split('.').next().and_then(|seconds| seconds.parse().ok()).expect("seconds");
+        let now = at(uptime).wall(BOOTED_AT);
         // This much would be the clock's fault, or that of a machine that stands still.
         assert!(suspect.started_at.duration_until(now).abs() < SignedDuration::from_mins(2), "{suspect:?}");
         assert!(still_running(suspect));
-        assert_eq!(watcher.scan(&[], booted_at).suspects, []);
-        let unknown_boot = watcher.scan(&[always()], None);
-        assert_eq!((unknown_boot.processes, unknown_boot.suspects.len()), (1, 0));
+        assert_eq!(watcher.scan(&[], BOOTED_AT).suspects, []);
         drop(worker);
-        assert_eq!(watcher.scan(&[always()], booted_at).processes, 0);
+        assert_eq!(watcher.scan(&[always()], BOOTED_AT).processes, 0);
 
         let own = own_stat().pid;
         let _worker = Worker::start(&[&mark]);
-        let everything = self::watcher("").scan(&[always()], booted_at);
+        let everything = self::watcher("").scan(&[always()], BOOTED_AT);
         assert!(everything.processes > 0 && everything.suspects.iter().all(|suspect| suspect.pid != own));
     }
 
@@ -349,11 +343,11 @@ mod tests {
         command.args(["-c", &format!("read line; exec sh -c 'read line' {mark}")]);
         let mut child = command.stdin(Stdio::piped()).spawn().expect("there is a shell");
         let watcher = watcher(&format!("read line {mark}"));
-        assert_eq!(watcher.scan(&[], None).processes, 0, "not yet");
+        assert_eq!(watcher.scan(&[], BOOTED_AT).processes, 0, "not yet");
         let mut stdin = child.stdin.take().expect("it is piped");
         std::io::Write::write_all(&mut stdin, b"go\n").expect("it reads");
         let _worker = Worker(child);
-        while watcher.scan(&[], None).processes == 0 {
+        while watcher.scan(&[], BOOTED_AT).processes == 0 {
             std::thread::yield_now();
         }
     }
@@ -363,8 +357,8 @@ mod tests {
         let [near, far] = ["near", "far"].map(mark);
         // The last argument begins after 64 KiB.
         let _worker = Worker::start(&[&"x".repeat(60_000), &near, &"x".repeat(6_000), &far]);
-        assert_eq!(watcher(&format!("x {near} x")).scan(&[], None).processes, 1, "arguments are parted by spaces");
-        assert_eq!(watcher(&far).scan(&[], None).processes, 0);
+        assert_eq!(watcher(&format!("x {near} x")).scan(&[], BOOTED_AT).processes, 1, "arguments are parted by spaces");
+        assert_eq!(watcher(&far).scan(&[], BOOTED_AT).processes, 0);
     }
 
     #[test]
@@ -382,11 +376,10 @@ mod tests {
         let starttime = 12_345 * procfs::ticks_per_second() + procfs::ticks_per_second() / 2;
         let comm = format!("py\u{1b}\u{9b}\u{202e}\u{200b}thon{}", "3".repeat(40));
         let stat = stat_with(|stat| (stat.pid, stat.starttime, stat.comm) = (7, starttime, comm));
-        let found = candidate(&stat, at(1_000)).expect("it is within what a timestamp can be");
-        assert_eq!(found.started_at, at(13_345) + SignedDuration::from_millis(500));
+        let found = candidate(&stat).expect("a time since the boot");
+        assert_eq!(found.started, SinceBoot(SignedDuration::from_millis(12_345_500)));
         assert_eq!(found.command, format!("python{}", "3".repeat(26)));
         assert_eq!((found.pid, found.start_ticks), (7, starttime));
-        assert!(candidate(&stat_with(|stat| stat.starttime = u64::MAX), Timestamp::MAX).is_none());
     }
 
     #[test]

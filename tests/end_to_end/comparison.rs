@@ -10,13 +10,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use imds_exporter::domain::boto3::Created;
+use imds_exporter::domain::saved_state::SavedState;
 use imds_exporter::domain::state::{PollReport, State, WorkloadEnvironment};
 use imds_exporter::domain::workload::Workload;
 use imds_exporter::domain::{Kind, Resolution, Source};
 use imds_exporter::imds::{Imds, Options};
 use imds_exporter::metrics::{self, Build, Metrics};
 use imds_exporter::platform::clock::Clock;
-use imds_exporter::platform::state_file::Saved;
 use imds_exporter::simulator::{self, Change, Simulator};
 use jiff::{SignedDuration, Timestamp};
 use tokio::task::JoinSet;
@@ -113,9 +113,9 @@ pub(crate) struct Comparison {
     versions: Vec<Version>,
     workload_started: bool,
     /// The content of the state file, and the clients that `before_outage` meant when it was written.
-    file: Option<(Saved, Vec<Option<String>>)>,
+    file: Option<(SavedState, Vec<Option<String>>)>,
     /// Likewise, after a poll that is not saved yet.
-    unsaved: Option<(Saved, Vec<Option<String>>)>,
+    unsaved: Option<(SavedState, Vec<Option<String>>)>,
     boot: u32,
     /// How often the workload was started.
     workload_starts: u32,
@@ -152,7 +152,7 @@ impl Comparison {
         let versions = versions.collect();
         let mut comparison = Self {
             imds: imds(setup, &simulator, shared),
-            state: State::new(declared(setup), clock.now()),
+            state: State::new(declared(setup), clock.moment()),
             metrics: metrics(),
             setup,
             clock,
@@ -179,9 +179,9 @@ impl Comparison {
         format!("boot-{}", self.boot)
     }
 
-    fn saved(&self, orderly_stop: bool) -> (Saved, Vec<Option<String>>) {
+    fn saved(&self, orderly_stop: bool) -> (SavedState, Vec<Option<String>>) {
         let clients = self.versions.iter().map(|version| version.before_outage.clone()).collect();
-        (Saved::of(&self.state, Some(&self.boot_id()), orderly_stop), clients)
+        (SavedState::of(&self.state, Some(&self.boot_id()), orderly_stop), clients)
     }
 
     /// As `exporter::run` does it.
@@ -218,7 +218,7 @@ impl Comparison {
             self.versions.iter_mut().for_each(|version| version.workload_client = WorkloadClient::Waits);
         }
         self.advance(seconds).await;
-        let now = self.clock.now();
+        let now = self.clock.moment();
         self.imds = imds(self.setup, &self.simulator, Arc::clone(&self.clock) as Arc<dyn Clock>);
         self.metrics = metrics();
         self.state = State::new(declared(self.setup), now);
@@ -228,7 +228,8 @@ impl Comparison {
         self.versions.iter_mut().for_each(|version| version.before_outage = None);
         if let Some((saved, clients)) = &self.file {
             let content = serde_json::to_vec(saved).expect("it can be written");
-            let restored = Saved::parse(&content, Some(&self.boot_id()), now).expect("it can be read again");
+            let restored =
+                SavedState::restore(&content, Some(&self.boot_id()), now.since_boot).expect("it can be read again");
             self.state = self.state.clone().with_restored(restored);
             for (version, client) in self.versions.iter_mut().zip(clients) {
                 version.before_outage.clone_from(client);
@@ -241,9 +242,14 @@ impl Comparison {
     pub(crate) async fn poll(&mut self) -> Resolution {
         self.save();
         let resolution = self.imds.resolve().await;
-        let at = self.clock.now();
+        let at = self.clock.moment();
         let change = self.state.record(&resolution, Duration::ZERO, at);
-        self.metrics.record(&PollReport { at, duration: Duration::ZERO, resolution: resolution.clone(), change });
+        self.metrics.record(&PollReport {
+            at: at.wall,
+            duration: Duration::ZERO,
+            resolution: resolution.clone(),
+            change,
+        });
         if let Ok(credential) = &resolution.outcome {
             self.expirations.insert(credential.expiration);
         }
@@ -283,7 +289,7 @@ impl Comparison {
     }
 
     pub(crate) async fn advance(&mut self, seconds: i64) {
-        self.clock.jump(seconds);
+        self.clock.advance(seconds);
         for version in &mut self.versions {
             version.boto3.advance(seconds).await;
         }

@@ -88,7 +88,7 @@ async fn a_workload_that_got_credentials_is_never_called_stuck() {
     let mut exporter = pod.start_exporter().await;
     Claims::once_up_is(1, exporter.address).await;
     assert_eq!(pod.boto3.create("workload", "workload").await, Creation::Bound);
-    until_saved(&pod.state_file(), "the workload", |saved| saved["workload"]["started_at"].is_string()).await;
+    until_saved(&pod.state_file(), "the workload", |saved| saved["workload"]["created"].is_object()).await;
     pod.apply(CONNECT_REFUSED).await;
     for _ in 0..2 {
         exporter.kill().await;

@@ -1,6 +1,7 @@
 //! The workload that is declared to start with the exporter: what is said of its clients while the exporter is killed,
 //! stopped and started again around an outage.
 
+use std::fs;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -82,12 +83,26 @@ async fn a_workload_that_starts_in_an_outage_is_stuck_until_the_exporter_is_stop
 
     exporter.stop().await;
     let mut exporter = machine.start().await;
-    assert_eq!(said(&exporter, 1).await, Some(true), "whoever stops the exporter restarts the workload too");
-    let resolved = |saved: &Value| saved["resolved"] == true && saved["workload"]["client"].is_object();
-    until_saved(&machine.state_file(), "the clients' credentials", resolved).await;
+    assert_eq!(said(&exporter, 1).await, None, "perhaps the workload was restarted too, perhaps not");
+    let started = |saved: &Value| saved["workload"]["created"].is_object();
+    until_saved(&machine.state_file(), "the start of the workload", started).await;
     exporter.kill().await;
+    assert_eq!(said(&machine.start().await, 1).await, None);
+}
+
+#[tokio::test]
+async fn clients_that_work_stay_known_over_an_orderly_restart() {
+    let machine = Machine::new("starts-with-exporter").await;
     let exporter = machine.start().await;
     assert_eq!(said(&exporter, 1).await, Some(true));
+    exporter.stop().await;
+    // Restarted or not, the client of the workload has credentials.
+    let exporter = machine.start().await;
+    assert_eq!(said(&exporter, 1).await, Some(true));
+    exporter.stop().await;
+    machine.apply(CONNECT_REFUSED).await;
+    let exporter = machine.start().await;
+    assert_eq!(said(&exporter, 0).await, None, "a new client has none, an old one has some");
 }
 
 #[tokio::test]
@@ -95,7 +110,7 @@ async fn a_workload_that_got_credentials_is_not_stuck_by_a_restart_of_the_export
     let machine = Machine::new("starts-with-exporter").await;
     let mut exporter = machine.start().await;
     assert_eq!(said(&exporter, 1).await, Some(true));
-    let started = |saved: &Value| saved["workload"]["started_at"].is_string();
+    let started = |saved: &Value| saved["workload"]["created"].is_object();
     until_saved(&machine.state_file(), "the start of the workload", started).await;
     machine.apply(CONNECT_REFUSED).await;
     assert_eq!(said(&exporter, 0).await, Some(true));
@@ -112,7 +127,7 @@ async fn after_a_reboot_the_workload_is_a_new_one() {
     machine.apply(CONNECT_REFUSED).await;
     let mut exporter = machine.start().await;
     assert_eq!(said(&exporter, 0).await, Some(false));
-    let started = |saved: &Value| saved["workload"]["started_at"].is_string();
+    let started = |saved: &Value| saved["workload"]["created"].is_object();
     until_saved(&machine.state_file(), "the start of the workload", started).await;
     exporter.kill().await;
     machine.reboot();
@@ -128,14 +143,40 @@ async fn nothing_is_said_of_a_workload_whose_start_was_not_seen() {
     let mut exporter = machine.start().await;
     let state = until_saved(&machine.state_file(), "the start", |_| true).await;
     exporter.kill().await;
-    let workload = &state["workload"];
-    assert!(workload.is_object() && workload["started_at"].is_null(), "no poll has ended: {workload}");
+    assert_eq!(state["workload"], "unseen", "no poll has ended");
     let exporter = machine.start().await;
     assert_eq!(said(&exporter, 0).await, None);
     machine.apply(HEALTHY).await;
     assert_eq!(said(&exporter, 1).await, None);
     exporter.stop().await;
-    assert_eq!(said(&machine.start().await, 1).await, Some(true));
+    assert_eq!(said(&machine.start().await, 1).await, None);
+}
+
+/// What an earlier run saved and is lost must not become an all-clear.
+#[tokio::test]
+async fn a_state_file_that_cannot_be_used_leaves_the_workload_unknown() {
+    for spoil in ["truncated", "empty", "another version", "another program's"] {
+        let machine = Machine::new("starts-with-exporter").await;
+        machine.apply(CONNECT_REFUSED).await;
+        let mut exporter = machine.start().await;
+        assert_eq!(said(&exporter, 0).await, Some(false));
+        until_saved(&machine.state_file(), "the outage", |saved| saved["outage_since"].is_string()).await;
+        exporter.kill().await;
+        let file = machine.state_file();
+        let content = fs::read(&file).expect("it is there");
+        match spoil {
+            "truncated" => fs::write(&file, &content[..content.len() / 2]),
+            "empty" => fs::write(&file, ""),
+            "another version" => {
+                edit(&file, |saved| saved["version"] = 99.into());
+                Ok(())
+            }
+            _ => fs::write(&file, "{}"),
+        }
+        .expect("the folder can be written");
+        machine.apply(HEALTHY).await;
+        assert_eq!(said(&machine.start().await, 1).await, None, "{spoil}");
+    }
 }
 
 #[tokio::test]

@@ -6,8 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use imds_exporter::domain::Resolution;
-use imds_exporter::domain::Source;
+use imds_exporter::domain::{Resolution, SinceBoot, Source};
 use imds_exporter::exporter;
 use imds_exporter::platform::clock::{Clock, SystemClock};
 use imds_exporter::platform::logging;
@@ -45,6 +44,10 @@ impl Clock for PanickingClock {
     fn now(&self) -> Timestamp {
         assert!(!self.0.load(Ordering::Relaxed), "the clock panics");
         SystemClock.now()
+    }
+
+    fn since_boot(&self) -> SinceBoot {
+        SystemClock.since_boot()
     }
 }
 

@@ -2,11 +2,10 @@
 
 use std::time::Duration;
 
-use imds_exporter::domain::outage::Window;
 use imds_exporter::domain::signed_call::{AccountId, CallFailure, Caller, Reason, SignedCall};
 use imds_exporter::domain::state::{PollReport, State, WorkloadEnvironment};
 use imds_exporter::domain::workload::Workload;
-use imds_exporter::domain::{Kind, Resolution, Shadow, Step};
+use imds_exporter::domain::{Kind, Moment, Resolution, Shadow, Step};
 use imds_exporter::metrics::{Build, Metrics, Options, catalog};
 use imds_exporter::workload::{Candidate, Owner, Watched, suspects};
 use jiff::{SignedDuration, Timestamp};
@@ -69,11 +68,11 @@ fn the_exposition_of_a_scripted_outage_matches_the_committed_file() {
         let at = start() + SignedDuration::from_secs(second);
         record_signed_call(&metrics, &mut state, SignedCall { at, duration: Duration::from_millis(82), outcome });
     }
-    let started_at = start() + SignedDuration::from_secs(28);
+    let started = Moment::from(start() + SignedDuration::from_secs(28)).since_boot;
     let candidates =
-        (0..40).map(|n| Candidate { pid: 100 + n, command: "python3".to_owned(), started_at, start_ticks: 1 });
-    let windows: Vec<Window> = state.outages().ended().copied().collect();
-    let mut suspects = suspects(candidates.collect(), &windows);
+        (0..40).map(|n| Candidate { pid: 100 + n, command: "python3".to_owned(), started, start_ticks: 1 });
+    let windows: Vec<_> = state.outages().past().copied().collect();
+    let mut suspects = suspects(candidates.collect(), &windows, state.booted_at());
     assert_eq!(suspects.len(), 40);
     let container_id = "0123456789abcdef".repeat(4);
     suspects[0].owner = Owner { unit: "orders.service".to_owned(), ..Owner::default() };

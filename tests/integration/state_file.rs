@@ -5,26 +5,45 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::Duration;
 
+use imds_exporter::domain::saved_state::SavedState;
 use imds_exporter::domain::state::{State, WorkloadEnvironment};
 use imds_exporter::domain::{Kind, Step};
-use imds_exporter::platform::state_file::Saved;
 use imds_exporter::simulator::Simulator;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 use tempfile::tempdir;
 
-use crate::support::program::{ExporterProcess, command, program_with_imds};
+use crate::support::program::{ExporterProcess, command, output, program, program_with_imds};
 use crate::support::request::{get_until, metrics_with};
 use crate::support::scrape::{Scrape, polls_after, scrape_until};
 use crate::support::simulator::{CONNECT_REFUSED, HEALTHY, apply_toml, start_simulator};
 use crate::support::source::{credential, failed, resolved};
-use crate::support::state_file::{edit, saved, until_saved};
+use crate::support::state_file::{edit, saved, until_saved, wall};
 use crate::support::wait::wait_until;
 
 async fn start_with_state_file(simulator: &Simulator, state_file: &Path) -> ExporterProcess {
     let mut command = program_with_imds(simulator.address(), &[]);
     command.env("IMDS_EXPORTER_STATE_FILE", state_file);
     ExporterProcess::start_with(command).await
+}
+
+/// The names of the files in the folder.
+fn names(folder: &Path) -> Vec<String> {
+    let entries = fs::read_dir(folder).expect("it is there");
+    let mut names: Vec<_> =
+        entries.map(|entry| entry.expect("an entry").file_name().into_string().expect("text")).collect();
+    names.sort();
+    names
+}
+
+fn instant(value: &Value) -> Timestamp {
+    value.as_str().expect("a time").parse().expect("an instant")
+}
+
+/// The wall clock and the time since the boot are not read in the same moment.
+fn assert_near(value: &Value, expected: Timestamp) {
+    let apart = instant(value).duration_until(expected).abs();
+    assert!(apart < SignedDuration::from_secs(1), "{value} is not near {expected}");
 }
 
 /// Tells one version of a file from the next.
@@ -43,8 +62,7 @@ async fn an_outage_window_survives_a_kill_and_restart() {
     metrics_with(exporter.address, "imds_up 1").await;
     apply_toml(&simulator, CONNECT_REFUSED).await;
     metrics_with(exporter.address, "imds_up 0").await;
-    let last_success =
-        until_saved(&file, "the outage", |saved| saved["outage_since"].is_string()).await["last_success_at"].clone();
+    let saved = until_saved(&file, "the outage", |saved| saved["outage_since"].is_string()).await;
     exporter.kill().await;
 
     let exporter = start_with_state_file(&simulator, &file).await;
@@ -54,8 +72,9 @@ async fn an_outage_window_survives_a_kill_and_restart() {
         get_until(exporter.address, "/api/v1/status", |response| response.body().contains("\"up\": true")).await;
     let status: Value = serde_json::from_str(status.body()).expect("JSON");
     assert_eq!(status["outages"].as_array().map(Vec::len), Some(1));
-    assert_eq!(status["outages"][0]["start"], last_success);
-    assert_eq!(status["outages"][0]["end"], status["last_success_at"]);
+    assert_eq!(saved["outage_since"], saved["last_success"]);
+    assert_near(&status["outages"][0]["start"], wall(&saved, &saved["last_success"]));
+    assert_near(&status["outages"][0]["end"], instant(&status["last_success_at"]));
 }
 
 /// Every series that a restart could lose.
@@ -91,8 +110,7 @@ async fn the_document_survives_a_kill_in_an_outage_but_not_a_reboot() {
     // Its clients must refresh now.
     exporter.kill().await;
     edit(&file, |saved| {
-        let ended = saved["last_attempt_at"].clone();
-        saved["document"]["expiration"] = ended;
+        saved["document"]["expiration"] = "2020-01-01T00:15:00Z".into();
         saved["document"]["fetched_at"] = "2020-01-01T00:00:00Z".into();
     });
     exporter = start_with_state_file(&simulator, &file).await;
@@ -146,10 +164,10 @@ async fn an_outage_ends_with_the_boot_that_it_was_in() {
     .await;
     let status: Value = serde_json::from_str(status.body()).expect("JSON");
     assert_eq!(status["outages"].as_array().map(Vec::len), Some(1), "{status}");
-    assert_eq!(status["outages"][0]["start"], before["outage_since"]);
-    assert_eq!(status["outages"][0]["end"], before["last_attempt_at"]);
+    assert_near(&status["outages"][0]["start"], wall(&before, &before["outage_since"]));
+    assert_near(&status["outages"][0]["end"], wall(&before, &before["last_attempt"]));
     // The present one is another, which began with the exporter.
-    assert_eq!(status["outage_since"], status["started_at"]);
+    assert_near(&status["outage_since"], instant(&status["started_at"]));
 }
 
 #[tokio::test]
@@ -183,12 +201,12 @@ async fn the_file_is_written_only_when_something_worth_keeping_changed() {
         saved(&file).is_some_and(|saved| saved["document"]["expiration"] == expiration.as_str())
     })
     .await;
-    assert_eq!(fs::read_dir(folder.path()).expect("it is there").count(), 1, "no temporary file is left");
+    assert_eq!(names(folder.path()), ["state.json", "state.json.lock"], "no temporary file is left");
 
-    let last = saved(&file).expect("it is there")["last_attempt_at"].clone();
+    let last = saved(&file).expect("it is there")["last_attempt"].clone();
     polls_after(&Scrape::of(exporter.address).await, 1, exporter.address).await;
     exporter.stop().await;
-    assert_ne!(saved(&file).expect("it is there")["last_attempt_at"], last, "the last poll is saved at the stop");
+    assert_ne!(saved(&file).expect("it is there")["last_attempt"], last, "the last poll is saved at the stop");
 }
 
 #[test]
@@ -198,7 +216,7 @@ fn the_times_of_the_last_polls_are_worth_a_write_once_a_minute() {
     let resolution = resolved(credential("web", "1970-01-01T00:00:00Z", "1970-01-01T06:00:00Z"));
     let mut saved_at = |seconds| {
         state.record(&resolution, Duration::ZERO, at(seconds));
-        Saved::of(&state, Some("boot"), false)
+        SavedState::of(&state, Some("boot"), false)
     };
     let written = saved_at(1);
     assert!(!saved_at(16).is_worth_writing_after(&written));
@@ -206,31 +224,59 @@ fn the_times_of_the_last_polls_are_worth_a_write_once_a_minute() {
     assert!(saved_at(61).is_worth_writing_after(&written));
     let failure = failed(Kind::ReadTimeout, Step::Role);
     state.record(&failure, Duration::ZERO, at(62));
-    assert!(Saved::of(&state, Some("boot"), false).is_worth_writing_after(&written));
+    assert!(SavedState::of(&state, Some("boot"), false).is_worth_writing_after(&written));
+}
+
+/// A device, a pipe, a link or a folder would be replaced by a file, or would block.
+#[tokio::test]
+async fn what_is_no_regular_file_is_refused_before_a_port_is_bound() {
+    let folder = tempdir().expect("a folder");
+    let at = |name: &str| folder.path().join(name);
+    fs::create_dir(at("folder")).expect("the folder can be written");
+    fs::write(at("target"), "kept").expect("the folder can be written");
+    std::os::unix::fs::symlink(at("target"), at("link")).expect("the folder can be written");
+    let made = command("mkfifo").arg(at("pipe")).status().await.expect("there is mkfifo");
+    assert!(made.success());
+    for file in [at("folder"), at("link"), at("pipe"), "/dev/null".into()] {
+        let mut command = program(&[]);
+        // An address that cannot be bound has another exit code.
+        command.env("IMDS_EXPORTER_LISTEN_ADDRESS", "192.0.2.1:1").env("IMDS_EXPORTER_STATE_FILE", &file);
+        let before = fs::symlink_metadata(&file).expect("it is there").ino();
+        let output = output(command).await;
+        let text = String::from_utf8(output.stderr).expect("text");
+        assert_eq!(output.status.code(), Some(64), "{}: {text}", file.display());
+        assert!(text.contains("IMDS_EXPORTER_STATE_FILE: "), "{text}");
+        assert_eq!(fs::symlink_metadata(&file).expect("it is still there").ino(), before, "{}", file.display());
+    }
+    assert_eq!(fs::read_to_string(at("target")).expect("it is there"), "kept");
 }
 
 #[tokio::test]
-async fn a_link_in_its_place_is_neither_read_nor_followed() {
+async fn a_second_exporter_on_the_same_file_ends_with_a_message_and_the_first_goes_on() {
     let simulator = start_simulator().await;
     let folder = tempdir().expect("a folder");
-    let target = folder.path().join("target.json");
-    let exporter = start_with_state_file(&simulator, &target).await;
-    metrics_with(exporter.address, "imds_up 1").await;
-    exporter.stop().await;
-    edit(&target, |saved| {
-        let at = saved["last_success_at"].clone();
-        saved["outages"] = serde_json::json!([{ "start": at, "end": at }]);
-    });
-    let content = fs::read(&target).expect("it is there");
-
     let file = folder.path().join("state.json");
-    std::os::unix::fs::symlink(&target, &file).expect("the folder can be written");
+    let first = start_with_state_file(&simulator, &file).await;
+    let mut second = program_with_imds(simulator.address(), &[]);
+    second.env("IMDS_EXPORTER_STATE_FILE", &file);
+    let second = output(second).await;
+    assert_eq!(second.status.code(), Some(1));
+    assert!(String::from_utf8(second.stderr).expect("text").contains("another exporter"));
+    metrics_with(first.address, "imds_up 1").await;
+    first.stop().await;
+    metrics_with(start_with_state_file(&simulator, &file).await.address, "imds_up 1").await;
+}
+
+#[tokio::test]
+async fn what_a_killed_write_left_behind_is_replaced() {
+    let simulator = start_simulator().await;
+    let folder = tempdir().expect("a folder");
+    let file = folder.path().join("state.json");
+    fs::write(folder.path().join("state.json.new"), "half").expect("the folder can be written");
     let exporter = start_with_state_file(&simulator, &file).await;
-    let up = metrics_with(exporter.address, "imds_up 1").await;
-    assert!(exporter.has_warning_with("why"));
-    assert!(!up.contains("imds_outage_last_start_timestamp_seconds "), "it is not read");
-    wait_until("it is replaced", || fs::symlink_metadata(&file).is_ok_and(|metadata| metadata.is_file())).await;
-    assert_eq!(fs::read(&target).expect("it is there"), content, "it is not followed");
+    until_saved(&file, "a poll", |saved| saved["resolved"] == true).await;
+    exporter.stop().await;
+    assert_eq!(names(folder.path()), ["state.json", "state.json.lock"]);
 }
 
 #[tokio::test]
@@ -243,14 +289,13 @@ async fn an_unusable_state_file_is_reported_set_aside_and_replaced() {
     drop(exporter);
     let text = fs::read_to_string(&good).expect("it was just there");
     let mut future: Value = serde_json::from_str(&text).expect("JSON");
-    future["last_success_at"] = "2999-01-01T00:00:00Z".into();
+    future["last_success"] = "PT999999H".into();
     let contents = [
         ("truncated", text[..text.len() / 2].to_owned()),
         ("empty", String::new()),
         ("not-json", "hello".to_owned()),
         ("null", "null".to_owned()),
         ("from-the-future", future.to_string()),
-        ("too-large", " ".repeat(100_000)),
     ];
     for (name, content) in contents {
         let file = folder.path().join(name);
@@ -268,12 +313,11 @@ async fn an_unusable_state_file_is_reported_set_aside_and_replaced() {
 async fn an_unreadable_or_unwritable_state_file_is_reported_and_polling_continues() {
     let simulator = start_simulator().await;
     let folder = tempdir().expect("a folder");
-    let directory = folder.path().join("directory");
-    fs::create_dir(&directory).expect("the folder can be written");
+    let large = folder.path().join("large");
+    fs::write(&large, " ".repeat(100_000)).expect("the folder can be written");
     let full = folder.path().join("full");
     let nowhere = folder.path().join("no-such-folder/state.json");
-    for (file, field, limit) in
-        [(&directory, "why", "unlimited"), (&full, "error", "0"), (&nowhere, "error", "unlimited")]
+    for (file, field, limit) in [(&large, "why", "unlimited"), (&full, "error", "0"), (&nowhere, "error", "unlimited")]
     {
         // The limit of a file's size stands for a full disk.
         let program = program_with_imds(simulator.address(), &[]);
@@ -288,7 +332,7 @@ async fn an_unreadable_or_unwritable_state_file_is_reported_and_polling_continue
         get_until(exporter.address, "/-/healthy", |response| response.body() == "ok\n").await;
         exporter.stop().await;
     }
-    assert_eq!(fs::read_dir(folder.path()).expect("it is there").count(), 1, "no temporary file is left");
+    assert_eq!(names(folder.path()), ["full.lock", "large", "large.lock"], "no temporary file is left");
 }
 
 #[tokio::test]

@@ -6,10 +6,11 @@ use std::net::SocketAddr;
 use std::os::unix::ffi::OsStringExt;
 use std::process::Command;
 
+use imds_exporter::domain::SinceBoot;
 use imds_exporter::domain::outage::Window;
 use imds_exporter::simulator::Simulator;
 use imds_exporter::workload::{Candidate, still_running, suspects};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
 use crate::support::cgroup::Cgroup;
@@ -77,6 +78,29 @@ async fn after_an_outage<T>(simulator: &Simulator, mark: &str, start: impl FnOnc
     apply_toml(simulator, HEALTHY).await;
     metrics_with(exporter.address, "imds_up 1").await;
     (exporter, started)
+}
+
+/// A scan holds one descriptor at a time, and says each suspect once.
+#[tokio::test]
+async fn with_fewer_descriptors_than_processes_all_are_seen_and_each_suspect_is_logged_once() {
+    const WORKERS: usize = 100;
+    let simulator = start_simulator().await;
+    let mark = format!("many-{}", std::process::id());
+    let program = program_with_imds(simulator.address(), &[]);
+    let mut limited = command("sh");
+    limited.args(["-c", "ulimit -n 48; exec \"$0\""]).arg(program.as_std().get_program()).env_clear();
+    limited.envs(program.as_std().get_envs().filter_map(|(name, value)| Some((name, value?))));
+    limited.env("IMDS_EXPORTER_WATCH_PROCESSES", &mark);
+    let exporter = ExporterProcess::start_with(limited).await;
+    metrics_with(exporter.address, "imds_up 1").await;
+    apply_toml(&simulator, CONNECT_REFUSED).await;
+    metrics_with(exporter.address, "imds_up 0").await;
+    let _workers: Vec<_> = (0..WORKERS).map(|_| Worker::start(&mark)).collect();
+    apply_toml(&simulator, HEALTHY).await;
+    let scrape = suspects_of(exporter.address, WORKERS).await;
+    assert_eq!(scrape.value("imds_unread_processes"), 0);
+    polls_after(&scrape, 5, exporter.address).await;
+    assert_eq!(exporter.count_logged(|line| line["pid"].is_number()), WORKERS, "each is logged once");
 }
 
 async fn suspects_of(address: SocketAddr, number: usize) -> Scrape {
@@ -237,12 +261,12 @@ fn start_ticks(pid: u32) -> u64 {
 
 #[test]
 fn a_zombie_and_another_process_with_the_same_id_are_not_the_suspect() {
-    let at = |second| Timestamp::from_second(second).expect("a small number");
+    let at = |second| SinceBoot(SignedDuration::from_secs(second));
     let window = Window { start: at(0), end: at(100) };
     let runs = |pid: u32, start_ticks: u64| {
         let pid = pid.try_into().expect("a small number");
-        let candidate = Candidate { pid, command: "sh".to_owned(), started_at: at(50), start_ticks };
-        still_running(&suspects(vec![candidate], &[window])[0])
+        let candidate = Candidate { pid, command: "sh".to_owned(), started: at(50), start_ticks };
+        still_running(&suspects(vec![candidate], &[window], Timestamp::UNIX_EPOCH)[0])
     };
     let worker = Worker::start("x");
     let ticks = start_ticks(worker.pid());

@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::Path;
 
+use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
 use super::wait::wait_until;
@@ -10,6 +11,13 @@ use super::wait::wait_until;
 /// The content of a state file; `None` if there is none.
 pub(crate) fn saved(state_file: &Path) -> Option<Value> {
     serde_json::from_slice(&fs::read(state_file).ok()?).ok()
+}
+
+/// A time since the boot, by the wall clock as the file has it.
+pub(crate) fn wall(saved: &Value, since_boot: &Value) -> Timestamp {
+    let text = |value: &Value| value.as_str().expect("a time").to_owned();
+    let booted_at: Timestamp = text(&saved["booted_at"]).parse().expect("an instant");
+    booted_at + text(since_boot).parse::<SignedDuration>().expect("a duration")
 }
 
 /// Waits until the file is as wanted.

@@ -3,7 +3,7 @@
 //!
 //! Reads one history, as a JSON object, from each line of the standard input, and prints a JSON array for each: one
 //! [`Scrape`] for each time at which the exporter runs. Owns virtual time, and when the exporter runs; everything that is
-//! exported comes from `State`, `Saved` and `Metrics`. Times are seconds since the Unix epoch, which may be near zero.
+//! exported comes from `State`, `SavedState` and `Metrics`. Times are seconds since the Unix epoch, which may be near zero.
 
 #![allow(clippy::option_option, reason = "a field that is null is told from one that is missing")]
 
@@ -12,14 +12,14 @@ use std::io::{BufRead, BufWriter, Write};
 use std::time::Duration;
 
 use imds_exporter::domain::boto3;
+use imds_exporter::domain::saved_state::SavedState;
 use imds_exporter::domain::signed_call::{AccountId, Caller, Reason, SignedCall};
 use imds_exporter::domain::state::{PollReport, State, WorkloadEnvironment};
 use imds_exporter::domain::workload::Workload;
 use imds_exporter::domain::{
-    Credential, Failure, Kind, Request, RequestRecord, Resolution, RoleName, Shadow, Step, schedule,
+    Credential, Failure, Kind, Moment, Request, RequestRecord, Resolution, RoleName, Shadow, SinceBoot, Step, schedule,
 };
 use imds_exporter::metrics::{Build, Metrics, Options};
-use imds_exporter::platform::state_file::Saved;
 use imds_exporter::workload::{Candidate, Owner, Watched, suspects};
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Deserializer, Serialize};
@@ -176,6 +176,10 @@ fn timestamp(seconds: f64) -> Timestamp {
     Timestamp::from_duration(since_epoch).expect("a time that the calendar knows")
 }
 
+fn since_boot(seconds: f64) -> SinceBoot {
+    SinceBoot(SignedDuration::try_from_secs_f64(seconds).expect("a time in seconds"))
+}
+
 fn duration(seconds: f64) -> Duration {
     Duration::from_secs_f64(seconds)
 }
@@ -191,13 +195,18 @@ struct Machine {
     clock_skew_seconds: f64,
     processes: Vec<(Candidate, Owner)>,
     /// The state file.
-    saved: Option<Saved>,
+    saved: Option<SavedState>,
 }
 
 impl Machine {
     /// The machine's clock at a true time.
     fn clock(&self, at: f64) -> Timestamp {
         timestamp(at - self.clock_skew_seconds)
+    }
+
+    /// A true time by the machine's clocks; its boots are told apart by their id alone.
+    fn moment(&self, at: f64) -> Moment {
+        Moment { wall: self.clock(at), since_boot: since_boot(at) }
     }
 
     fn boot_id(&self) -> String {
@@ -253,18 +262,18 @@ struct Exporter {
 
 impl Exporter {
     fn start(history: &History, machine: &mut Machine, at: f64) -> Self {
-        let now = machine.clock(at);
+        let now = machine.moment(at);
         let declared =
             WorkloadEnvironment { workload: history.workload, earlier_in_chain: history.shadowed, proxied_by: None };
         let mut state = State::new(declared, now);
         if let Some(saved) = machine.saved.as_ref() {
             let content = serde_json::to_vec(saved).expect("it can be written");
-            if let Ok(restored) = Saved::parse(&content, Some(&machine.boot_id()), now) {
+            if let Ok(restored) = SavedState::restore(&content, Some(&machine.boot_id()), now.since_boot) {
                 state = state.with_restored(restored);
             }
         }
         if history.state_file && history.workload != Workload::Independent {
-            machine.saved = Some(Saved::of(&state, Some(&machine.boot_id()), false));
+            machine.saved = Some(SavedState::of(&state, Some(&machine.boot_id()), false));
         }
         if let Some(interval) = history.signed_call_interval_seconds {
             state = state.with_signed_calls(duration(interval));
@@ -284,8 +293,9 @@ impl Exporter {
     fn poll(&mut self, history: &History, machine: &mut Machine) {
         let began = self.next_poll;
         let (resolution, took) = (machine.resolution(history.v1_disabled), duration(machine.poll_seconds));
-        let at = machine.clock(began + machine.poll_seconds);
-        let change = self.state.record(&resolution, took, at);
+        let moment = machine.moment(began + machine.poll_seconds);
+        let at = moment.wall;
+        let change = self.state.record(&resolution, took, moment);
         let failed = resolution.outcome.is_err();
         if let Ok(credential) = &resolution.outcome {
             self.call(credential, machine.signed_call_failure, at);
@@ -293,7 +303,7 @@ impl Exporter {
         self.metrics.record(&PollReport { at, duration: took, resolution, change });
         self.next_poll += schedule::delay(duration(history.poll_interval_seconds), failed, 0.5).as_secs_f64();
         if history.state_file {
-            let saved = Saved::of(&self.state, Some(&machine.boot_id()), false);
+            let saved = SavedState::of(&self.state, Some(&machine.boot_id()), false);
             if machine.saved.as_ref().is_none_or(|before| saved.is_worth_writing_after(before)) {
                 machine.saved = Some(saved);
             }
@@ -315,9 +325,9 @@ impl Exporter {
 
     fn scrape(&self, history: &History, machine: &Machine, at: f64) -> BTreeMap<String, String> {
         let watched = history.watch.then(|| {
-            let windows: Vec<_> = self.state.outages().ended().copied().collect();
+            let windows: Vec<_> = self.state.outages().past().copied().collect();
             let candidates = machine.processes.iter().map(|(candidate, _)| candidate.clone()).collect();
-            let mut suspects = suspects(candidates, &windows);
+            let mut suspects = suspects(candidates, &windows, self.state.booted_at());
             for suspect in &mut suspects {
                 let owner = machine.processes.iter().find(|(candidate, _)| candidate.pid == suspect.pid);
                 suspect.owner = owner.expect("a suspect is a process").1.clone();
@@ -407,8 +417,8 @@ fn apply(event: &Event, history: &History, machine: &mut Machine, exporter: &mut
     machine.poll_seconds = event.duration_seconds.unwrap_or(machine.poll_seconds);
     machine.clock_skew_seconds = event.clock_skew_seconds.unwrap_or(machine.clock_skew_seconds);
     if let Some(WatchedProcess { pid, command, unit, container_id, pod_uid }) = &event.process {
-        let started_at = machine.clock(event.at);
-        let candidate = Candidate { pid: *pid, command: command.clone(), started_at, start_ticks: 0 };
+        let started = since_boot(event.at);
+        let candidate = Candidate { pid: *pid, command: command.clone(), started, start_ticks: 0 };
         let owner = Owner { unit: unit.clone(), container_id: container_id.clone(), pod_uid: pod_uid.clone() };
         machine.processes.push((candidate, owner));
     }
@@ -420,7 +430,7 @@ fn apply(event: &Event, history: &History, machine: &mut Machine, exporter: &mut
         Some(Run::Start) => *exporter = Some(Exporter::start(history, machine, event.at)),
         Some(Run::Stop) => {
             if let Some(stopped) = exporter.take().filter(|_| history.state_file) {
-                machine.saved = Some(Saved::of(&stopped.state, Some(&machine.boot_id()), true));
+                machine.saved = Some(SavedState::of(&stopped.state, Some(&machine.boot_id()), true));
             }
         }
         Some(Run::Crash) => *exporter = None,

@@ -8,6 +8,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
+use crate::domain::SinceBoot;
 use crate::platform::clock::Clock;
 use crate::simulator::{Change, Options, Simulator};
 
@@ -23,6 +24,10 @@ struct Fixed;
 impl Clock for Fixed {
     fn now(&self) -> Timestamp {
         NOW.parse().unwrap()
+    }
+
+    fn since_boot(&self) -> SinceBoot {
+        SinceBoot::default()
     }
 }
 

@@ -1,0 +1,45 @@
+//! A moment, by two clocks.
+//!
+//! The wall clock can be set, forward and back: it is for display, for what outlives a boot, and for what boto3 compares with
+//! it. The time since the boot cannot be set: windows of outages and starts of processes are kept in it.
+
+use jiff::{SignedDuration, Timestamp};
+use serde::{Deserialize, Serialize};
+
+/// The time since the machine booted, suspension included.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, Ord, PartialEq, PartialOrd, Serialize)]
+#[serde(transparent)]
+pub struct SinceBoot(pub SignedDuration);
+
+impl SinceBoot {
+    /// The same moment by the wall clock, where the machine booted at `booted_at`.
+    #[must_use]
+    pub fn wall(self, booted_at: Timestamp) -> Timestamp {
+        let limit = if self.0.is_negative() { Timestamp::MIN } else { Timestamp::MAX };
+        booted_at.checked_add(self.0).unwrap_or(limit)
+    }
+}
+
+/// A moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Moment {
+    /// By the wall clock.
+    pub wall: Timestamp,
+    /// Since the machine booted.
+    pub since_boot: SinceBoot,
+}
+
+impl Moment {
+    /// When the machine booted, by the present wall clock.
+    #[must_use]
+    pub fn booted_at(&self) -> Timestamp {
+        SinceBoot(-self.since_boot.0).wall(self.wall)
+    }
+}
+
+impl From<Timestamp> for Moment {
+    /// On a machine that booted at the Unix epoch, and whose wall clock was never set.
+    fn from(wall: Timestamp) -> Self {
+        Self { wall, since_boot: SinceBoot(wall.as_duration()) }
+    }
+}

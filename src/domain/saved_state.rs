@@ -1,0 +1,147 @@
+//! What survives a restart of the exporter: the form in which the state is saved.
+//!
+//! Owns the format, and what of it still holds. Times of this boot are saved as times since the boot, so that no clock that is
+//! set spoils them. Must not know files.
+
+use jiff::{SignedDuration, Timestamp};
+use serde::{Deserialize, Serialize};
+
+use super::boto3::BoundCredentials;
+use super::credential::{Credential, RoleName};
+use super::moment::SinceBoot;
+use super::outage::{KEPT, Outages, Window};
+use super::state::{RestoredInBoot, RestoredState, State};
+use super::workload::{Workload, WorkloadClient};
+
+const VERSION: u32 = 5;
+
+/// While nothing else changes, the times of the last polls are saved this often.
+const TIMES_SAVED_EVERY: SignedDuration = SignedDuration::from_mins(1);
+
+/// The saved part of a state.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SavedState {
+    version: u32,
+    /// Identifies the boot of the machine.
+    boot_id: Option<String>,
+    /// When that boot was, by the wall clock.
+    booted_at: Timestamp,
+    /// When the last poll ended, or the exporter started.
+    last_attempt: SinceBoot,
+    /// The last success, or the exporter's start before any.
+    last_success: SinceBoot,
+    /// Start of the present outage.
+    outage_since: Option<SinceBoot>,
+    /// Outages of that boot that are over, oldest first.
+    outages: Vec<Window<SinceBoot>>,
+    /// Outages of the boots before, oldest first.
+    earlier_outages: Vec<Window>,
+    /// The last document, without its secrets.
+    document: Option<SavedDocument>,
+    role_attached: bool,
+    /// Credentials were resolved in this boot.
+    resolved: bool,
+    /// The client of the declared workload.
+    workload: WorkloadClient,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct SavedDocument {
+    role: RoleName,
+    last_updated: Option<Timestamp>,
+    expiration: Timestamp,
+    /// When it was fetched last.
+    fetched_at: Timestamp,
+}
+
+/// The content is not what the exporter writes: damaged, or of another version.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Malformed;
+
+impl SavedState {
+    /// The part of a state that is saved. After an orderly stop, nobody knows whether the workload is restarted too.
+    #[must_use]
+    pub fn of(state: &State, boot_id: Option<&str>, orderly_stop: bool) -> Self {
+        let waits = state.environment().workload == Workload::StartsWhenReady;
+        let workload = match state.workload_client() {
+            WorkloadClient::Created { credentials, .. } if orderly_stop => {
+                WorkloadClient::PerhapsRestarted { credentials: credentials.clone() }
+            }
+            WorkloadClient::Unseen if orderly_stop => {
+                WorkloadClient::PerhapsRestarted { credentials: BoundCredentials::Unknown }
+            }
+            // Until the first poll ended, a workload that starts with the exporter may have created its client unseen.
+            WorkloadClient::NotCreated | WorkloadClient::PerhapsRestarted { .. } if !waits => WorkloadClient::Unseen,
+            client => client.clone(),
+        };
+        let outages = state.outages();
+        Self {
+            version: VERSION,
+            boot_id: boot_id.map(str::to_owned),
+            booted_at: state.booted_at(),
+            last_attempt: state.last_attempt_since_boot(),
+            last_success: outages.last_success(),
+            outage_since: outages.ongoing_since(),
+            outages: outages.past().copied().collect(),
+            earlier_outages: outages.earlier_boots().to_vec(),
+            document: state.document().map(|Credential { role, last_updated, expiration }| SavedDocument {
+                role: role.clone(),
+                last_updated: *last_updated,
+                expiration: *expiration,
+                fetched_at: state.fetched_at(),
+            }),
+            role_attached: state.role_attached(),
+            resolved: state.resolved_in_boot(),
+            workload,
+        }
+    }
+
+    /// Whether it is worth writing, after `before` was written: something other than the times that every poll moves has
+    /// changed, or these are a minute old.
+    #[must_use]
+    pub fn is_worth_writing_after(&self, before: &Self) -> bool {
+        let Self { booted_at, last_attempt, last_success, .. } = *before;
+        let mut ignoring_poll_times = Self { booted_at, last_attempt, last_success, ..self.clone() };
+        if let (Some(document), Some(before)) = (&mut ignoring_poll_times.document, &before.document) {
+            document.fetched_at = before.fetched_at;
+        }
+        ignoring_poll_times != *before || self.last_attempt.0 - last_attempt.0 >= TIMES_SAVED_EVERY
+    }
+
+    /// Parses what was saved, and takes what still holds `now`.
+    ///
+    /// # Errors
+    /// If it is not what the exporter writes.
+    pub fn restore(content: &[u8], boot_id: Option<&str>, now: SinceBoot) -> Result<RestoredState, Malformed> {
+        let saved: Self = serde_json::from_slice(content).map_err(|_| Malformed)?;
+        if saved.version != VERSION || saved.outages.len() > KEPT || saved.earlier_outages.len() > KEPT {
+            return Err(Malformed);
+        }
+        if saved.boot_id.is_none() || saved.boot_id.as_deref() != boot_id {
+            let outages = Outages::new(now).after_earlier_boots(saved.outages_of_ended_boot());
+            return Ok(RestoredState { outages, of_this_boot: None });
+        }
+        let outages = Outages::restored(saved.last_success, saved.outage_since, &saved.outages, now);
+        let outages = outages.ok_or(Malformed)?.after_earlier_boots(saved.earlier_outages);
+        let fetched_at = saved.document.as_ref().map(|document| document.fetched_at);
+        let document = saved.document.map(|SavedDocument { role, last_updated, expiration, .. }| Credential {
+            role,
+            last_updated,
+            expiration,
+        });
+        let of_this_boot = RestoredInBoot {
+            document: document.zip(fetched_at),
+            role_attached: saved.role_attached,
+            resolved: saved.resolved,
+            workload_client: saved.workload,
+        };
+        Ok(RestoredState { outages, of_this_boot: Some(of_this_boot) })
+    }
+
+    /// All outages by the wall clock. One that was open ended with the boot.
+    fn outages_of_ended_boot(&self) -> Vec<Window> {
+        let open = self.outage_since.map(|start| Window { start, end: self.last_attempt.max(start) });
+        let of_boot = self.outages.iter().copied().chain(open).map(|window| window.wall(self.booted_at));
+        self.earlier_outages.iter().copied().chain(of_boot).collect()
+    }
+}
