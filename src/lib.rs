@@ -4,10 +4,23 @@
 //! One loop moves a value:
 //!
 //! ```text
-//!    due ──▶ resolve ───────▶ record ────────▶ Report ──┬─▶ event_log ─▶ log
-//! poll_loop  domain::Source  domain::state              ├─▶ metrics ───▶ GET /metrics
-//! (schedule) imds (reqwest)  (outage, sdk)              └─▶ state ─────▶ http: status page, JSON, probes
+//!    due ──▶ resolve ───────▶ record ────────▶ PollReport ──┬─▶ event_log ─▶ log
+//! poll_loop  domain::Source  domain::state                  ├─▶ metrics ───▶ GET /metrics
+//! (schedule) imds (reqwest)  (outage, boto3)                └─▶ state ─────▶ http: status page, JSON, probes
 //! ```
+//!
+//! # Where is it decided ...
+//!
+//! - what a boto3 client gets when it is created, and that it is **stuck**: [`domain::boto3`], `creation` and
+//!   `BoundCredentials::created`;
+//! - whether it can sign now: `BoundCredentials::can_sign` there, for the three clients that are exported in
+//!   [`State::client_usable`](domain::state::State::client_usable);
+//! - what is wrong, first of all (`imds_state`): [`domain::ImdsState::of`];
+//! - when an outage began and ended: [`domain::outage`];
+//! - which kind a failure has: `imds::status`, `imds::document`, `imds::transport`;
+//! - which processes are suspects: [`workload::suspects`];
+//! - what survives a restart: [`domain::saved_state`];
+//! - what a person is told: [`runbook`].
 //!
 //! # Layout
 //!
@@ -17,11 +30,11 @@
 //! | floor | modules | owns |
 //! | --- | --- | --- |
 //! | commands | [`cli`] | one module for each command: `serve`, `check`, `wait`, `healthcheck`, `demo`, `simulate` |
-//! | composition | [`exporter`] | the poll loop, and what a poll becomes in the log |
+//! | composition | [`exporter`] | the poll loop, what a poll becomes in the log, persistence |
 //! | surface | [`config`], [`http`] | the variables; the pages, the server, access control |
 //! | adapters | [`imds`], [`sts`], [`metrics`], [`simulator`] | the IMDS client; the signed call; the exposition; IMDS simulated |
 //! | support | [`platform`], [`workload`], [`runbook`] | clock, state file, systemd, logging; processes; texts for people |
-//! | vocabulary | [`domain`] | credentials, failure kinds, outages, SDKs, state: pure |
+//! | vocabulary | [`domain`] | credentials, failure kinds, outages, boto3 clients, the verdict, state: pure |
 
 pub mod cli;
 pub mod config;
