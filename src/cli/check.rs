@@ -11,7 +11,7 @@ use super::report::{KnownClient, Report, SignedCheck};
 use super::runtime::block_on;
 use crate::config::Config;
 use crate::domain::outage::Window;
-use crate::domain::signed_call::Reason;
+use crate::domain::signed_call::{CallFailure, Obstacle, Reason};
 use crate::domain::{Signing, Source};
 use crate::http::Route;
 use crate::imds::Imds;
@@ -28,7 +28,7 @@ pub(super) fn run(config: &Config, json: bool, signed: bool) -> ExitCode {
         Err(errors) => return usage_error(format_args!("imds-exporter: the configuration is invalid:\n{errors}")),
     };
     block_on(async {
-        let mut imds = Imds::new(config.imds.clone(), Arc::new(SystemClock)).map_err(std::io::Error::other)?;
+        let mut imds = Imds::new(config.imds.clone(), Arc::new(SystemClock));
         let (resolution, signing) =
             if sts.is_some() { imds.resolve_to_sign().await } else { (imds.resolve().await, None) };
         let known = known_here(config).await?;
@@ -73,7 +73,7 @@ async fn call(sts: &Sts, Signing { credentials, region }: Signing) -> SignedChec
     let began = monotonic();
     let outcome = match &region {
         Some(region) => sts.call(region, credentials).await,
-        None => Err(Reason::Unexpected.into()),
+        None => Err(CallFailure::by(Reason::Unexpected, Obstacle::NoRegion)),
     };
     let endpoint = region.map(|region| sts.endpoint(&region).as_str().to_owned());
     SignedCheck { endpoint, duration: monotonic() - began, outcome }

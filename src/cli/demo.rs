@@ -215,8 +215,8 @@ async fn play(
     print(&format!("  {:<15} {sts}\n\nCtrl-C stops it.\n", "simulated STS"));
 
     let last = RefCell::new(None);
-    let imds = || Imds::new(config.imds.clone(), Arc::clone(&clock)).map_err(io::Error::other);
-    let (watched, own) = (imds()?, imds()?);
+    let imds = || Imds::new(config.imds.clone(), Arc::clone(&clock));
+    let (watched, own) = (imds(), imds());
     let on_poll = |report: &PollReport| print_poll(report, &last, &print);
     let stage = Stage {
         simulator: &simulator,
@@ -374,7 +374,7 @@ mod tests {
             Simulator::start(Options::default(), Arc::clone(&clock)).await.expect("loopback has a free port");
         let endpoint = ("AWS_EC2_METADATA_SERVICE_ENDPOINT".into(), format!("http://{}", simulator.address()).into());
         let config = Config::from_environment([endpoint].into_iter()).expect("a configuration");
-        let mut imds = Imds::new(config.imds, Arc::clone(&clock)).expect("a client");
+        let mut imds = Imds::new(config.imds, Arc::clone(&clock));
         let during = async |change: &Change, calls: [Call; 2], workers: &mut [Worker; 2], imds: &mut Imds| {
             simulator.apply(change).await.expect("a change");
             let newest = imds.resolve().await.creation;

@@ -11,7 +11,7 @@ use strum::VariantArray;
 
 use crate::domain::boto3::{Created, Prognosis};
 use crate::domain::outage::Window;
-use crate::domain::signed_call::{CallFailure, Caller, Reason};
+use crate::domain::signed_call::{CallFailure, Caller, Obstacle, Reason};
 use crate::domain::{
     Creation, Credential, Failure, Kind, Request, RequestRecord, Resolution, RoleName, Shadow, Span, Step,
 };
@@ -159,18 +159,18 @@ impl SignedCheck {
                     "ACCEPTED: AWS accepts the credentials.\n\n  Account         {account}\n  Role            {role}\n  User id         {user_id}\n  ARN             {arn}"
                 );
             }
-            Err(CallFailure { reason, code, .. }) => {
+            Err(CallFailure { reason, code, obstacle, .. }) => {
                 let Explanation { cause, confirm, action, .. } = reason_explanation(*reason);
                 let verdict = if reason.is_refusal() {
                     "REFUSED: AWS refuses the credentials"
                 } else {
                     "UNKNOWN: STS cannot be asked"
                 };
-                let code = code.map(|code| format!(" ({code})")).unwrap_or_default();
+                let code = code.or(obstacle.map(Obstacle::label)).map(|code| format!(" ({code})")).unwrap_or_default();
                 let _infallible = writeln!(
                     text,
                     "{verdict}: {reason}{code}\n\n  What it means   {}\n  Likely cause    {cause}\n  To confirm      {confirm}\n  What to do      {action}",
-                    reason.when(),
+                    obstacle.map_or(reason.when(), Obstacle::meaning),
                 );
             }
         }
@@ -192,9 +192,10 @@ impl SignedCheck {
             role: identity.and_then(|identity| identity.caller.role.as_ref()),
             user_id: identity.map(|identity| identity.user_id.as_str()),
             arn: identity.map(|identity| identity.arn.as_str()),
-            failure: failure.map(|CallFailure { reason, code, .. }| {
+            failure: failure.map(|CallFailure { reason, code, obstacle, .. }| {
                 let Explanation { cause, confirm, action, .. } = reason_explanation(*reason);
-                ReasonJson { reason: *reason, code: *code, when: reason.when(), cause, confirm, action }
+                let when = obstacle.map_or(reason.when(), Obstacle::meaning);
+                ReasonJson { reason: *reason, code: *code, obstacle: *obstacle, when, cause, confirm, action }
             }),
         }
     }
@@ -218,6 +219,7 @@ struct SignedCheckJson<'a> {
 struct ReasonJson {
     reason: Reason,
     code: Option<&'static str>,
+    obstacle: Option<Obstacle>,
     when: &'static str,
     cause: &'static str,
     confirm: &'static str,

@@ -26,7 +26,7 @@ pub(super) fn run(config: &Config, timeout: Duration) -> ExitCode {
         return ExitCode::SUCCESS;
     }
     block_on(async {
-        let mut imds = Imds::new(config.imds.clone(), Arc::new(SystemClock)).map_err(std::io::Error::other)?;
+        let mut imds = Imds::new(config.imds.clone(), Arc::new(SystemClock));
         let mut printed: Option<Failure> = None;
         let deadline = monotonic().checked_add(timeout).unwrap_or_else(far_future);
         loop {

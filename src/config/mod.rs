@@ -10,6 +10,7 @@ mod unknown;
 mod variables;
 
 use std::ffi::OsString;
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -25,7 +26,7 @@ use crate::domain::signed_call as call;
 use crate::domain::state::WorkloadEnvironment;
 use crate::domain::workload::Workload;
 use crate::domain::{RoleName, Shadow};
-use crate::imds::{self, DEFAULT_TIMEOUT, Endpoint, IPV4_ENDPOINT, IPV6_ENDPOINT};
+use crate::imds::{self, DEFAULT_ATTEMPTS, DEFAULT_TIMEOUT, Endpoint, IPV4_ENDPOINT, IPV6_ENDPOINT};
 use crate::platform::listener::ListenAddress;
 use crate::platform::logging;
 use crate::sts;
@@ -43,6 +44,9 @@ const LONGEST_INTERVAL: Duration = Duration::from_hours(1);
 const LONGEST_CALL_INTERVAL: Duration = Duration::from_hours(24);
 
 const SHORTEST_TIMEOUT: Duration = Duration::from_millis(10);
+const LONGEST_TIMEOUT: Duration = Duration::from_secs(30);
+
+const MOST_ATTEMPTS: u32 = 20;
 
 /// Variables that make the SDKs' default chain find credentials before it would ask IMDS.
 const SHADOWING: &[&str] = &[
@@ -137,19 +141,10 @@ impl Config {
         if !(SHORTEST_INTERVAL..=LONGEST_INTERVAL).contains(&poll_interval) {
             read.error("IMDS_EXPORTER_POLL_INTERVAL", "must be between 1s and 1h");
         }
-        let timeout_variable = match raw.imds_exporter_timeout {
-            Some(_) => "IMDS_EXPORTER_TIMEOUT",
-            None => "AWS_METADATA_SERVICE_TIMEOUT",
-        };
-        let sdk_timeout =
-            read.parse_optional("AWS_METADATA_SERVICE_TIMEOUT", raw.aws_metadata_service_timeout, whole_seconds);
-        let timeout = read
-            .parse_optional("IMDS_EXPORTER_TIMEOUT", raw.imds_exporter_timeout, duration)
-            .or(sdk_timeout)
-            .unwrap_or(DEFAULT_TIMEOUT);
-        if !(SHORTEST_TIMEOUT..=poll_interval.max(SHORTEST_INTERVAL)).contains(&timeout) {
-            read.error(timeout_variable, "must be between 10ms and the poll interval");
-        }
+        let timeout = timeout(&mut read, raw.imds_exporter_timeout, raw.aws_metadata_service_timeout);
+        let attempts = read
+            .parse_optional("AWS_METADATA_SERVICE_NUM_ATTEMPTS", raw.aws_metadata_service_num_attempts, attempts)
+            .unwrap_or(DEFAULT_ATTEMPTS);
         let endpoint =
             read.parse_optional("AWS_EC2_METADATA_SERVICE_ENDPOINT", raw.aws_ec2_metadata_service_endpoint, |text| {
                 Endpoint::parse(text).map_err(str::to_owned)
@@ -221,7 +216,7 @@ impl Config {
                 earlier_in_chain,
                 proxied_by: proxies.proxy_of(&endpoint.authority()),
             },
-            imds: imds::Options { endpoint, timeout, disabled, v1_disabled },
+            imds: imds::Options { endpoint, timeout, attempts, disabled, v1_disabled },
             expected_role,
             watch,
             signed_call_interval,
@@ -242,6 +237,24 @@ impl Config {
 pub fn duration(text: &str) -> Result<Duration, String> {
     let parsed = SpanParser::new().parse_unsigned_duration(text);
     parsed.map_err(|_| "is not a duration such as 15s, 500ms or 1m".to_owned())
+}
+
+/// The exporter's own variable, else that of the SDKs.
+fn timeout(read: &mut Reader, own: Option<String>, of_sdks: Option<String>) -> Duration {
+    let in_range = |timeout: Duration, what: &str| {
+        (SHORTEST_TIMEOUT..=LONGEST_TIMEOUT).contains(&timeout).then_some(timeout).ok_or_else(|| what.to_owned())
+    };
+    let of_sdks = read.parse_optional("AWS_METADATA_SERVICE_TIMEOUT", of_sdks, |text| {
+        in_range(whole_seconds(text)?, "must be between 1 and 30")
+    });
+    let own = read
+        .parse_optional("IMDS_EXPORTER_TIMEOUT", own, |text| in_range(duration(text)?, "must be between 10ms and 30s"));
+    own.or(of_sdks).unwrap_or(DEFAULT_TIMEOUT)
+}
+
+fn attempts(text: &str) -> Result<NonZeroU32, String> {
+    let attempts = text.parse().ok().filter(|attempts: &NonZeroU32| attempts.get() <= MOST_ATTEMPTS);
+    attempts.ok_or_else(|| format!("must be a whole number between 1 and {MOST_ATTEMPTS}"))
 }
 
 fn whole_seconds(text: &str) -> Result<Duration, String> {

@@ -4,7 +4,7 @@ use super::proxy::ProxyVariables;
 use super::reader::{ConfigErrors, Reader, is_true};
 use super::variables::Raw;
 use crate::domain::Region;
-use crate::sts::{CaBundle, Endpoint, Options};
+use crate::sts::{CaBundle, Choice, Endpoint, Options};
 
 /// The options, or all errors.
 pub(super) fn options(raw: &Raw, proxies: &ProxyVariables) -> Result<Options, ConfigErrors> {
@@ -21,6 +21,25 @@ pub(super) fn options(raw: &Raw, proxies: &ProxyVariables) -> Result<Options, Co
             None => read.parse_optional("AWS_ENDPOINT_URL", raw.aws_endpoint_url.clone(), endpoint),
         };
     }
+    let legacy = read.parse_optional("AWS_STS_REGIONAL_ENDPOINTS", raw.aws_sts_regional_endpoints.clone(), |text| {
+        match text.to_ascii_lowercase().as_str() {
+            "legacy" => Ok(true),
+            "regional" => Ok(false),
+            _ => Err("must be regional or legacy".to_owned()),
+        }
+    });
+    let choice = Choice {
+        fips: is_true(raw.aws_use_fips_endpoint.as_deref()),
+        dual_stack: is_true(raw.aws_use_dualstack_endpoint.as_deref()),
+        legacy: legacy.unwrap_or_default(),
+    };
+    for (variable, chosen) in
+        [("AWS_USE_FIPS_ENDPOINT", choice.fips), ("AWS_USE_DUALSTACK_ENDPOINT", choice.dual_stack)]
+    {
+        if chosen && endpoint_url.is_some() {
+            read.error(variable, "cannot be true where AWS_ENDPOINT_URL_STS or AWS_ENDPOINT_URL names the endpoint");
+        }
+    }
     let proxy = proxies.https().and_then(|proxy| proxy.map_err(|what| read.error("HTTPS_PROXY", what)).ok());
     let bundles = [("AWS_CA_BUNDLE", &raw.aws_ca_bundle), ("SSL_CERT_FILE", &raw.ssl_cert_file)];
     let ca_bundles = bundles
@@ -30,6 +49,7 @@ pub(super) fn options(raw: &Raw, proxies: &ProxyVariables) -> Result<Options, Co
         Ok(Options {
             region: own_region.or(default_region),
             endpoint: endpoint_url,
+            choice,
             proxy,
             ca_bundles: ca_bundles.collect(),
         })

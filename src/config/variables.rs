@@ -39,7 +39,7 @@ variables! {
     imds_exporter_poll_interval = "IMDS_EXPORTER_POLL_INTERVAL", default "15s",
         "Time between polls, from 1s to 1h; the exporter polls every 5s while polls fail.";
     imds_exporter_timeout = "IMDS_EXPORTER_TIMEOUT", default "1s",
-        "Timeout of one request to IMDS; the SDKs' default is 1s. Takes precedence over AWS_METADATA_SERVICE_TIMEOUT.";
+        "Timeout of a connection to IMDS and of each read; boto3's default is 1s. Takes precedence over AWS_METADATA_SERVICE_TIMEOUT.";
     imds_exporter_expected_role = "IMDS_EXPORTER_EXPECTED_ROLE", default "none",
         "Name of the expected role; enables imds_role_expected.";
     imds_exporter_watch_processes = "IMDS_EXPORTER_WATCH_PROCESSES", default "none",
@@ -82,12 +82,20 @@ variables! {
         "The same, if AWS_ENDPOINT_URL_STS is not set, as for the SDKs.";
     aws_ignore_configured_endpoint_urls = "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS", default "false",
         "If true, neither of the two is read, as for the SDKs.";
+    aws_use_fips_endpoint = "AWS_USE_FIPS_ENDPOINT", default "false",
+        "If true, signed calls go to the FIPS endpoint of STS, as for the SDKs.";
+    aws_use_dualstack_endpoint = "AWS_USE_DUALSTACK_ENDPOINT", default "false",
+        "If true, signed calls go to the endpoint of STS with IPv6, as for the SDKs.";
+    aws_sts_regional_endpoints = "AWS_STS_REGIONAL_ENDPOINTS", default "regional",
+        "If legacy, signed calls go to the global endpoint of STS where the region is one of those that had it first, as for the SDKs.";
     aws_ca_bundle = "AWS_CA_BUNDLE", default "none",
         "File of certificates in PEM: authorities that signed calls accept beside the built-in ones (Mozilla's), for a proxy that inspects TLS. Read at the start.";
     ssl_cert_file = "SSL_CERT_FILE", default "none",
         "Likewise, as for OpenSSL and Go.";
     aws_metadata_service_timeout = "AWS_METADATA_SERVICE_TIMEOUT", default "1",
-        "Timeout of one request to IMDS in seconds, as for boto3.";
+        "Timeout of a connection to IMDS and of each read in seconds, from 1 to 30, as for boto3.";
+    aws_metadata_service_num_attempts = "AWS_METADATA_SERVICE_NUM_ATTEMPTS", default "1",
+        "Attempts for each request to IMDS, from 1 to 20, as for boto3: without a pause between them, and never for a token request that gets no answer or a 403, 404 or 405.";
 }
 
 #[cfg(test)]

@@ -23,7 +23,7 @@ pub mod workload;
 pub use credential::{Credential, InvalidRoleName, RoleName};
 pub use imds_state::ImdsState;
 pub use kind::Kind;
-pub use region::{InvalidRegion, Region};
+pub use region::{DnsSuffixes, InvalidRegion, Region};
 pub use resolution::{
     Creation, Evidence, Failure, KeyFingerprint, NetworkError, Outcome, Request, RequestRecord, Resolution, Server,
     Step,

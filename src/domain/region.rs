@@ -20,15 +20,26 @@ impl fmt::Display for InvalidRegion {
 
 impl std::error::Error for InvalidRegion {}
 
-/// The partitions whose domain name is not that of `aws`, by the beginning of their regions' names.
-/// Source: `partitions.json` of botocore 1.44.5.
-const DNS_SUFFIXES: &[(&str, &str)] = &[
-    ("cn-", "amazonaws.com.cn"),
-    ("eusc-", "amazonaws.eu"),
-    ("us-iso-", "c2s.ic.gov"),
-    ("us-isob-", "sc2s.sgov.gov"),
-    ("eu-isoe-", "cloud.adc-e.uk"),
-    ("us-isof-", "csp.hci.ic.gov"),
+/// The domain names under which the services of a region are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DnsSuffixes {
+    /// Over IPv4.
+    pub ipv4: &'static str,
+    /// Over IPv4 and IPv6.
+    pub dual_stack: &'static str,
+}
+
+/// Those of the partition `aws`, and of a region of no known one, as for the SDKs.
+const AWS: DnsSuffixes = DnsSuffixes { ipv4: "amazonaws.com", dual_stack: "api.aws" };
+
+/// The other partitions, by the beginning of their regions' names. Source: `partitions.json` of botocore 1.44.8.
+const PARTITIONS: &[(&str, DnsSuffixes)] = &[
+    ("cn-", DnsSuffixes { ipv4: "amazonaws.com.cn", dual_stack: "api.amazonwebservices.com.cn" }),
+    ("eusc-", DnsSuffixes { ipv4: "amazonaws.eu", dual_stack: "api.amazonwebservices.eu" }),
+    ("us-iso-", DnsSuffixes { ipv4: "c2s.ic.gov", dual_stack: "api.aws.ic.gov" }),
+    ("us-isob-", DnsSuffixes { ipv4: "sc2s.sgov.gov", dual_stack: "api.aws.scloud" }),
+    ("eu-isoe-", DnsSuffixes { ipv4: "cloud.adc-e.uk", dual_stack: "api.cloud-aws.adc-e.uk" }),
+    ("us-isof-", DnsSuffixes { ipv4: "csp.hci.ic.gov", dual_stack: "api.aws.hci.ic.gov" }),
 ];
 
 impl Region {
@@ -53,12 +64,16 @@ impl Region {
         &self.0
     }
 
-    /// The domain name under which the region's services are. A region of no known partition counts as one of `aws`, as for
-    /// the SDKs.
+    /// The domain names under which the region's services are.
     #[must_use]
-    pub fn dns_suffix(&self) -> &'static str {
-        let known = DNS_SUFFIXES.iter().find(|(prefix, _)| self.0.starts_with(prefix));
-        known.map_or("amazonaws.com", |(_, suffix)| suffix)
+    pub fn dns_suffixes(&self) -> DnsSuffixes {
+        PARTITIONS.iter().find(|(prefix, _)| self.0.starts_with(prefix)).map_or(AWS, |(_, suffixes)| *suffixes)
+    }
+
+    /// Whether it belongs to the partition `aws-us-gov`.
+    #[must_use]
+    pub fn is_of_us_gov(&self) -> bool {
+        self.0.starts_with("us-gov-")
     }
 }
 

@@ -40,7 +40,7 @@ pub enum Reason {
     Tls,
     /// Connected and asked, no whole answer in time.
     Timeout,
-    /// Any other answer: another code or status, a redirect, no answer of STS at all, or no region to ask in.
+    /// Any other answer: another code or status, a redirect, no answer of STS at all; or no call: no region is known, or the credentials cannot be sent.
     Unexpected,
 }
 
@@ -73,6 +73,49 @@ impl Reason {
 impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.label())
+    }
+}
+
+/// What kept AWS from judging the credentials.
+#[derive(Clone, Copy, Debug, Deserialize, EnumMessage, Eq, IntoStaticStr, PartialEq, Serialize, VariantArray)]
+#[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
+pub enum Obstacle {
+    /// Neither a variable nor IMDS names a region.
+    NoRegion,
+    /// The credentials hold characters that no request can hold.
+    Unsignable,
+    /// The host's name does not resolve.
+    NoSuchName,
+    /// The connection was refused.
+    ConnectionRefused,
+    /// There is no route, or the local system does not allow the connection.
+    Unreachable,
+    /// No connection in time: packets are dropped on the way.
+    ConnectTimeout,
+    /// The proxy does not connect to STS, or asks for a password.
+    ProxyRefused,
+    /// The certificate is of an unknown authority, of another host, or expired.
+    Certificate,
+    /// The TLS handshake failed otherwise.
+    Handshake,
+    /// The connection ended before the answer did.
+    ConnectionClosed,
+    /// The answer is not one of STS.
+    NotSts,
+}
+
+impl Obstacle {
+    /// Its name.
+    #[must_use]
+    pub fn label(self) -> &'static str {
+        self.into()
+    }
+
+    /// What was seen.
+    #[must_use]
+    pub fn meaning(self) -> &'static str {
+        self.get_documentation().expect("every obstacle has a doc comment")
     }
 }
 
@@ -118,11 +161,21 @@ pub struct CallFailure {
     pub status: Option<u16>,
     /// The error's code, if it is a known one: never text from an answer.
     pub code: Option<&'static str>,
+    /// What else is known of the cause.
+    pub obstacle: Option<Obstacle>,
+}
+
+impl CallFailure {
+    /// A failure without an answer.
+    #[must_use]
+    pub const fn by(reason: Reason, obstacle: Obstacle) -> Self {
+        Self { reason, status: None, code: None, obstacle: Some(obstacle) }
+    }
 }
 
 impl From<Reason> for CallFailure {
     fn from(reason: Reason) -> Self {
-        Self { reason, status: None, code: None }
+        Self { reason, status: None, code: None, obstacle: None }
     }
 }
 
@@ -188,7 +241,7 @@ impl SignedCalls {
     pub fn finish(&mut self, call: SignedCall) -> bool {
         let changed = self.last.as_ref().is_none_or(|last| match (&last.outcome, &call.outcome) {
             (Ok(before), Ok(now)) => before != now,
-            (Err(before), Err(now)) => before.reason != now.reason,
+            (Err(before), Err(now)) => (before.reason, before.obstacle) != (now.reason, now.obstacle),
             _ => true,
         });
         self.in_flight = false;

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use tracing::{debug, info, warn};
 
 use crate::domain::outage::Window;
-use crate::domain::signed_call::{CallFailure, Caller, SignedCall};
+use crate::domain::signed_call::{CallFailure, Caller, Obstacle, SignedCall};
 use crate::domain::state::{PollReport, State};
 use crate::domain::{Credential, RoleName};
 use crate::runbook::{explanation, reason_explanation};
@@ -80,14 +80,14 @@ pub(super) fn signed_call(call: &SignedCall, changed: bool, failing_since: Optio
                 debug!(account, role, seconds, "AWS accepts the credentials");
             }
         }
-        Err(CallFailure { reason, status, code }) => {
+        Err(CallFailure { reason, status, code, obstacle }) => {
             let action = reason_explanation(*reason).action;
             let what = if reason.is_refusal() { "AWS refuses the credentials" } else { "STS cannot be asked" };
-            let reason = reason.label();
+            let (reason, obstacle) = (reason.label(), obstacle.map(Obstacle::meaning));
             if changed {
-                warn!(reason, status, code, seconds, action, "{what}");
+                warn!(reason, status, code, obstacle, seconds, action, "{what}");
             } else {
-                debug!(reason, status, code, seconds, "{what}");
+                debug!(reason, status, code, obstacle, seconds, "{what}");
             }
         }
     }

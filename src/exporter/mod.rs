@@ -35,14 +35,14 @@ use signed_call::SignedCaller;
 /// Polls IMDS and serves on `listeners`, until `stop`.
 ///
 /// # Errors
-/// When the HTTP client cannot be built, a file of authorities cannot be read, or a part of the exporter ends.
+/// When a file of authorities cannot be read, or a part of the exporter ends.
 pub async fn run(
     config: Config,
     listeners: Listeners,
     clock: Arc<dyn Clock>,
     stop: impl Future<Output = ()>,
 ) -> io::Result<()> {
-    let imds = Imds::new(config.imds.clone(), Arc::clone(&clock)).map_err(io::Error::other)?;
+    let imds = Imds::new(config.imds.clone(), Arc::clone(&clock));
     run_with(config, imds, listeners, clock, |_| {}, stop).await
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use super::event_log;
-use crate::domain::signed_call::{CallFailure, Caller, Reason, SignedCall};
+use crate::domain::signed_call::{CallFailure, Caller, Obstacle, Reason, SignedCall};
 use crate::domain::state::Shared;
 use crate::domain::{Credential, Signing};
 use crate::metrics::Metrics;
@@ -48,7 +48,8 @@ impl SignedCaller {
     }
 
     async fn outcome(&self, Signing { credentials, region }: Signing) -> Result<Caller, CallFailure> {
-        let region = self.sts.region().cloned().or(region).ok_or(Reason::Unexpected)?;
+        let region =
+            self.sts.region().cloned().or(region).ok_or(CallFailure::by(Reason::Unexpected, Obstacle::NoRegion))?;
         self.sts.call(&region, credentials).await.map(|identity| identity.caller)
     }
 }

@@ -8,7 +8,7 @@ use strum::VariantArray;
 use crate::domain::boto3::{Created, Prognosis, SDK};
 use crate::domain::outage::Window;
 use crate::domain::poll_history::Poll;
-use crate::domain::signed_call::{CallFailure, Caller, Reason, SignedCall, SignedCalls};
+use crate::domain::signed_call::{CallFailure, Caller, Obstacle, Reason, SignedCall, SignedCalls};
 use crate::domain::state::{FailureStreak, State};
 use crate::domain::workload::Workload;
 use crate::domain::{Failure, ImdsState, Kind, Outcome, Shadow, Step};
@@ -138,6 +138,8 @@ pub struct CallFailureStatus {
     pub status: Option<u16>,
     /// The error's code, if it is a known one.
     pub code: Option<&'static str>,
+    /// What else is known of the cause.
+    pub obstacle: Option<Obstacle>,
     /// Since when signed calls fail.
     pub since: Option<Timestamp>,
     /// What was seen.
@@ -155,15 +157,16 @@ impl SignedCallStatus {
     fn of(calls: &SignedCalls) -> Option<Self> {
         let SignedCall { at, duration, outcome } = calls.last()?;
         let caller = outcome.as_ref().ok();
-        let failure = outcome.as_ref().err().map(|CallFailure { reason, status, code }| {
+        let failure = outcome.as_ref().err().map(|CallFailure { reason, status, code, obstacle }| {
             let Explanation { cause, confirm, action, .. } = reason_explanation(*reason);
             CallFailureStatus {
                 reason: *reason,
                 refused: reason.is_refusal(),
                 status: *status,
                 code: *code,
+                obstacle: *obstacle,
                 since: calls.failing_since(),
-                when: reason.when(),
+                when: obstacle.map_or(reason.when(), Obstacle::meaning),
                 cause,
                 action,
                 confirm,

@@ -1,24 +1,27 @@
 //! The IMDS client: one resolution of the role's credentials, as botocore makes it.
 //!
-//! Three requests at every poll: session token (`PUT`), role list, credential document. A token request that fails in any
-//! way but a 400 is followed by requests without a token, unless IMDSv1 is disabled. Owns the order of the requests; keeps
-//! no secret from one poll to the next, and hands them over only where a signed call is due.
+//! Three requests at every poll: session token (`PUT`), role list, credential document, each with botocore's attempts. A token
+//! request that fails in any way but a 400 is followed by requests without a token, unless IMDSv1 is disabled. Owns the order
+//! of the requests. Keeps no secret from one poll to the next, but how the last token request ended and when IMDSv1 was
+//! refused.
 
-use std::pin::pin;
+use std::hash::{BuildHasher, RandomState};
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::SignedDuration;
 use tokio::time::Instant;
 
-use super::document::{parse_document, parse_profile_info, parse_signing_credentials};
+use super::document::{access_key_id, creation, parse_document, parse_profile_info, parse_signing_credentials};
 use super::endpoint::Endpoint;
+use super::role_path::role_path;
 use super::session_token::SessionToken;
 use super::status::{interceptor, status_kind};
-use super::transport::{Response, Transport, TransportError, within};
-use crate::domain::boto3;
+use super::transport::{Asked, Response, Transport, TransportError};
 use crate::domain::{
-    Credential, Evidence, Failure, Kind, Region, Request, RequestRecord, Resolution, RoleName, Signing, Source, Step,
+    Creation, Credential, Evidence, Failure, KeyFingerprint, Kind, Region, Request, RequestRecord, Resolution,
+    RoleName, Signing, Source, Step,
 };
 use crate::platform::clock::{Clock, monotonic};
 
@@ -36,18 +39,20 @@ const MADE_UP_TOKEN: &str = "imds-exporter-probes-for-the-hop-limit";
 const V1_PAUSE: Duration = Duration::from_mins(5);
 
 /// In time-outs: an answer to the token request that comes within this was slow, not lost.
-const LATE_ANSWER: f64 = 2.5;
+const HOP_LIMIT_WAIT_FACTOR: f64 = 2.5;
 
 /// In time-outs: an answer that takes longer than this is not fast enough to prove that only the token's is lost.
-const FAST_ANSWER: f64 = 0.5;
+const PROMPT_ANSWER_FACTOR: f64 = 0.5;
 
 /// How to reach IMDS.
 #[derive(Clone, Debug)]
 pub struct Options {
     /// Where it is.
     pub endpoint: Endpoint,
-    /// Time-out of one request, including the connection.
+    /// Time-out of a connection and of each read.
     pub timeout: Duration,
+    /// How often boto3 tries a request: `AWS_METADATA_SERVICE_NUM_ATTEMPTS`.
+    pub attempts: NonZeroU32,
     /// `AWS_EC2_METADATA_DISABLED`: nothing is sent.
     pub disabled: bool,
     /// `AWS_EC2_METADATA_V1_DISABLED`: nothing is sent without a session token.
@@ -57,11 +62,14 @@ pub struct Options {
 /// The IMDS client.
 pub struct Imds {
     transport: Transport,
+    attempts: NonZeroU32,
     disabled: bool,
     v1_disabled: bool,
     /// How the last token request ended; `None` before the first.
     last_token: Option<Result<(), Kind>>,
     v1_refused: Option<V1Refused>,
+    /// The secret of the keys' fingerprints.
+    hashing: RandomState,
 }
 
 /// A request without a token that IMDS refused.
@@ -78,6 +86,7 @@ struct Trace {
     clock_skew: Option<SignedDuration>,
     v1_fallback: Option<Kind>,
     evidence: Evidence,
+    key: Option<KeyFingerprint>,
 }
 
 impl Trace {
@@ -110,126 +119,245 @@ impl ResolveError {
     fn new(kind: Kind, step: Step) -> Self {
         Self { failure: Failure { kind, step }, cause: None }
     }
+}
 
-    fn transport(error: TransportError, step: Step) -> Self {
-        Self { failure: Failure { kind: error.kind, step }, cause: error.cause }
+/// A resolution that ended early, and what boto3 makes of it.
+struct Ended {
+    error: ResolveError,
+    creation: Creation,
+}
+
+impl Ended {
+    fn new(kind: Kind, step: Step, creation: Creation) -> Self {
+        Self { error: ResolveError::new(kind, step), creation }
+    }
+
+    /// boto3 takes an answer that did not come for none, but may read what this program does not: another framing, or the
+    /// part of a body that came.
+    fn transport(TransportError { kind, status, cause, .. }: TransportError, step: Step) -> Self {
+        let differs = status.is_some() || kind == Kind::InvalidResponse;
+        let creation = if differs { Creation::Unknown } else { Creation::Nothing };
+        Self { error: ResolveError { failure: Failure { kind, step }, cause }, creation }
     }
 }
 
-/// How a token request ended that brought no token.
+/// What a token step leads to.
+struct AfterToken {
+    /// `None`: by IMDSv1.
+    token: Option<SessionToken>,
+    /// The role list that IMDSv1 has answered.
+    role_list: Option<Response>,
+    /// What is wrong with the token, though boto3 goes on with it.
+    complaint: Option<ResolveError>,
+}
+
+/// A token request that brought no token.
 struct TokenFailure {
-    error: ResolveError,
-    /// The role list, if a request without a token was answered by it.
-    v1_role_list: Option<Response>,
+    ended: Ended,
+    /// Whether boto3 gives up here.
+    is_final: bool,
+    /// The request, if its answer may still come.
+    lost: Option<Asked>,
 }
 
 impl Imds {
     /// A client that has sent nothing yet.
-    ///
-    /// # Errors
-    /// When the HTTP client cannot be built, which needs a broken system.
-    pub fn new(options: Options, clock: Arc<dyn Clock>) -> Result<Self, reqwest::Error> {
-        let Options { endpoint, timeout, disabled, v1_disabled } = options;
-        let transport = Transport::new(endpoint, timeout, clock)?;
-        Ok(Self { transport, disabled, v1_disabled, last_token: None, v1_refused: None })
+    #[must_use]
+    pub fn new(options: Options, clock: Arc<dyn Clock>) -> Self {
+        let Options { endpoint, timeout, attempts, disabled, v1_disabled } = options;
+        let transport = Transport::new(endpoint, timeout, clock);
+        Self {
+            transport,
+            attempts,
+            disabled,
+            v1_disabled,
+            last_token: None,
+            v1_refused: None,
+            hashing: RandomState::new(),
+        }
     }
 
-    async fn attempt(&mut self, sign: bool, trace: &mut Trace) -> Result<(Credential, Option<Signing>), ResolveError> {
+    async fn attempt(
+        &mut self,
+        sign: bool,
+        trace: &mut Trace,
+    ) -> Result<(Result<Credential, ResolveError>, Creation, Option<Signing>), Ended> {
         if self.disabled {
-            return Err(ResolveError::new(Kind::DisabledByEnvironment, Step::Token));
+            return Err(Ended::new(Kind::DisabledByEnvironment, Step::Token, Creation::Nothing));
         }
-        let token = self.token(trace).await;
-        self.last_token = Some(token.as_ref().map(|_| ()).map_err(|failed| failed.error.failure.kind));
-        let (token, role_list) = match token {
-            Ok(token) => {
-                self.v1_refused = None;
-                let role_list = self.get(Request::Role, ROLES_PATH, Some(&token), Step::Role, trace).await?;
-                (Some(token), role_list)
-            }
-            Err(TokenFailure { error, v1_role_list: Some(role_list) }) => {
-                trace.v1_fallback = Some(error.failure.kind);
-                (None, role_list)
-            }
-            Err(TokenFailure { error, v1_role_list: None }) => return Err(error),
+        let AfterToken { token, role_list, mut complaint } = self.token_step(trace).await?;
+        let role_list = if let Some(role_list) = role_list {
+            role_list
+        } else {
+            let is_usable = |response: &Response| response.status == 200 && !response.body.is_empty();
+            self.get(Request::Role, ROLES_PATH, token.as_ref(), Step::Role, is_usable, trace).await?
         };
-        let role = self.role(role_list, token.as_ref(), trace).await?;
-        let (credential, document) = self.credentials(role, token.as_ref(), trace).await?;
-        let signing = match parse_signing_credentials(&document.body).filter(|_| sign) {
+        let (path, role) = self.role(&role_list, token.as_ref(), trace).await?;
+        if role.is_none() {
+            complaint.get_or_insert(ResolveError::new(Kind::InvalidResponse, Step::Role));
+        }
+        let document = self.document(&path, token.as_ref(), trace).await?;
+        let text = document.charset.decode(&document.body).unwrap_or_default();
+        let checked = std::str::from_utf8(&document.body).map_err(|_| Kind::InvalidResponse).and_then(parse_document);
+        let outcome = match (complaint, role, checked) {
+            (Some(error), ..) => Err(error),
+            (None, Some(role), Ok(document)) => {
+                Ok(Credential { role, last_updated: document.last_updated, expiration: document.expiration })
+            }
+            (None, _, Err(kind)) => Err(ResolveError::new(kind, Step::Credentials)),
+            (None, None, Ok(_)) => Err(ResolveError::new(Kind::InvalidResponse, Step::Role)),
+        };
+        let hash = |id: &str| KeyFingerprint(self.hashing.hash_one(id));
+        trace.key = outcome.as_ref().ok().and_then(|_| access_key_id(&text, hash));
+        let signing = match parse_signing_credentials(&text).filter(|_| sign && outcome.is_ok()) {
             Some(credentials) => Some(Signing { credentials, region: self.region(token.as_ref()).await }),
             None => None,
         };
-        Ok((credential, signing))
+        Ok((outcome, creation(&text), signing))
     }
 
-    async fn token(&mut self, trace: &mut Trace) -> Result<SessionToken, TokenFailure> {
-        let began = monotonic();
-        let timeout = self.transport.timeout();
-        let mut put = pin!(self.transport.clone().put_token(TOKEN_PATH, timeout.mul_f64(LATE_ANSWER)));
-        let in_time = within(timeout, put.as_mut()).await;
-        let lost = in_time.is_none();
-        let result = in_time.unwrap_or_else(|| Err(TransportError::timed_out()));
-        trace.record(Request::Token, began, &result);
-        // After a 400, botocore gives up; whatever comes with a 200, it takes for a token.
-        let final_answer = matches!(status_of(&result), Some(200 | 400));
-        let mut error = match result {
-            Ok(response) if response.status == 200 => match SessionToken::parse(&response.body) {
-                Some(token) => return Ok(token),
-                None => ResolveError::new(Kind::InvalidResponse, Step::Token),
-            },
-            Ok(response) => {
-                let kind = interceptor(response.status, response.via)
-                    .unwrap_or_else(|| status_kind(Step::Token, response.status));
-                ResolveError::new(kind, Step::Token)
-            }
-            Err(error) => ResolveError::transport(error, Step::Token),
+    /// The token request, and what follows where it fails.
+    async fn token_step(&mut self, trace: &mut Trace) -> Result<AfterToken, Ended> {
+        let asked = self.ask_for_token(trace).await;
+        let outcome = match &asked {
+            Ok(token) if token.is_one_line() => Ok(()),
+            Ok(_) => Err(Kind::InvalidResponse),
+            Err(failed) => Err(failed.ended.error.failure.kind),
         };
-        let mut v1_role_list = None;
-        let mut answered_fast = false;
-        let use_v1 = !final_answer && self.may_use_v1(error.failure.kind);
-        let forbidden = error.failure.kind == Kind::ImdsDisabled;
-        if use_v1 || lost || forbidden {
-            let (request, token) = if use_v1 {
-                (Request::RoleWithoutToken, None)
-            } else {
-                (Request::Probe, Some(SessionToken::made_up(MADE_UP_TOKEN)))
-            };
-            let began = monotonic();
-            let result = self.transport.get(ROLES_PATH, token.as_ref()).await;
-            trace.record(request, began, &result);
-            answered_fast = result.is_ok() && self.is_fast(began);
-            if forbidden && status_of(&result).is_some_and(|status| status != 403) {
-                error.failure.kind = Kind::TokenForbidden;
+        let before = self.last_token.replace(outcome);
+        let failed = match asked {
+            Ok(token) => {
+                self.v1_refused = None;
+                let complaint = outcome.err().map(|kind| ResolveError::new(kind, Step::Token));
+                if token.is_empty() && self.v1_disabled {
+                    return Err(Ended::new(Kind::InvalidResponse, Step::Token, Creation::Unknown));
+                }
+                return Ok(AfterToken { token: Some(token), role_list: None, complaint });
             }
-            if use_v1 {
-                v1_role_list = self.v1_answer(error.failure.kind, result);
+            Err(failed) => failed,
+        };
+        let TokenFailure { mut ended, is_final, lost } = failed;
+        let forbidden = ended.error.failure.kind == Kind::ImdsDisabled;
+        let use_v1 = !is_final && self.may_use_v1(ended.error.failure.kind);
+        if is_final || !(use_v1 || lost.is_some() || forbidden) {
+            return Err(self.without_v1(ended, is_final));
+        }
+        let began = monotonic();
+        let (result, request) = if use_v1 {
+            (self.v1_role_list(trace).await, Request::RoleWithoutToken)
+        } else {
+            let made_up = SessionToken::made_up(MADE_UP_TOKEN);
+            let result = self.transport.get(ROLES_PATH, Some(&made_up)).await;
+            trace.record(Request::Probe, began, &result);
+            (result, Request::Probe)
+        };
+        let token_failure = ended.error.failure.kind;
+        let answered_fast = result.is_ok() && monotonic() - began <= self.timeout().mul_f64(PROMPT_ANSWER_FACTOR);
+        if forbidden && status_of(&result).is_some_and(|status| status != 403) {
+            ended.error.failure.kind = Kind::TokenForbidden;
+        }
+        if answered_fast
+            && let Some(lost) = lost
+            && self.only_the_answer_is_lost(before, began, lost).await
+        {
+            ended.error = ResolveError::new(Kind::HopLimit, Step::Token);
+        }
+        self.last_token = Some(Err(ended.error.failure.kind));
+        if request == Request::Probe {
+            return Err(self.without_v1(ended, false));
+        }
+        match result {
+            Ok(response) if matches!(response.status, 200 | 404) => {
+                self.v1_refused = None;
+                trace.v1_fallback = Some(ended.error.failure.kind);
+                return Ok(AfterToken { token: None, role_list: Some(response), complaint: None });
             }
+            Err(error) if error.kind.is_unreachable() => self.v1_refused = None,
+            Err(error) => {
+                ended.creation = Ended::transport(error, Step::Token).creation;
+                self.v1_refused = Some(V1Refused { token_failure, at: monotonic() });
+            }
+            Ok(_) => self.v1_refused = Some(V1Refused { token_failure, at: monotonic() }),
         }
-        if lost && answered_fast && self.only_the_answer_is_lost(began, put).await {
-            error = ResolveError::new(Kind::HopLimit, Step::Token);
-        }
-        Err(TokenFailure { error, v1_role_list })
+        Err(ended)
     }
 
-    fn is_fast(&self, began: Instant) -> bool {
-        monotonic() - began <= self.transport.timeout().mul_f64(FAST_ANSWER)
+    /// The end of a resolution after a token request that failed and no request without a token.
+    fn without_v1(&self, ended: Ended, is_final: bool) -> Ended {
+        let creation = match ended.creation {
+            Creation::Nothing if self.v1_disabled && !is_final => {
+                // Versions of boto3 that do not know the variable ask without a token.
+                let unreachable = ended.error.failure.kind.is_unreachable();
+                if unreachable { Creation::Raises } else { Creation::Unknown }
+            }
+            creation => creation,
+        };
+        Ended { creation, ..ended }
+    }
+
+    fn timeout(&self) -> Duration {
+        self.transport.timeout()
+    }
+
+    /// The token, or why there is none. Some failures are tried again, as botocore does.
+    async fn ask_for_token(&mut self, trace: &mut Trace) -> Result<SessionToken, TokenFailure> {
+        let mut attempts_left = self.attempts.get();
+        loop {
+            attempts_left -= 1;
+            let began = monotonic();
+            let (result, lost) = match self.transport.put_token(TOKEN_PATH).await {
+                Err(error) => (Err(error), None),
+                Ok(mut asked) => match asked.answer(self.timeout()).await {
+                    Ok(result) => {
+                        if result.is_ok() {
+                            self.transport.keep(asked);
+                        }
+                        (result, None)
+                    }
+                    Err(why) => (Err(TransportError::timed_out(why)), Some(asked)),
+                },
+            };
+            trace.record(Request::Token, began, &result);
+            let (ended, is_final, again) = match result {
+                Ok(response) if response.status == 200 => {
+                    match SessionToken::decoded(&response.body, response.charset) {
+                        Ok(token) => return Ok(token),
+                        Err(creation) => (Ended::new(Kind::InvalidResponse, Step::Token, creation), true, false),
+                    }
+                }
+                Ok(Response { status, via, .. }) => {
+                    let kind = interceptor(status, via).unwrap_or_else(|| status_kind(Step::Token, status));
+                    let ended = Ended::new(kind, Step::Token, Creation::Nothing);
+                    (ended, status == 400, !matches!(status, 400 | 403 | 404 | 405))
+                }
+                // boto3 may have taken what came for a token.
+                Err(error) if error.status.is_some() => (Ended::transport(error, Step::Token), true, false),
+                Err(error) => (Ended::transport(error, Step::Token), false, lost.is_none()),
+            };
+            if !again || attempts_left == 0 {
+                return Err(TokenFailure { ended, is_final, lost });
+            }
+        }
+    }
+
+    /// The role list, without a token.
+    async fn v1_role_list(&mut self, trace: &mut Trace) -> Result<Response, TransportError> {
+        // An answer is not asked for again: each of these requests is counted.
+        self.get_again(Request::RoleWithoutToken, ROLES_PATH, None, |_| true, trace).await
     }
 
     /// Whether the answer to a token request that timed out never comes, although another request is answered fast.
     ///
     /// A token request that worked at the last poll went the same way, so that a slow IMDS is more likely; a verdict of the
     /// last poll needs no second wait.
-    async fn only_the_answer_is_lost(
-        &self,
-        began: Instant,
-        put: std::pin::Pin<&mut impl Future<Output = Result<Response, TransportError>>>,
-    ) -> bool {
-        match self.last_token {
+    async fn only_the_answer_is_lost(&self, before: Option<Result<(), Kind>>, began: Instant, mut lost: Asked) -> bool {
+        match before {
             Some(Ok(())) => false,
             Some(Err(Kind::HopLimit)) => true,
             None | Some(Err(_)) => {
-                let late = self.transport.timeout().mul_f64(LATE_ANSWER);
-                let answer = within(late.saturating_sub(monotonic() - began), put).await;
-                !matches!(answer, Some(Ok(_)))
+                let late = self.timeout().mul_f64(HOP_LIMIT_WAIT_FACTOR - 1.0);
+                let answer = lost.answer(late.saturating_sub(monotonic() - began)).await;
+                !matches!(answer, Ok(Ok(_)))
             }
         }
     }
@@ -242,108 +370,136 @@ impl Imds {
         !self.v1_disabled && !refused_lately
     }
 
-    /// The role list, if IMDS answers requests without a token.
-    fn v1_answer(&mut self, token_failure: Kind, result: Result<Response, TransportError>) -> Option<Response> {
-        match result {
-            Ok(response) if matches!(response.status, 200 | 404) => {
-                self.v1_refused = None;
-                return Some(response);
-            }
-            Err(error) if error.kind.is_unreachable() => self.v1_refused = None,
-            Ok(_) | Err(_) => self.v1_refused = Some(V1Refused { token_failure, at: monotonic() }),
-        }
-        None
-    }
-
+    /// The path of the document that boto3 asks for, and the role, if the list is a role's name.
     async fn role(
-        &self,
-        role_list: Response,
+        &mut self,
+        role_list: &Response,
         token: Option<&SessionToken>,
         trace: &mut Trace,
-    ) -> Result<RoleName, ResolveError> {
-        let name = match role_list.status {
-            404 => "",
-            200 => role_list.text().and_then(|text| text.lines().next()).map_or("", str::trim),
-            status => return Err(ResolveError::new(status_kind(Step::Role, status), Step::Role)),
+    ) -> Result<(String, Option<RoleName>), Ended> {
+        let invalid = |creation| Ended::new(Kind::InvalidResponse, Step::Role, creation);
+        let list = match (role_list.status, role_list.charset.decode(&role_list.body)) {
+            (404, _) => "".into(),
+            (200, Some(list)) => list,
+            // boto3 takes bytes that are no UTF-8 for an error; of other encodings it knows more than this program.
+            (200, None) if std::str::from_utf8(&role_list.body).is_err() => return Err(invalid(Creation::Raises)),
+            (200, None) => return Err(invalid(Creation::Unknown)),
+            (status, _) => return Err(Ended::new(status_kind(Step::Role, status), Step::Role, Creation::Nothing)),
         };
-        if name.is_empty() {
-            return Err(self.why_no_role(token, trace).await);
+        if list.trim().is_empty() {
+            return Err(Ended { error: self.why_no_role(token, trace).await, creation: Creation::Nothing });
         }
-        RoleName::try_from(name.to_owned()).map_err(|_| ResolveError::new(Kind::InvalidResponse, Step::Role))
+        let path = role_path(&list).ok_or_else(|| invalid(Creation::Unknown))?;
+        let role = RoleName::try_from(list.trim_end_matches(['\r', '\n']).to_owned()).ok();
+        Ok((format!("{ROLES_PATH}{path}"), role))
     }
 
-    async fn why_no_role(&self, token: Option<&SessionToken>, trace: &mut Trace) -> ResolveError {
-        let info = match self.get(Request::ProfileInfo, INFO_PATH, token, Step::Role, trace).await {
+    async fn why_no_role(&mut self, token: Option<&SessionToken>, trace: &mut Trace) -> ResolveError {
+        let began = monotonic();
+        let result = self.transport.get(INFO_PATH, token).await;
+        trace.record(Request::ProfileInfo, began, &result);
+        let info = match result {
             Ok(info) => info,
-            Err(error) => return error,
+            Err(error) => return Ended::transport(error, Step::Role).error,
         };
-        let kind = match info.status {
-            404 => Kind::NoRole,
-            200 => parse_profile_info(&info.body),
-            status => status_kind(Step::Role, status),
+        let kind = match (refusal(&info), info.status) {
+            (Some(kind), _) => kind,
+            (None, 404) => Kind::NoRole,
+            (None, 200) => std::str::from_utf8(&info.body).map_or(Kind::InvalidResponse, parse_profile_info),
+            (None, status) => status_kind(Step::Role, status),
         };
         ResolveError::new(kind, Step::Role)
     }
 
-    async fn credentials(
-        &self,
-        role: RoleName,
+    async fn document(
+        &mut self,
+        path: &str,
         token: Option<&SessionToken>,
         trace: &mut Trace,
-    ) -> Result<(Credential, Response), ResolveError> {
-        let failure = |kind| ResolveError::new(kind, Step::Credentials);
-        let path = format!("{ROLES_PATH}{role}");
-        let response = self.get(Request::Credentials, &path, token, Step::Credentials, trace).await?;
-        if response.status != 200 {
-            return Err(failure(status_kind(Step::Credentials, response.status)));
+    ) -> Result<Response, Ended> {
+        let is_usable = |response: &Response| {
+            let is_json = |text: &str| serde_json::from_str::<serde::de::IgnoredAny>(text).is_ok();
+            response.status == 200 && response.charset.decode(&response.body).is_none_or(|text| is_json(&text))
+        };
+        let response = self.get(Request::Credentials, path, token, Step::Credentials, is_usable, trace).await?;
+        match response.status {
+            200 if response.charset.decode(&response.body).is_some() => Ok(response),
+            200 => {
+                // As above, but boto3 takes what is no UTF-8 for no JSON.
+                let is_text = std::str::from_utf8(&response.body).is_ok();
+                let creation = if is_text { Creation::Unknown } else { Creation::Nothing };
+                Err(Ended::new(Kind::InvalidResponse, Step::Credentials, creation))
+            }
+            status => Err(Ended::new(status_kind(Step::Credentials, status), Step::Credentials, Creation::Nothing)),
         }
-        let document = parse_document(&response.body).map_err(failure)?;
-        let credential = Credential { role, last_updated: document.last_updated, expiration: document.expiration };
-        Ok((credential, response))
     }
 
     /// A GET that something other than IMDS, or a refusal of the token, makes a failure.
     async fn get(
-        &self,
+        &mut self,
         request: Request,
         path: &str,
         token: Option<&SessionToken>,
         step: Step,
+        is_usable: impl Fn(&Response) -> bool,
         trace: &mut Trace,
-    ) -> Result<Response, ResolveError> {
-        let began = monotonic();
-        let result = self.transport.get(path, token).await;
-        trace.record(request, began, &result);
-        let response = result.map_err(|error| ResolveError::transport(error, step))?;
-        match interceptor(response.status, response.via) {
-            Some(kind) => Err(ResolveError::new(kind, step)),
-            None if response.status == 401 => Err(ResolveError::new(Kind::Unauthorized, step)),
+    ) -> Result<Response, Ended> {
+        let result = self.get_again(request, path, token, is_usable, trace).await;
+        let response = result.map_err(|error| Ended::transport(error, step))?;
+        match refusal(&response) {
+            Some(kind) => Err(Ended::new(kind, step, Creation::Nothing)),
             None => Ok(response),
         }
     }
-}
 
-impl Imds {
+    /// A GET, until its answer is usable or no attempt is left: then the last result, whatever it is.
+    async fn get_again(
+        &mut self,
+        request: Request,
+        path: &str,
+        token: Option<&SessionToken>,
+        is_usable: impl Fn(&Response) -> bool,
+        trace: &mut Trace,
+    ) -> Result<Response, TransportError> {
+        let mut attempts_left = self.attempts.get();
+        loop {
+            attempts_left -= 1;
+            let began = monotonic();
+            let result = self.transport.get(path, token).await;
+            trace.record(request, began, &result);
+            if attempts_left == 0 || result.as_ref().is_ok_and(&is_usable) {
+                return result;
+            }
+        }
+    }
+
     /// The region that the instance is in.
-    async fn region(&self, token: Option<&SessionToken>) -> Option<Region> {
+    async fn region(&mut self, token: Option<&SessionToken>) -> Option<Region> {
         let response = self.transport.get(REGION_PATH, token).await.ok()?;
-        Region::parse(response.text().filter(|_| response.status == 200)?.trim()).ok()
+        let text = std::str::from_utf8(&response.body).ok().filter(|_| response.status == 200)?;
+        Region::parse(text.trim()).ok()
     }
 
     async fn resolution(&mut self, sign: bool) -> (Resolution, Option<Signing>) {
         let mut trace = Trace::default();
-        let (outcome, cause, signing) = match self.attempt(sign, &mut trace).await {
-            Ok((credential, signing)) => (Ok(credential), None, signing),
-            Err(error) => (Err(error.failure), error.cause, None),
+        let (outcome, creation, signing) = match self.attempt(sign, &mut trace).await {
+            Ok(attempted) => attempted,
+            Err(Ended { error, creation }) => (Err(error), creation, None),
         };
-        self.transport.close_connections();
-        let Trace { requests, clock_skew, v1_fallback, evidence } = trace;
+        self.transport.close_connection();
+        let (outcome, cause) = match outcome {
+            Ok(credential) => (Ok(credential), None),
+            Err(error) => (Err(error.failure), error.cause),
+        };
+        let Trace { requests, clock_skew, v1_fallback, evidence, key } = trace;
         let v1_fallback = v1_fallback.filter(|_| outcome.is_ok());
-        let mut resolution =
-            Resolution { requests, clock_skew, v1_fallback, cause, evidence, ..Resolution::from(outcome) };
-        resolution.creation = boto3::creation(&resolution.outcome, resolution.token_status(), self.v1_disabled);
-        (resolution, signing)
+        (Resolution { outcome, creation, key, requests, clock_skew, v1_fallback, cause, evidence }, signing)
     }
+}
+
+/// The kind of an answer to a GET that something other than IMDS gave, or that refuses the token.
+fn refusal(response: &Response) -> Option<Kind> {
+    interceptor(response.status, response.via).or((response.status == 401).then_some(Kind::Unauthorized))
 }
 
 impl Source for Imds {

@@ -42,10 +42,16 @@ impl Endpoint {
         self.0.authority()
     }
 
-    pub(super) fn join(&self, path: &str) -> Url {
-        let mut url = self.0.url().clone();
-        url.set_path(&format!("{}{path}", url.path()));
-        url
+    /// The host and the port to connect to.
+    pub(super) fn address(&self) -> (&str, u16) {
+        let url = self.0.url();
+        let host = url.host_str().unwrap_or_default().trim_start_matches('[').trim_end_matches(']');
+        (host, url.port_or_known_default().unwrap_or_default())
+    }
+
+    /// The path of a request.
+    pub(super) fn target(&self, path: &str) -> String {
+        format!("{}{path}", self.0.url().path())
     }
 }
 
@@ -76,6 +82,7 @@ mod tests {
             assert_eq!(Endpoint::parse(text).expect("a valid endpoint").authority(), authority);
         }
         let endpoint = Endpoint::parse("http://proxy.local/imds").expect("a valid endpoint");
-        assert_eq!(endpoint.join("latest/x").as_str(), "http://proxy.local/imds/latest/x");
+        assert_eq!((endpoint.target("latest/x").as_str(), endpoint.address()), ("/imds/latest/x", ("proxy.local", 80)));
+        assert_eq!(Endpoint::parse(IPV6_ENDPOINT).expect("a valid endpoint").address(), ("fd00:ec2::254", 80));
     }
 }

@@ -1,4 +1,5 @@
-//! HTTP to IMDS: no proxy, no redirect, bounded bodies, bounded time.
+//! HTTP to IMDS: no proxy, no redirect, bounded bodies, bounded time. By hyper alone: the time-outs of boto3 are those of a
+//! connection and of each read, which a client of higher level does not tell apart.
 //!
 //! Owns the only mapping of HTTP errors to kinds. Must not know which request follows which.
 
@@ -7,31 +8,27 @@ use std::future::poll_fn;
 use std::io;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::task::Poll;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
+use hyper::body::{Body, Incoming};
+use hyper::client::conn::http1::{SendRequest, handshake};
+use hyper::header::{CONTENT_TYPE, DATE, HOST, HeaderMap, HeaderValue, SERVER, USER_AGENT, VIA};
+use hyper::rt::{Read, ReadBufCursor, Write};
+use hyper::{Method, Request};
+use hyper_util::rt::TokioIo;
 use jiff::{SignedDuration, Timestamp};
-use reqwest::header::{CONTENT_LENGTH, DATE, HeaderMap, HeaderName, HeaderValue, SERVER, VIA};
-use reqwest::{Client, Method, redirect};
 use rustix::io::Errno;
-use tokio::task::yield_now;
-use tokio::time::timeout;
-use tokio_rustls::rustls::crypto::ring;
-use tokio_rustls::rustls::{ClientConfig, RootCertStore};
+use tokio::net::TcpStream;
+use tokio::task::{JoinHandle, yield_now};
 
 use super::endpoint::Endpoint;
 use super::session_token::{SessionToken, TOKEN_HEADER, TOKEN_TTL_SECONDS, TTL_HEADER};
+use super::text::Charset;
+use super::time_limit::{OutOfTime, within};
 use crate::domain::{Kind, NetworkError, Server};
-use crate::platform::clock::{Clock, monotonic};
-
-/// A time limit is waited for in parts.
-const SLICE: Duration = Duration::from_millis(10);
-
-/// A part that takes longer than this was not waiting for IMDS, but for the CPU.
-const LONGEST_SLICE: Duration = Duration::from_millis(20);
-
-/// Turns of the runtime in which an answer that has arrived is delivered.
-const TURNS_AFTER_TIMEOUT: u32 = 8;
+use crate::platform::clock::Clock;
 
 /// The longest body that is read, in bytes.
 const LONGEST_BODY: usize = 64 * 1024;
@@ -39,11 +36,13 @@ const LONGEST_BODY: usize = 64 * 1024;
 /// The longest text of a cause, in characters.
 const LONGEST_CAUSE: usize = 200;
 
+const OWN_NAME: &str = concat!("imds-exporter/", env!("CARGO_PKG_VERSION"));
+
 /// Why a request got no answer.
 #[derive(Debug)]
 pub(super) struct TransportError {
     pub(super) kind: Kind,
-    /// The status of an answer whose body could not be read.
+    /// The status of an answer whose body could not be read to its end.
     pub(super) status: Option<u16>,
     /// What the operating system or the HTTP library said.
     pub(super) cause: Option<String>,
@@ -51,17 +50,24 @@ pub(super) struct TransportError {
 }
 
 impl TransportError {
+    fn new(kind: Kind, status: Option<u16>, cause: Option<&dyn Error>) -> Self {
+        // The text of a library's error is bounded and printable, whatever it quotes.
+        let printable =
+            |error: &dyn Error| error.to_string().chars().filter(|c| !c.is_control()).take(LONGEST_CAUSE).collect();
+        Self { kind, status, cause: cause.map(printable), network_error: None }
+    }
+
     /// Connected and asked, no whole answer in time.
-    pub(super) const fn timed_out() -> Self {
-        Self { kind: Kind::ReadTimeout, status: None, cause: None, network_error: None }
+    pub(super) fn timed_out(why: OutOfTime) -> Self {
+        let status = match why {
+            OutOfTime::Silent => None,
+            OutOfTime::TooSlow => Some(200),
+        };
+        Self::new(Kind::ReadTimeout, status, None)
     }
 
-    fn invalid(cause: &str) -> Self {
-        Self { kind: Kind::InvalidResponse, status: Some(200), cause: Some(cause.to_owned()), network_error: None }
-    }
-
-    fn in_body(self) -> Self {
-        Self { status: Some(200), ..self }
+    fn too_large() -> Self {
+        Self::new(Kind::InvalidResponse, Some(200), Some(&io::Error::other("the body is too large")))
     }
 }
 
@@ -71,144 +77,150 @@ pub(super) struct Response {
     pub(super) via: bool,
     pub(super) server: Option<Server>,
     pub(super) clock_skew: Option<SignedDuration>,
+    pub(super) charset: Charset,
     pub(super) body: Vec<u8>,
 }
 
-impl Response {
-    pub(super) fn text(&self) -> Option<&str> {
-        std::str::from_utf8(&self.body).ok()
+/// A request that was sent, and its answer, which may come.
+pub(super) struct Asked {
+    answer: Pin<Box<dyn Future<Output = Result<Response, TransportError>> + Send>>,
+    connection: Connection,
+}
+
+impl Asked {
+    /// The answer, if it comes in time. May be asked again after it was silent, but not after it came.
+    pub(super) async fn answer(&mut self, limit: Duration) -> Result<Result<Response, TransportError>, OutOfTime> {
+        within(limit, &self.connection.reads, self.answer.as_mut()).await
     }
 }
 
-#[derive(Clone)]
+struct Connection {
+    sender: SendRequest<String>,
+    reads: Arc<AtomicUsize>,
+    /// Its task, which ends with it: until then its buffers hold the session token and the document.
+    task: JoinHandle<()>,
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
 pub(super) struct Transport {
-    client: Client,
-    /// Made once, since a client is made for each poll.
-    tls: ClientConfig,
     endpoint: Endpoint,
     timeout: Duration,
     clock: Arc<dyn Clock>,
+    /// The connection of the last answer, if it may be used again.
+    kept: Option<Connection>,
 }
 
 impl Transport {
-    pub(super) fn new(endpoint: Endpoint, timeout: Duration, clock: Arc<dyn Clock>) -> Result<Self, reqwest::Error> {
-        let tls = no_tls();
-        Ok(Self { client: client(timeout, &tls)?, tls, endpoint, timeout, clock })
+    pub(super) fn new(endpoint: Endpoint, timeout: Duration, clock: Arc<dyn Clock>) -> Self {
+        Self { endpoint, timeout, clock, kept: None }
     }
 
-    /// Closes all connections: until then their buffers hold the session token and the document.
-    ///
-    /// A connection is used again within a poll, not across polls, also because a firewall that lets only established
-    /// connections through would go unnoticed otherwise.
-    pub(super) fn close_connections(&mut self) {
-        self.client = client(self.timeout, &self.tls).expect("the same options gave a client before");
+    /// Closes the connection that is kept. One is used again within a poll, as boto3 does, not across polls: a firewall that
+    /// lets only established connections through would go unnoticed.
+    pub(super) fn close_connection(&mut self) {
+        self.kept = None;
     }
 
-    /// The time-out of one request.
+    /// The time-out of a connection and of each read.
     pub(super) fn timeout(&self) -> Duration {
         self.timeout
     }
 
-    /// The token request. The caller limits its time; it ends after `longest` at the latest.
-    pub(super) async fn put_token(self, path: &str, longest: Duration) -> Result<Response, TransportError> {
-        let header = (HeaderName::from_static(TTL_HEADER), HeaderValue::from(TOKEN_TTL_SECONDS));
-        let sent = pin!(self.send(Method::PUT, path, Some(header)));
-        within(longest, sent).await.unwrap_or_else(|| Err(TransportError::timed_out()))
+    /// Sends the token request.
+    pub(super) async fn put_token(&mut self, path: &str) -> Result<Asked, TransportError> {
+        self.send(Method::PUT, path, Some((TTL_HEADER, HeaderValue::from(TOKEN_TTL_SECONDS)))).await
     }
 
-    /// A GET within the time-out, with a session token or without.
-    pub(super) async fn get(&self, path: &str, token: Option<&SessionToken>) -> Result<Response, TransportError> {
-        let header = token.map(|token| (HeaderName::from_static(TOKEN_HEADER), token.header()));
-        let sent = pin!(self.send(Method::GET, path, header));
-        within(self.timeout, sent).await.unwrap_or_else(|| Err(TransportError::timed_out()))
+    /// A GET, with a session token or without.
+    pub(super) async fn get(&mut self, path: &str, token: Option<&SessionToken>) -> Result<Response, TransportError> {
+        let mut asked = self.send(Method::GET, path, token.map(|token| (TOKEN_HEADER, token.header()))).await?;
+        let response = asked.answer(self.timeout).await.map_err(TransportError::timed_out)??;
+        self.keep(asked);
+        Ok(response)
+    }
+
+    /// Keeps the connection of an answer that came.
+    pub(super) fn keep(&mut self, Asked { connection, .. }: Asked) {
+        self.kept = Some(connection);
     }
 
     async fn send(
-        &self,
+        &mut self,
         method: Method,
         path: &str,
-        header: Option<(HeaderName, HeaderValue)>,
-    ) -> Result<Response, TransportError> {
-        // A PUT without a body says so: a proxy in between may demand a length (411).
-        let mut request = self.client.request(method, self.endpoint.join(path)).header(CONTENT_LENGTH, 0);
+        header: Option<(&'static str, HeaderValue)>,
+    ) -> Result<Asked, TransportError> {
+        let mut request = Request::builder()
+            .method(method)
+            .uri(self.endpoint.target(path))
+            .header(HOST, self.endpoint.authority())
+            .header(USER_AGENT, OWN_NAME);
         if let Some((name, value)) = header {
             request = request.header(name, value);
         }
-        let mut answer = request.send().await.map_err(transport_error)?;
-        let headers = answer.headers();
-        let mut response = Response {
-            status: answer.status().as_u16(),
-            via: headers.contains_key(VIA),
-            server: headers.get(SERVER).map(|name| if name == "EC2ws" { Server::Ec2 } else { Server::Other }),
-            clock_skew: date(headers).map(|date| self.clock.now().duration_until(date)),
-            body: Vec::new(),
+        // The library adds a content length of 0 to a PUT, for which a proxy in between may ask, and none to a GET.
+        let request = request.body(String::new());
+        let request = request.map_err(|error| TransportError::new(Kind::InvalidResponse, None, Some(&error)))?;
+        let mut connection = self.connection().await?;
+        let answer = read(connection.sender.send_request(request), Arc::clone(&self.clock));
+        Ok(Asked { answer: Box::pin(answer), connection })
+    }
+
+    async fn connection(&mut self) -> Result<Connection, TransportError> {
+        if let Some(mut kept) = self.kept.take() {
+            // Lets its task see that the other side has closed it.
+            yield_now().await;
+            if kept.sender.ready().await.is_ok() {
+                return Ok(kept);
+            }
+        }
+        let reads = Arc::new(AtomicUsize::new(0));
+        let connecting = pin!(TcpStream::connect(self.endpoint.address()));
+        let stream = match within(self.timeout, &reads, connecting).await {
+            Ok(connected) => connected.map_err(|error| connect_error(&error))?,
+            Err(_) => return Err(TransportError::new(Kind::ConnectTimeout, None, None)),
         };
-        if response.status == 200 {
-            while let Some(chunk) = answer.chunk().await.map_err(|error| transport_error(error).in_body())? {
-                if response.body.len() + chunk.len() > LONGEST_BODY {
-                    return Err(TransportError::invalid("the body is too large"));
-                }
-                response.body.extend_from_slice(&chunk);
-            }
-            if response.text().is_none() {
-                return Err(TransportError::invalid("the body is not text"));
-            }
-        }
-        Ok(response)
-    }
-}
-
-fn client(timeout: Duration, tls: &ClientConfig) -> Result<Client, reqwest::Error> {
-    Client::builder()
-        .no_proxy()
-        .tls_backend_preconfigured(tls.clone())
-        .user_agent(concat!("imds-exporter/", env!("CARGO_PKG_VERSION")))
-        .redirect(redirect::Policy::none())
-        .retry(reqwest::retry::never())
-        .referer(false)
-        // A little less than the whole, so that the two time-outs can be told apart. Linux repeats a lost SYN only
-        // after a second, so that the rest of the time makes no difference.
-        .connect_timeout(timeout.mul_f64(0.9))
-        .pool_max_idle_per_host(1)
-        .pool_idle_timeout(None)
-        .build()
-}
-
-/// The output of the future, if it comes within the time limit.
-///
-/// A starved exporter does not report a failure of IMDS: time in which this process did not get the CPU does not count, and
-/// once the time is up, the runtime gets a few turns to deliver an answer that has arrived.
-pub(super) async fn within<F: Future>(limit: Duration, mut future: Pin<&mut F>) -> Option<F::Output> {
-    let mut left = limit;
-    while !left.is_zero() {
-        let began = monotonic();
-        if let Ok(output) = timeout(left.min(SLICE), future.as_mut()).await {
-            return Some(output);
-        }
-        left = left.saturating_sub((monotonic() - began).min(LONGEST_SLICE));
-    }
-    for _ in 0..TURNS_AFTER_TIMEOUT {
-        yield_now().await;
-        let now = poll_fn(|context| {
-            Poll::Ready(match future.as_mut().poll(context) {
-                Poll::Ready(output) => Some(output),
-                Poll::Pending => None,
-            })
+        let stream = CountedReads { stream: TokioIo::new(stream), reads: Arc::clone(&reads) };
+        let (sender, connection) = handshake(stream).await.map_err(|error| http_error(&error, None))?;
+        let task = tokio::spawn(async {
+            let _the_request_has_the_error = connection.await;
         });
-        if let Some(output) = now.await {
-            return Some(output);
-        }
+        Ok(Connection { sender, reads, task })
     }
-    None
 }
 
-/// IMDS has no TLS; without this, the HTTP client would prepare for it with the roots of the system.
-fn no_tls() -> ClientConfig {
-    ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
-        .with_safe_default_protocol_versions()
-        .expect("ring supports them")
-        .with_root_certificates(RootCertStore::empty())
-        .with_no_client_auth()
+/// Reads an answer to its end.
+async fn read(
+    answer: impl Future<Output = hyper::Result<hyper::Response<Incoming>>>,
+    clock: Arc<dyn Clock>,
+) -> Result<Response, TransportError> {
+    let (head, mut body) = answer.await.map_err(|error| http_error(&error, None))?.into_parts();
+    let headers = head.headers;
+    let mut response = Response {
+        status: head.status.as_u16(),
+        via: headers.contains_key(VIA),
+        server: headers.get(SERVER).map(|name| if name == "EC2ws" { Server::Ec2 } else { Server::Other }),
+        clock_skew: date(&headers).map(|date| clock.now().duration_until(date)),
+        charset: Charset::of(headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes)),
+        body: Vec::new(),
+    };
+    if response.status != 200 {
+        return Ok(response);
+    }
+    while let Some(frame) = poll_fn(|context| Pin::new(&mut body).poll_frame(context)).await {
+        let frame = frame.map_err(|error| http_error(&error, Some(response.status)))?;
+        let data = frame.data_ref().map_or(&[][..], |data| data);
+        if response.body.len() + data.len() > LONGEST_BODY {
+            return Err(TransportError::too_large());
+        }
+        response.body.extend_from_slice(data);
+    }
+    Ok(response)
 }
 
 fn date(headers: &HeaderMap) -> Option<Timestamp> {
@@ -216,96 +228,78 @@ fn date(headers: &HeaderMap) -> Option<Timestamp> {
     jiff::fmt::rfc2822::DateTimeParser::new().parse_timestamp(text).ok()
 }
 
-fn transport_error(error: reqwest::Error) -> TransportError {
-    let error = error.without_url();
-    let kind = kind_of(&error);
-    let cause = chain(&error).last().map(|root| {
-        // The text of a library's error is bounded and printable, whatever it quotes.
-        root.to_string().chars().filter(|c| !c.is_control()).take(LONGEST_CAUSE).collect()
-    });
-    let network_error = (kind == Kind::NetworkUnreachable).then(|| network_error(&error));
-    TransportError { kind, status: None, cause, network_error }
-}
-
 /// | what happened | kind |
 /// | --- | --- |
-/// | time ran out while connecting | `connect_timeout` |
 /// | refused or reset while connecting | `connect_refused` |
+/// | the system's own time-out while connecting | `connect_timeout` |
 /// | any other reason not to get a connection | `network_unreachable` |
-/// | time ran out later | `read_timeout` |
-/// | what came is no HTTP | `invalid_response` |
-/// | anything else on an open connection | `connection_closed` |
-fn kind_of(error: &reqwest::Error) -> Kind {
-    let io = chain(error).find_map(|cause| cause.downcast_ref::<io::Error>()).map(io::Error::kind);
-    if error.is_connect() {
-        return match io {
-            _ if error.is_timeout() => Kind::ConnectTimeout,
-            Some(io::ErrorKind::TimedOut) => Kind::ConnectTimeout,
-            Some(io::ErrorKind::ConnectionRefused | io::ErrorKind::ConnectionReset) => Kind::ConnectRefused,
-            _ => Kind::NetworkUnreachable,
-        };
-    }
-    if error.is_timeout() {
-        return Kind::ReadTimeout;
-    }
-    let not_http = chain(error)
-        .filter_map(|cause| cause.downcast_ref::<hyper::Error>())
-        .any(|hyper| hyper.is_parse() || hyper.is_parse_too_large());
-    let bad_framing = matches!(io, Some(io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput));
-    if not_http || bad_framing { Kind::InvalidResponse } else { Kind::ConnectionClosed }
-}
-
-fn network_error(error: &reqwest::Error) -> NetworkError {
-    // A name is resolved by the C library, which has errors of its own.
-    let Some(code) =
-        chain(error).filter_map(|cause| cause.downcast_ref::<io::Error>()).find_map(io::Error::raw_os_error)
-    else {
-        return NetworkError::NoSuchName;
+fn connect_error(error: &io::Error) -> TransportError {
+    let kind = match error.kind() {
+        io::ErrorKind::ConnectionRefused | io::ErrorKind::ConnectionReset => Kind::ConnectRefused,
+        io::ErrorKind::TimedOut => Kind::ConnectTimeout,
+        _ => Kind::NetworkUnreachable,
     };
-    match Errno::from_raw_os_error(code) {
-        Errno::NETUNREACH => NetworkError::NoRoute,
-        Errno::HOSTUNREACH => NetworkError::HostUnreachable,
-        Errno::INVAL => NetworkError::BlackholeRoute,
-        Errno::ACCESS | Errno::PERM => NetworkError::Forbidden,
-        Errno::ADDRNOTAVAIL => NetworkError::NoLocalPort,
-        Errno::AFNOSUPPORT => NetworkError::NoAddressFamily,
-        _ => NetworkError::Other,
+    let network_error = (kind == Kind::NetworkUnreachable).then(|| network_error(error));
+    TransportError { network_error, ..TransportError::new(kind, None, Some(error)) }
+}
+
+fn network_error(error: &io::Error) -> NetworkError {
+    // A name is resolved by the C library, whose errors are not the system's.
+    match error.raw_os_error().map(Errno::from_raw_os_error) {
+        None => NetworkError::NoSuchName,
+        Some(Errno::NETUNREACH) => NetworkError::NoRoute,
+        Some(Errno::HOSTUNREACH) => NetworkError::HostUnreachable,
+        Some(Errno::INVAL) => NetworkError::BlackholeRoute,
+        Some(Errno::ACCESS | Errno::PERM) => NetworkError::Forbidden,
+        Some(Errno::ADDRNOTAVAIL) => NetworkError::NoLocalPort,
+        Some(Errno::AFNOSUPPORT) => NetworkError::NoAddressFamily,
+        Some(_) => NetworkError::Other,
     }
 }
 
-fn chain(error: &reqwest::Error) -> impl Iterator<Item = &(dyn Error + 'static)> {
+/// What came is no HTTP: `invalid_response`. Anything else on an open connection: `connection_closed`.
+fn http_error(error: &hyper::Error, status: Option<u16>) -> TransportError {
+    let io = chain(error).find_map(|cause| cause.downcast_ref::<io::Error>()).map(io::Error::kind);
+    let bad_framing = matches!(io, Some(io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput));
+    let not_http = error.is_parse() || error.is_parse_too_large() || bad_framing;
+    let kind = if not_http { Kind::InvalidResponse } else { Kind::ConnectionClosed };
+    TransportError::new(kind, status, chain(error).last())
+}
+
+fn chain(error: &hyper::Error) -> impl Iterator<Item = &(dyn Error + 'static)> {
     std::iter::successors(Some(error as &(dyn Error + 'static)), |&error| error.source())
 }
 
-#[cfg(test)]
-mod tests {
-    use tokio::time::{advance, sleep};
+/// A stream that counts the reads that brought something.
+struct CountedReads {
+    stream: TokioIo<TcpStream>,
+    reads: Arc<AtomicUsize>,
+}
 
-    use super::*;
+impl Read for CountedReads {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: ReadBufCursor<'_>,
+    ) -> Poll<io::Result<()>> {
+        let ready = Pin::new(&mut self.stream).poll_read(context, buffer);
+        if ready.is_ready() {
+            self.reads.fetch_add(1, Ordering::Relaxed);
+        }
+        ready
+    }
+}
 
-    const LIMIT: Duration = Duration::from_millis(100);
-
-    #[tokio::test(start_paused = true)]
-    async fn an_answer_counts_until_the_limit() {
-        let after = async |delay| {
-            let mut answer = pin!(sleep(Duration::from_millis(delay)));
-            within(LIMIT, answer.as_mut()).await.is_some()
-        };
-        assert!(after(0).await && after(15).await && after(90).await);
-        assert!(!after(110).await && !after(10_000).await);
-        let began = monotonic();
-        assert!(!after(10_000).await);
-        assert!((LIMIT..LIMIT + SLICE * 2).contains(&(monotonic() - began)));
+impl Write for CountedReads {
+    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(context, data)
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn time_without_the_cpu_does_not_count() {
-        let mut answer = pin!(async {
-            for _ in 0..4 {
-                advance(Duration::from_secs(1)).await;
-                sleep(Duration::from_millis(1)).await;
-            }
-        });
-        assert!(within(LIMIT, answer.as_mut()).await.is_some());
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
     }
 }

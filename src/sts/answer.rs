@@ -21,7 +21,7 @@ use std::fmt;
 use roxmltree::{Document, Node};
 
 use crate::domain::RoleName;
-use crate::domain::signed_call::{AccountId, CallFailure, Caller, Reason};
+use crate::domain::signed_call::{AccountId, CallFailure, Caller, Obstacle, Reason};
 
 /// The longest ARN and user id, in bytes. Source: `arnType` and `userIdType` of the STS API.
 const LONGEST: usize = 2048;
@@ -116,7 +116,8 @@ pub fn parse_error(status: u16, body: &[u8]) -> CallFailure {
         (_, 500..=599) => Reason::ServerError,
         _ => Reason::Unexpected,
     };
-    CallFailure { reason, status: Some(status), code: known.map(|(code, _)| *code) }
+    let obstacle = error.is_none().then_some(Obstacle::NotSts);
+    CallFailure { reason, status: Some(status), code: known.map(|(code, _)| *code), obstacle }
 }
 
 fn is(node: Node<'_, '_>, name: &str) -> bool {
@@ -234,7 +235,11 @@ mod tests {
             (502, Reason::ServerError),
         ] {
             for body in [&b"<html>ExpiredToken</html>"[..], b"", b"\xff", b"<Error><Code>ExpiredToken</Code></Error>"] {
-                assert_eq!(parse_error(status, body), CallFailure { reason, status: Some(status), code: None });
+                let obstacle = Some(Obstacle::NotSts);
+                assert_eq!(
+                    parse_error(status, body),
+                    CallFailure { reason, status: Some(status), code: None, obstacle }
+                );
             }
         }
     }

@@ -12,10 +12,10 @@ use reqwest::{Client, NoProxy, Url, redirect};
 use tokio_rustls::rustls;
 
 use super::answer::{CallerIdentity, parse_error, parse_identity};
-use super::endpoint::Endpoint;
-use super::signature::{BODY, signed_headers};
+use super::endpoint::{Choice, Endpoint};
+use super::signature::{BODY, Unsignable, signed_headers};
 use super::trust::{CaBundle, tls};
-use crate::domain::signed_call::{CallFailure, Reason};
+use crate::domain::signed_call::{CallFailure, Obstacle, Reason};
 use crate::domain::{Region, SigningCredentials};
 use crate::platform::clock::Clock;
 
@@ -35,6 +35,8 @@ pub struct Options {
     pub region: Option<Region>,
     /// The address; without one, that of the region.
     pub endpoint: Option<Endpoint>,
+    /// Which address of the region.
+    pub choice: Choice,
     /// The proxy.
     pub proxy: Option<Proxy>,
     /// Authorities that are accepted beside the built-in ones.
@@ -80,6 +82,7 @@ pub struct Sts {
     client: Client,
     region: Option<Region>,
     endpoint: Option<Endpoint>,
+    choice: Choice,
     clock: Arc<dyn Clock>,
 }
 
@@ -89,7 +92,7 @@ impl Sts {
     /// # Errors
     /// What is wrong with a bundle, with the name of its variable.
     pub fn new(options: &Options, clock: Arc<dyn Clock>) -> Result<Self, String> {
-        let Options { region, endpoint, proxy, ca_bundles } = options;
+        let Options { region, endpoint, choice, proxy, ca_bundles } = options;
         let mut builder = Client::builder()
             .no_proxy()
             .tls_backend_preconfigured(tls(ca_bundles)?)
@@ -106,7 +109,7 @@ impl Sts {
             builder = builder.proxy(proxy);
         }
         let client = builder.build().map_err(|error| error.without_url().to_string())?;
-        Ok(Self { client, region: region.clone(), endpoint: endpoint.clone(), clock })
+        Ok(Self { client, region: region.clone(), endpoint: endpoint.clone(), choice: *choice, clock })
     }
 
     /// The region that is configured.
@@ -118,7 +121,14 @@ impl Sts {
     /// Where STS is asked for credentials of the region.
     #[must_use]
     pub fn endpoint(&self, region: &Region) -> Endpoint {
-        self.endpoint.clone().unwrap_or_else(|| Endpoint::of_region(region))
+        self.endpoint_and_region(region).0
+    }
+
+    fn endpoint_and_region(&self, region: &Region) -> (Endpoint, Region) {
+        match &self.endpoint {
+            Some(endpoint) => (endpoint.clone(), region.clone()),
+            None => Endpoint::of_region(region, self.choice),
+        }
     }
 
     /// Asks STS in the region whose credentials these are. Ends in bounded time.
@@ -126,47 +136,69 @@ impl Sts {
     /// # Errors
     /// Why AWS did not say.
     pub async fn call(&self, region: &Region, credentials: SigningCredentials) -> Result<CallerIdentity, CallFailure> {
-        let endpoint = self.endpoint(region);
-        let headers = signed_headers(&endpoint, region, &credentials, self.clock.now());
+        let (endpoint, region) = self.endpoint_and_region(region);
+        let headers = signed_headers(&endpoint, &region, &credentials, self.clock.now());
         drop(credentials);
-        let request = self.client.post(endpoint.url()).headers(headers.ok_or(Reason::Unexpected)?).body(BODY);
-        let mut answer = request.send().await.map_err(|error| reason_of(&error))?;
+        let headers = headers.map_err(|Unsignable| CallFailure::by(Reason::Unexpected, Obstacle::Unsignable))?;
+        let request = self.client.post(endpoint.url()).headers(headers).body(BODY);
+        let mut answer = request.send().await.map_err(|error| failure_of(&error))?;
         let status = answer.status().as_u16();
-        let failed = |reason| CallFailure { status: Some(status), ..CallFailure::from(reason) };
+        let with_status = |failure| CallFailure { status: Some(status), ..failure };
+        let not_sts = with_status(CallFailure::by(Reason::Unexpected, Obstacle::NotSts));
         let mut body = Vec::new();
-        while let Some(chunk) = answer.chunk().await.map_err(|error| failed(reason_of(&error)))? {
+        while let Some(chunk) = answer.chunk().await.map_err(|error| with_status(failure_of(&error)))? {
             if body.len() + chunk.len() > LONGEST_BODY {
-                return Err(failed(Reason::Unexpected));
+                return Err(not_sts);
             }
             body.extend_from_slice(&chunk);
         }
         match status {
-            200 => parse_identity(&body).ok_or(failed(Reason::Unexpected)),
+            200 => parse_identity(&body).ok_or(not_sts),
             _ => Err(parse_error(status, &body)),
         }
     }
 }
 
-/// | what happened | reason |
-/// | --- | --- |
-/// | TLS failed, at any time | `tls` |
-/// | no connection, for whatever reason | `connect` |
-/// | time ran out later | `timeout` |
-/// | anything else | `unexpected` |
-fn reason_of<'a>(error: &'a reqwest::Error) -> Reason {
-    // The source of an I/O error is that of the error within it, which would be passed over.
-    let next = |error: &'a (dyn Error + 'static)| match error.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
-        Some(within) => Some(within as &(dyn Error + 'static)),
-        None => error.source(),
-    };
-    let mut chain = std::iter::successors(Some(error as &(dyn Error + 'static)), |error| next(*error));
-    if chain.any(<dyn Error>::is::<rustls::Error>) {
-        Reason::Tls
-    } else if error.is_connect() {
-        Reason::Connect
-    } else if error.is_timeout() {
-        Reason::Timeout
-    } else {
-        Reason::Unexpected
+/// | what happened | reason | obstacle |
+/// | --- | --- | --- |
+/// | TLS failed, at any time | `tls` | the certificate, or the handshake |
+/// | no connection | `connect` | its cause |
+/// | time ran out later | `timeout` | |
+/// | anything else | `unexpected` | the connection was closed |
+fn failure_of(error: &reqwest::Error) -> CallFailure {
+    let tls = chain(error).find_map(|cause| cause.downcast_ref::<rustls::Error>());
+    match tls {
+        Some(rustls::Error::InvalidCertificate(_)) => CallFailure::by(Reason::Tls, Obstacle::Certificate),
+        Some(_) => CallFailure::by(Reason::Tls, Obstacle::Handshake),
+        None if error.is_connect() => CallFailure::by(Reason::Connect, no_connection(error)),
+        None if error.is_timeout() => Reason::Timeout.into(),
+        None => CallFailure::by(Reason::Unexpected, Obstacle::ConnectionClosed),
     }
+}
+
+fn no_connection(error: &reqwest::Error) -> Obstacle {
+    // The library's errors of a proxy have no public type.
+    if chain(error).any(|cause| cause.to_string().starts_with("tunnel error")) {
+        return Obstacle::ProxyRefused;
+    }
+    let system =
+        chain(error).filter_map(|cause| cause.downcast_ref::<io::Error>()).find(|e| e.raw_os_error().is_some());
+    match system.map(io::Error::kind) {
+        _ if error.is_timeout() => Obstacle::ConnectTimeout,
+        Some(io::ErrorKind::TimedOut) => Obstacle::ConnectTimeout,
+        Some(io::ErrorKind::ConnectionRefused | io::ErrorKind::ConnectionReset) => Obstacle::ConnectionRefused,
+        Some(_) => Obstacle::Unreachable,
+        // Names are resolved by the C library, whose errors are not the system's.
+        None => Obstacle::NoSuchName,
+    }
+}
+
+/// The error and its causes. The source of an I/O error is that of the error within it, which would be passed over.
+fn chain(error: &reqwest::Error) -> impl Iterator<Item = &(dyn Error + 'static)> {
+    std::iter::successors(Some(error as &(dyn Error + 'static)), |&error| {
+        match error.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
+            Some(within) => Some(within as &(dyn Error + 'static)),
+            None => error.source(),
+        }
+    })
 }

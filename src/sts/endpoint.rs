@@ -7,16 +7,65 @@ use reqwest::Url;
 use crate::domain::Region;
 use crate::platform::service_url::ServiceUrl;
 
+/// Which of its addresses in a region STS is asked at, as botocore is told by `AWS_USE_FIPS_ENDPOINT`,
+/// `AWS_USE_DUALSTACK_ENDPOINT` and `AWS_STS_REGIONAL_ENDPOINTS`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Choice {
+    /// The one with validated cryptography.
+    pub fips: bool,
+    /// The one with IPv6.
+    pub dual_stack: bool,
+    /// The global one for the regions of [`GLOBAL`].
+    pub legacy: bool,
+}
+
+/// The regions that had the global endpoint before there were regional ones, and the region of that itself.
+/// Source: the endpoint rules of STS in botocore 1.44.8.
+const GLOBAL: [&str; 16] = [
+    "ap-northeast-1",
+    "ap-south-1",
+    "ap-southeast-1",
+    "ap-southeast-2",
+    "aws-global",
+    "ca-central-1",
+    "eu-central-1",
+    "eu-north-1",
+    "eu-west-1",
+    "eu-west-2",
+    "eu-west-3",
+    "sa-east-1",
+    "us-east-1",
+    "us-east-2",
+    "us-west-1",
+    "us-west-2",
+];
+
+/// The region for which calls to the global endpoint are signed.
+const GLOBAL_SIGNS_FOR: &str = "us-east-1";
+
 /// Where STS is: an `https` URL, or an `http` URL of this machine, without user, query or fragment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Endpoint(ServiceUrl);
 
 impl Endpoint {
-    /// The regional endpoint: the SDKs' default. Source: the endpoint rules of STS in botocore 1.44.5.
+    /// The endpoint for credentials of a region, and the region for which calls to it are signed.
+    /// Source: the endpoint rules of STS in botocore 1.44.8.
     #[must_use]
-    pub fn of_region(region: &Region) -> Self {
-        let url = format!("https://sts.{region}.{}/", region.dns_suffix());
-        Self::parse(&url).expect("a region is a label of a host name")
+    pub fn of_region(region: &Region, choice: Choice) -> (Self, Region) {
+        let Choice { fips, dual_stack, legacy } = choice;
+        let is_global =
+            !fips && !dual_stack && (region.as_str() == "aws-global" || legacy && GLOBAL.contains(&region.as_str()));
+        let suffixes = region.dns_suffixes();
+        let suffix = if dual_stack { suffixes.dual_stack } else { suffixes.ipv4 };
+        // All of AWS GovCloud is validated.
+        let service = if fips && (dual_stack || !region.is_of_us_gov()) { "sts-fips" } else { "sts" };
+        let (url, signed_for) = if is_global {
+            let region = Region::parse(GLOBAL_SIGNS_FOR).expect("a literal that tests parse");
+            ("https://sts.amazonaws.com/".to_owned(), region)
+        } else {
+            (format!("https://{service}.{region}.{suffix}/"), region.clone())
+        };
+        (Self::parse(&url).expect("a region is a label of a host name"), signed_for)
     }
 
     /// Parses an endpoint as the SDKs take it.
@@ -60,20 +109,24 @@ fn is_loopback(host: &str) -> bool {
 mod tests {
     use super::*;
 
+    /// A few; the tests with boto3 compare all choices in all partitions with botocore's own.
     #[test]
-    fn each_region_has_the_endpoint_of_its_partition() {
-        for (region, url) in [
-            ("eu-central-1", "https://sts.eu-central-1.amazonaws.com/"),
-            ("us-gov-west-1", "https://sts.us-gov-west-1.amazonaws.com/"),
-            ("cn-north-1", "https://sts.cn-north-1.amazonaws.com.cn/"),
-            ("eusc-de-east-1", "https://sts.eusc-de-east-1.amazonaws.eu/"),
-            ("us-iso-east-1", "https://sts.us-iso-east-1.c2s.ic.gov/"),
-            ("us-isob-east-1", "https://sts.us-isob-east-1.sc2s.sgov.gov/"),
-            ("eu-isoe-west-1", "https://sts.eu-isoe-west-1.cloud.adc-e.uk/"),
-            ("us-isof-south-1", "https://sts.us-isof-south-1.csp.hci.ic.gov/"),
-            ("xx-new-1", "https://sts.xx-new-1.amazonaws.com/"),
+    fn a_region_has_the_endpoint_of_its_partition_and_of_the_choice() {
+        let (plain, fips) = (Choice::default(), Choice { fips: true, ..Choice::default() });
+        let dual_stack = Choice { dual_stack: true, ..Choice::default() };
+        let legacy = Choice { legacy: true, ..Choice::default() };
+        for (region, choice, url, signed_for) in [
+            ("eu-central-1", plain, "https://sts.eu-central-1.amazonaws.com/", "eu-central-1"),
+            ("cn-north-1", plain, "https://sts.cn-north-1.amazonaws.com.cn/", "cn-north-1"),
+            ("xx-new-1", plain, "https://sts.xx-new-1.amazonaws.com/", "xx-new-1"),
+            ("us-east-1", fips, "https://sts-fips.us-east-1.amazonaws.com/", "us-east-1"),
+            ("us-gov-west-1", fips, "https://sts.us-gov-west-1.amazonaws.com/", "us-gov-west-1"),
+            ("us-iso-east-1", dual_stack, "https://sts.us-iso-east-1.api.aws.ic.gov/", "us-iso-east-1"),
+            ("eu-central-1", legacy, "https://sts.amazonaws.com/", "us-east-1"),
+            ("eu-south-1", legacy, "https://sts.eu-south-1.amazonaws.com/", "eu-south-1"),
         ] {
-            assert_eq!(Endpoint::of_region(&Region::parse(region).expect("a region")).as_str(), url);
+            let (endpoint, region) = Endpoint::of_region(&Region::parse(region).expect("a region"), choice);
+            assert_eq!((endpoint.as_str(), region.as_str()), (url, signed_for));
         }
     }
 

@@ -12,6 +12,6 @@ mod trust;
 
 pub use answer::{CallerIdentity, parse_error, parse_identity};
 pub use client::{Options, Proxy, Sts};
-pub use endpoint::Endpoint;
-pub use signature::signed_headers;
+pub use endpoint::{Choice, Endpoint};
+pub use signature::{Unsignable, signed_headers};
 pub use trust::CaBundle;

@@ -4,7 +4,7 @@ use aws_credential_types::Credentials;
 use aws_sigv4::http_request::{SignableBody, SignableRequest, SigningSettings, sign};
 use aws_sigv4::sign::v4;
 use jiff::Timestamp;
-use reqwest::header::{CONTENT_TYPE, HOST, HeaderMap, HeaderName, HeaderValue};
+use reqwest::header::{CONTENT_TYPE, HOST, HeaderMap, HeaderName, HeaderValue, InvalidHeaderValue};
 use tracing::subscriber::{NoSubscriber, with_default};
 
 use super::endpoint::Endpoint;
@@ -14,19 +14,36 @@ pub(super) const BODY: &str = "Action=GetCallerIdentity&Version=2011-06-15";
 
 const FORM: &str = "application/x-www-form-urlencoded; charset=utf-8";
 
-/// The headers of the call at a time, all of them signed; `None` if the credentials cannot be put into headers.
-#[must_use]
+/// The credentials hold what cannot be put into headers. Says nothing of what that is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Unsignable;
+
+impl From<InvalidHeaderValue> for Unsignable {
+    fn from(_: InvalidHeaderValue) -> Self {
+        Self
+    }
+}
+
+/// The headers of the call at a time, all of them signed.
+///
+/// # Errors
+/// If the credentials cannot be put into headers.
 pub fn signed_headers(
     endpoint: &Endpoint,
     region: &Region,
     credentials: &SigningCredentials,
     at: Timestamp,
-) -> Option<HeaderMap> {
+) -> Result<HeaderMap, Unsignable> {
     // The library's own log at TRACE shows the key id.
     with_default(NoSubscriber::default(), || headers(endpoint, region, credentials, at))
 }
 
-fn headers(endpoint: &Endpoint, region: &Region, credentials: &SigningCredentials, at: Timestamp) -> Option<HeaderMap> {
+fn headers(
+    endpoint: &Endpoint,
+    region: &Region,
+    credentials: &SigningCredentials,
+    at: Timestamp,
+) -> Result<HeaderMap, Unsignable> {
     let SigningCredentials { access_key_id, secret_access_key, session_token } = credentials;
     let token = session_token.as_ref().map(|token| (**token).clone());
     let identity = Credentials::new(&**access_key_id, &**secret_access_key, token, None, "imds").into();
@@ -37,22 +54,23 @@ fn headers(endpoint: &Endpoint, region: &Region, credentials: &SigningCredential
         .time(at.into())
         .settings(SigningSettings::default())
         .build()
-        .ok()?
+        .expect("nothing is missing")
         .into();
     let host = endpoint.authority();
     let own = [(CONTENT_TYPE, FORM), (HOST, host.as_str())];
     let signed = own.iter().map(|(name, value)| (name.as_str(), *value));
-    let request = SignableRequest::new("POST", endpoint.as_str(), signed, SignableBody::Bytes(BODY.as_bytes())).ok()?;
-    let (instructions, _signature) = sign(request, &parameters).ok()?.into_parts();
+    let request = SignableRequest::new("POST", endpoint.as_str(), signed, SignableBody::Bytes(BODY.as_bytes()));
+    let request = request.expect("the endpoint is a URL");
+    let (instructions, _signature) = sign(request, &parameters).map_err(|_| Unsignable)?.into_parts();
     let (added, _query) = instructions.into_parts();
     let mut headers = HeaderMap::new();
     for (name, value) in own {
-        headers.insert(name, HeaderValue::from_str(value).ok()?);
+        headers.insert(name, HeaderValue::from_str(value)?);
     }
     for header in added {
-        let mut value = HeaderValue::from_str(header.value()).ok()?;
+        let mut value = HeaderValue::from_str(header.value())?;
         value.set_sensitive(true);
         headers.insert(HeaderName::from_static(header.name()), value);
     }
-    Some(headers)
+    Ok(headers)
 }

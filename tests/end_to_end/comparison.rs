@@ -451,7 +451,7 @@ fn declared(Setup { workload, .. }: Setup) -> WorkloadEnvironment {
 
 fn imds(setup: Setup, simulator: &Simulator, clock: Arc<dyn Clock>) -> Imds {
     let Setup { v1_disabled, timeout, .. } = setup;
-    Imds::new(Options { timeout, v1_disabled, ..imds_options_for(simulator) }, clock).expect("an IMDS client")
+    Imds::new(Options { timeout, v1_disabled, ..imds_options_for(simulator) }, clock)
 }
 
 fn metrics() -> Metrics {

@@ -12,6 +12,7 @@ mod hop_limit;
 mod host_boot;
 mod moto;
 mod network_namespace;
+mod odd_answers;
 mod prometheus;
 mod random_timelines;
 mod signed_call;

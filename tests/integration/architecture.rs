@@ -23,6 +23,7 @@ const PLACES: &[(&str, &str)] = &[
     ("envy", "config"),
     ("httparse", "simulator"),
     ("hyper_util", "http"),
+    ("hyper_util", "imds::transport"),
     ("maud", "http"),
     ("procfs", "workload"),
     ("prometheus", "metrics"),
@@ -42,7 +43,6 @@ const PLACES: &[(&str, &str)] = &[
     ("tempfile", "platform::state_file"),
     ("tokio_rustls", "cli::loopback_client"),
     ("tokio_rustls", "http::auth"),
-    ("tokio_rustls", "imds::transport"),
     ("tokio_rustls", "sts"),
     ("toml", "simulator"),
     ("tower_http", "http"),
@@ -55,7 +55,7 @@ const PLACES: &[(&str, &str)] = &[
     ("zeroizing_alloc", ""),
 ];
 
-/// `hyper` is the server's in `http`, in `imds` the error below reqwest's, and in the simulator it names statuses.
+/// `hyper` is the server in `http`, the client in `imds`, and in the simulator it names statuses.
 const HYPER: &[&str] = &["http", "imds", "simulator"];
 
 /// Calls that ask for the time, and the only module that may make them.

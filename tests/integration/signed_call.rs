@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use imds_exporter::domain::signed_call::{CallFailure, Reason};
+use imds_exporter::domain::signed_call::{CallFailure, Obstacle, Reason};
 use imds_exporter::domain::{Region, SigningCredentials};
 use imds_exporter::http::Route;
 use imds_exporter::platform::clock::SystemClock;
@@ -59,6 +59,12 @@ async fn reason(sts: &Sts) -> Reason {
     call(sts).await.expect_err("the call fails").reason
 }
 
+/// Why a call fails without an answer that could be judged.
+async fn obstacle(sts: &Sts) -> (Reason, Option<Obstacle>) {
+    let failure = call(sts).await.expect_err("the call fails");
+    (failure.reason, failure.obstacle)
+}
+
 #[tokio::test]
 async fn each_reason_by_its_real_answer_over_tls() {
     let folder = tempfile::tempdir().expect("a folder");
@@ -101,7 +107,7 @@ async fn each_reason_by_its_real_answer_over_tls() {
     ] {
         server.set(Behavior::Answer(status, error_body(code, message)));
         let failure = call(&client).await.expect_err("an error");
-        assert_eq!(failure, CallFailure { reason, status: Some(status), code: Some(code) });
+        assert_eq!(failure, CallFailure { reason, status: Some(status), code: Some(code), obstacle: None });
         assert_eq!(reason.is_refusal(), refused);
     }
     for (status, body, reason) in [
@@ -132,10 +138,11 @@ async fn a_certificate_of_another_name_or_authority_is_not_accepted() {
     let (authority, bundle) = (Authority::new(), folder.path().join("ca.pem"));
     authority.write(&bundle);
     let other_name = TestSts::start_tls(REGION, &authority, "sts.example").await;
-    assert_eq!(reason(&client(&other_name.url(), Some(&bundle))).await, Reason::Tls);
+    let certificate = (Reason::Tls, Some(Obstacle::Certificate));
+    assert_eq!(obstacle(&client(&other_name.url(), Some(&bundle))).await, certificate);
     let other_authority = TestSts::start_tls(REGION, &Authority::new(), "127.0.0.1").await;
-    assert_eq!(reason(&client(&other_authority.url(), Some(&bundle))).await, Reason::Tls);
-    assert_eq!(reason(&client(&other_authority.url(), None)).await, Reason::Tls);
+    assert_eq!(obstacle(&client(&other_authority.url(), Some(&bundle))).await, certificate);
+    assert_eq!(obstacle(&client(&other_authority.url(), None)).await, certificate);
     assert!(other_name.calls().is_empty() && other_authority.calls().is_empty());
 }
 
@@ -143,8 +150,10 @@ async fn a_certificate_of_another_name_or_authority_is_not_accepted() {
 async fn an_sts_that_cannot_be_reached_or_does_not_answer_in_time() {
     let (listener, refusing) = listen().await;
     drop(listener);
-    assert_eq!(reason(&client(&format!("http://{refusing}"), None)).await, Reason::Connect);
-    assert_eq!(reason(&client("https://sts.invalid", None)).await, Reason::Connect);
+    let refused = obstacle(&client(&format!("http://{refusing}"), None)).await;
+    assert_eq!(refused, (Reason::Connect, Some(Obstacle::ConnectionRefused)));
+    let unknown = obstacle(&client("https://sts.invalid", None)).await;
+    assert_eq!(unknown, (Reason::Connect, Some(Obstacle::NoSuchName)));
 
     let (hanging, dripping) = (TestSts::start(REGION).await, TestSts::start(REGION).await);
     hanging.set(Behavior::Hang);

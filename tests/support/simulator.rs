@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use imds_exporter::domain::Kind;
-use imds_exporter::imds::{Endpoint, Imds, Options};
+use imds_exporter::imds::{DEFAULT_ATTEMPTS, Endpoint, Imds, Options};
 use imds_exporter::platform::clock::SystemClock;
 use imds_exporter::simulator::{self, Change, Fault, Simulator, is_client_side};
 use strum::VariantArray;
@@ -32,7 +32,7 @@ pub(crate) async fn apply_toml(simulator: &Simulator, toml: &str) {
 /// The options of an IMDS client that asks at `endpoint`.
 pub(crate) fn imds_options(endpoint: &str) -> Options {
     let endpoint = Endpoint::parse(endpoint).expect("a valid endpoint");
-    Options { endpoint, timeout: REQUEST_TIMEOUT, disabled: false, v1_disabled: false }
+    Options { endpoint, timeout: REQUEST_TIMEOUT, attempts: DEFAULT_ATTEMPTS, disabled: false, v1_disabled: false }
 }
 
 /// The options of an IMDS client that asks the simulator.
@@ -41,7 +41,7 @@ pub(crate) fn imds_options_for(simulator: &Simulator) -> Options {
 }
 
 pub(crate) fn imds_client(options: Options) -> Imds {
-    Imds::new(options, Arc::new(SystemClock)).expect("an IMDS client")
+    Imds::new(options, Arc::new(SystemClock))
 }
 
 pub(crate) fn imds_client_for(simulator: &Simulator) -> Imds {

@@ -51,7 +51,7 @@ fn errors_name_the_key_and_the_line() {
         ("only_step = 'yes'", 1, "only_step"),
         ("expires_in = '--5m'", 1, "expires_in"),
         ("rotation = 'never'", 1, "rotation"),
-        ("role = 'a/b'", 1, "role"),
+        ("role = 'a//b'", 1, "role"),
         ("tokens = 'none'", 1, "tokens"),
         ("at = '0s'", 1, "`at`"),
     ] {

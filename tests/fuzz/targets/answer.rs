@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use imds_exporter::domain::{Resolution, Source};
-use imds_exporter::imds::{Endpoint, Imds, Options};
+use imds_exporter::imds::{DEFAULT_ATTEMPTS, Endpoint, Imds, Options};
 use imds_exporter::platform::clock::{SystemClock, monotonic};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
@@ -75,9 +75,10 @@ impl Stage {
         let [_, b, c, d] = run.to_be_bytes();
         let endpoint = format!("http://127.{}.{c}.{}:{}", b % 255, d.clamp(1, 254), self.port);
         let endpoint = Endpoint::parse(&endpoint).expect("a good endpoint");
-        let options = Options { endpoint, timeout: TIMEOUT, disabled: false, v1_disabled: run.is_multiple_of(4) };
+        let v1_disabled = run.is_multiple_of(4);
+        let options = Options { endpoint, timeout: TIMEOUT, attempts: DEFAULT_ATTEMPTS, disabled: false, v1_disabled };
         self.tasks.block_on(&self.runtime, async {
-            let mut imds = Imds::new(options, Arc::new(SystemClock)).expect("a client");
+            let mut imds = Imds::new(options, Arc::new(SystemClock));
             for _ in 0..POLLS {
                 let began = monotonic();
                 let resolution = imds.resolve().await;

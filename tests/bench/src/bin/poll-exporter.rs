@@ -4,14 +4,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use imds_exporter::platform::clock::SystemClock;
-use imds_exporter::imds::{Endpoint, Imds, Options};
+use imds_exporter::imds::{DEFAULT_ATTEMPTS, Endpoint, Imds, Options};
 use imds_exporter::domain::Source;
 
 fn main() {
     let make = async |endpoint: String| {
         let endpoint = Endpoint::parse(&endpoint).expect("an endpoint");
-        let options = Options { endpoint, timeout: Duration::from_secs(1), disabled: false, v1_disabled: true };
-        Imds::new(options, Arc::new(SystemClock)).expect("a client")
+        let timeout = Duration::from_secs(1);
+        let options = Options { endpoint, timeout, attempts: DEFAULT_ATTEMPTS, disabled: false, v1_disabled: true };
+        Imds::new(options, Arc::new(SystemClock))
     };
     imds_exporter_bench::polls(make, async |imds: &mut Imds| {
         imds.resolve().await.outcome.expect("credentials");
