@@ -43,6 +43,7 @@ pub(super) fn run(config: &Config, json: bool, signed: bool) -> ExitCode {
             at,
             expected_role: config.expected_role.as_ref(),
             shadowed: config.environment.earlier_in_chain,
+            place: config.environment.place,
             imds_through_proxy: config.environment.proxied_by,
             last_outage: known.outages.last().copied(),
             known_clients: known.clients,

@@ -11,6 +11,7 @@ use strum::VariantArray;
 
 use crate::domain::boto3::{Created, Prognosis};
 use crate::domain::outage::Window;
+use crate::domain::place::{Circumstances, Place};
 use crate::domain::signed_call::{CallFailure, Caller, Reason};
 use crate::domain::{
     Creation, Credential, Failure, Kind, Request, RequestRecord, Resolution, RoleName, Shadow, Span, Step,
@@ -147,7 +148,7 @@ impl SignedCheck {
         self.outcome.as_ref().map_or_else(|failure| failure.status, |_| Some(200))
     }
 
-    fn text(&self) -> String {
+    fn text(&self, place: Place) -> String {
         let endpoint = self.endpoint.as_deref().unwrap_or("none: the region is unknown");
         let step = line("sts:GetCallerIdentity", self.status(), self.duration);
         let mut text = format!("\nSigning a call to STS with these credentials ({endpoint}).\n\n  {step}\n\n");
@@ -160,7 +161,7 @@ impl SignedCheck {
                 );
             }
             Err(CallFailure { reason, code, .. }) => {
-                let Explanation { cause, confirm, action, .. } = reason_explanation(*reason);
+                let Explanation { cause, confirm, action, .. } = reason_explanation(*reason, place);
                 let verdict = if reason.is_refusal() {
                     "REFUSED: AWS refuses the credentials"
                 } else {
@@ -169,15 +170,16 @@ impl SignedCheck {
                 let code = code.map(|code| format!(" ({code})")).unwrap_or_default();
                 let _infallible = writeln!(
                     text,
-                    "{verdict}: {reason}{code}\n\n  What it means   {}\n  Likely cause    {cause}\n  To confirm      {confirm}\n  What to do      {action}",
+                    "{verdict}: {reason}{code}\n\n  What it means   {}\n  Likely cause    {cause}\n  To confirm      {confirm}\n  What to do      {}",
                     reason.when(),
+                    action.replace('`', ""),
                 );
             }
         }
         text
     }
 
-    fn json(&self) -> SignedCheckJson<'_> {
+    fn json(&self, place: Place) -> SignedCheckJson<'_> {
         let identity = self.outcome.as_ref().ok();
         let failure = self.outcome.as_ref().err();
         SignedCheckJson {
@@ -193,7 +195,7 @@ impl SignedCheck {
             user_id: identity.map(|identity| identity.user_id.as_str()),
             arn: identity.map(|identity| identity.arn.as_str()),
             failure: failure.map(|CallFailure { reason, code, .. }| {
-                let Explanation { cause, confirm, action, .. } = reason_explanation(*reason);
+                let Explanation { cause, confirm, action, .. } = reason_explanation(*reason, place);
                 ReasonJson { reason: *reason, code: *code, when: reason.when(), cause, confirm, action }
             }),
         }
@@ -219,9 +221,9 @@ struct ReasonJson {
     reason: Reason,
     code: Option<&'static str>,
     when: &'static str,
-    cause: &'static str,
-    confirm: &'static str,
-    action: &'static str,
+    cause: String,
+    confirm: String,
+    action: String,
 }
 
 /// One resolution and what is needed to judge it.
@@ -237,6 +239,8 @@ pub struct Report<'a> {
     pub expected_role: Option<&'a RoleName>,
     /// What the SDKs' default chain finds in this environment before it would ask IMDS.
     pub shadowed: Option<Shadow>,
+    /// Where this program runs.
+    pub place: Place,
     /// The proxy variable through which SDKs with this environment ask IMDS.
     pub imds_through_proxy: Option<&'static str>,
     /// The signed call, if one was asked for and there were credentials to sign it with.
@@ -321,7 +325,7 @@ impl Report<'_> {
             Err(failure) => text.push_str(&self.failing(*failure)),
         }
         if let Some(signed) = self.signed {
-            text.push_str(&signed.text());
+            text.push_str(&signed.text(self.place));
         }
         if self.shadowed.is_none() {
             text.push_str(&self.clients());
@@ -373,13 +377,18 @@ impl Report<'_> {
         text
     }
 
+    fn circumstances(&self) -> Circumstances {
+        Circumstances { place: self.place, evidence: self.resolution.evidence }
+    }
+
     fn failing(&self, failure: Failure) -> String {
         let Failure { kind, step } = failure;
-        let Explanation { cause, confirm, action, .. } = explanation(kind);
+        let Explanation { cause, confirm, action, .. } = explanation(kind, self.circumstances());
         let detail = self.resolution.cause.as_ref().map(|cause| format!(" ({cause})")).unwrap_or_default();
         format!(
-            "FAILING: {kind}, in the {step} step{detail}\n\n  What it means   {}\n  Likely cause    {cause}\n  To confirm      {confirm}\n  What to do      {action}\n",
+            "FAILING: {kind}, in the {step} step{detail}\n\n  What it means   {}\n  Likely cause    {cause}\n  To confirm      {confirm}\n  What to do      {}\n",
             kind.when(),
+            action.replace('`', ""),
         )
     }
 
@@ -423,9 +432,9 @@ impl Report<'_> {
             kind: Kind,
             step: Step,
             when: &'static str,
-            cause: &'static str,
-            confirm: &'static str,
-            action: &'static str,
+            cause: String,
+            confirm: String,
+            action: String,
         }
         #[derive(Serialize)]
         struct Json<'a> {
@@ -470,10 +479,10 @@ impl Report<'_> {
             clock_skew_seconds: self.resolution.clock_skew.map(|skew| skew.as_secs_f64()),
             warnings: self.warnings(),
             failure: self.resolution.outcome.as_ref().err().map(|Failure { kind, step }| {
-                let Explanation { cause, confirm, action, .. } = explanation(*kind);
+                let Explanation { cause, confirm, action, .. } = explanation(*kind, self.circumstances());
                 FailureJson { kind: *kind, step: *step, when: kind.when(), cause, confirm, action }
             }),
-            signed_call: self.signed.map(SignedCheck::json),
+            signed_call: self.signed.map(|signed| signed.json(self.place)),
             last_outage: self.last_outage,
             clients: self.clients_json(),
         };

@@ -11,6 +11,7 @@ use super::loopback_client::{Asked, LoopbackClient};
 use super::output::print_event;
 use super::runtime::block_on;
 use crate::config::Config;
+use crate::domain::place::Circumstances;
 use crate::domain::{Credential, Failure, Source, schedule};
 use crate::http::{Route, STARTUP_OK};
 use crate::imds::Imds;
@@ -28,10 +29,12 @@ pub(super) fn run(config: &Config, timeout: Duration) -> ExitCode {
     block_on(async {
         let mut imds = Imds::new(config.imds.clone(), Arc::new(SystemClock)).map_err(std::io::Error::other)?;
         let mut printed: Option<Failure> = None;
+        let mut circumstances = Circumstances { place: config.environment.place, ..Circumstances::default() };
         let deadline = monotonic().checked_add(timeout).unwrap_or_else(far_future);
         loop {
             let began = monotonic();
             let Ok(resolution) = timeout_at(deadline, imds.resolve()).await else { break };
+            circumstances.evidence = resolution.evidence;
             let failure = match resolution.outcome {
                 Ok(credential) => {
                     let seen = outage_is_over_here(config, deadline).await?;
@@ -54,7 +57,7 @@ pub(super) fn run(config: &Config, timeout: Duration) -> ExitCode {
         }
         match printed {
             Some(Failure { kind, step }) => {
-                let action = explanation(kind).action;
+                let action = explanation(kind, circumstances).action;
                 print_event(format_args!("timeout: {kind} in the {step} step. {action}"));
             }
             None => print_event("timeout before the first answer"),

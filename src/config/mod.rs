@@ -20,11 +20,12 @@ use strum::VariantArray;
 pub use reader::ConfigErrors;
 pub use variables::{VARIABLES, Variable};
 
+use crate::domain::place::{Place, Platform};
 use crate::domain::schedule::SHORTEST_INTERVAL;
 use crate::domain::signed_call as call;
 use crate::domain::state::WorkloadEnvironment;
 use crate::domain::workload::Workload;
-use crate::domain::{RoleName, Shadow};
+use crate::domain::{Region, RoleName, Shadow};
 use crate::imds::{self, DEFAULT_TIMEOUT, Endpoint, IPV4_ENDPOINT, IPV6_ENDPOINT};
 use crate::platform::listener::ListenAddress;
 use crate::platform::logging;
@@ -104,9 +105,11 @@ impl Config {
         let mut errors = Vec::new();
         let mut known = Vec::new();
         let mut proxies = ProxyVariables::default();
+        let mut platform = Platform::Host;
         for (name, value) in environment {
             let Some(name) = name.to_str() else { continue };
             proxies.take(name, &value);
+            platform = platform_of(name).unwrap_or(platform);
             if VARIABLES.iter().all(|variable| variable.name != name) {
                 errors.extend(unknown::error(name));
                 continue;
@@ -120,7 +123,11 @@ impl Config {
             }
         }
         match envy::from_iter::<_, Raw>(known) {
-            Ok(raw) => Self::from_raw(raw, &proxies, errors),
+            Ok(raw) => {
+                let mut config = Self::from_raw(raw, &proxies, errors)?;
+                config.environment.place.platform = platform;
+                Ok(config)
+            }
             Err(error) => {
                 errors.push(error.to_string());
                 Err(ConfigErrors(errors))
@@ -204,7 +211,6 @@ impl Config {
             .map(|_| Shadow::Container);
         let web_identity = raw.aws_web_identity_token_file.and(raw.aws_role_arn).map(|_| Shadow::WebIdentity);
         let earlier_in_chain = raw.aws_access_key_id.map(|_| Shadow::Environment).or(web_identity).or(container);
-        let ipv4 = || Endpoint::parse(IPV4_ENDPOINT).expect("a literal that tests parse");
 
         let endpoint = endpoint.or(mode_endpoint).unwrap_or_else(ipv4);
 
@@ -220,6 +226,7 @@ impl Config {
                 workload,
                 earlier_in_chain,
                 proxied_by: proxies.proxy_of(&endpoint.authority()),
+                place: place(&endpoint, sts.as_ref().ok().and_then(|sts| sts.region.as_ref())),
             },
             imds: imds::Options { endpoint, timeout, disabled, v1_disabled },
             expected_role,
@@ -232,6 +239,25 @@ impl Config {
                 format: format.unwrap_or_default(),
             },
         })
+    }
+}
+
+fn ipv4() -> Endpoint {
+    Endpoint::parse(IPV4_ENDPOINT).expect("a literal that tests parse")
+}
+
+/// Where this program runs; the platform is not known yet.
+fn place(endpoint: &Endpoint, region: Option<&Region>) -> Place {
+    let ipv6 = endpoint.authority().starts_with('[');
+    Place { platform: Platform::default(), ipv6, in_china: region.map(Region::is_in_china) }
+}
+
+/// The platform that sets this variable in what it runs.
+fn platform_of(name: &str) -> Option<Platform> {
+    match name {
+        "KUBERNETES_SERVICE_HOST" => Some(Platform::Kubernetes),
+        "ECS_CONTAINER_METADATA_URI_V4" => Some(Platform::Ecs),
+        _ => None,
     }
 }
 

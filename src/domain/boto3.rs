@@ -18,7 +18,7 @@ pub const SDK: &str = "boto3";
 
 /// A client asks IMDS for a newer document when no more than this remains of the one that it holds. If it gets none, the
 /// call fails. Source: `RefreshableCredentials._advisory_refresh_timeout`, and `InstanceMetadataProvider`, which raises.
-const REFRESH: SignedDuration = SignedDuration::from_mins(15);
+pub const REFRESH: SignedDuration = SignedDuration::from_mins(15);
 
 /// An error in place of "no credentials" fails the call only when no more than this remains.
 /// Source: `RefreshableCredentials._mandatory_refresh_timeout`.

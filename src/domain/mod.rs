@@ -8,6 +8,7 @@ mod credential;
 mod imds_state;
 mod kind;
 pub mod outage;
+pub mod place;
 pub mod poll_history;
 mod region;
 mod resolution;

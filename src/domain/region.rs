@@ -53,6 +53,12 @@ impl Region {
         &self.0
     }
 
+    /// Whether it is one of the partition of China.
+    #[must_use]
+    pub fn is_in_china(&self) -> bool {
+        self.0.starts_with("cn-")
+    }
+
     /// The domain name under which the region's services are. A region of no known partition counts as one of `aws`, as for
     /// the SDKs.
     #[must_use]

@@ -170,8 +170,10 @@ pub enum NetworkError {
 /// What a resolution saw beside its result: for advice.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Evidence {
-    /// Who gave the last answer; `None` if no answer had a `Server` header.
+    /// Who gave the last answer that decided: not that of `iam/info`. `None` if it had no `Server` header.
     pub server: Option<Server>,
+    /// The status of the answer to the token request.
+    pub token_status: Option<u16>,
     /// Why the last connection that failed could not be made.
     pub network_error: Option<NetworkError>,
     /// Whether any `GET` was answered, whatever the status.

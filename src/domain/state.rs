@@ -12,8 +12,9 @@ use super::boto3::{BoundCredentials, CachedDocument, Created, Prognosis, new_cli
 use super::credential::{Credential, RoleName};
 use super::kind::Kind;
 use super::outage::{Outages, Window};
+use super::place::{Circumstances, Place};
 use super::poll_history::PollHistory;
-use super::resolution::{Creation, Failure, KeyFingerprint, Outcome, Resolution};
+use super::resolution::{Creation, Evidence, Failure, KeyFingerprint, Outcome, Resolution};
 use super::shadow::Shadow;
 use super::signed_call::{Reason, SignedCalls};
 use super::workload::{Workload, WorkloadClient};
@@ -49,6 +50,8 @@ pub struct WorkloadEnvironment {
     pub earlier_in_chain: Option<Shadow>,
     /// The proxy variable through which boto3 would send its requests to IMDS, so that a poll does not stand for it.
     pub proxied_by: Option<&'static str>,
+    /// Where this program runs.
+    pub place: Place,
 }
 
 /// Everything that is known.
@@ -67,6 +70,7 @@ pub struct State {
     last_success_at: Option<Timestamp>,
     clock_skew: Option<SignedDuration>,
     v1_fallback: Option<Kind>,
+    evidence: Evidence,
     /// What the creation of a client does since the last poll; `None` before the first.
     creation: Option<Creation>,
     outages: Outages,
@@ -135,6 +139,7 @@ impl State {
             last_success_at: None,
             clock_skew: None,
             v1_fallback: None,
+            evidence: Evidence::default(),
             creation: None,
             outages: Outages::new(started_at),
             workload_client: WorkloadClient::new(environment.workload),
@@ -175,6 +180,7 @@ impl State {
         self.clock_skew = resolution.clock_skew;
         change.v1_fallback_changed = self.v1_fallback != resolution.v1_fallback;
         self.v1_fallback = resolution.v1_fallback;
+        self.evidence = resolution.evidence;
         let began_before = self.outages.begun();
         change.outage_ended = self.outages.record(resolution.outcome.is_ok(), at);
         change.outage_began = self.outages.begun() > began_before;
@@ -312,6 +318,12 @@ impl State {
     #[must_use]
     pub fn v1_fallback(&self) -> Option<Kind> {
         self.v1_fallback
+    }
+
+    /// What advice about the last poll depends on.
+    #[must_use]
+    pub fn circumstances(&self) -> Circumstances {
+        Circumstances { place: self.environment.place, evidence: self.evidence }
     }
 
     /// The last document seen, also after IMDS has said that there is no role: clients may hold it.

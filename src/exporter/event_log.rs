@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use tracing::{debug, info, warn};
 
 use crate::domain::outage::Window;
+use crate::domain::place::Place;
 use crate::domain::signed_call::{CallFailure, Caller, SignedCall};
 use crate::domain::state::{PollReport, State};
 use crate::domain::{Credential, RoleName};
@@ -20,7 +21,13 @@ pub(super) fn poll(report: &PollReport, state: &State, expected_role: Option<&Ro
             let (kind, step) = (failure.kind.label(), failure.step.label());
             let cause = report.resolution.cause.as_deref();
             if report.change.failure_changed {
-                warn!(kind, step, cause, action = explanation(failure.kind).action, "credentials cannot be resolved");
+                warn!(
+                    kind,
+                    step,
+                    cause,
+                    action = explanation(failure.kind, state.circumstances()).action,
+                    "credentials cannot be resolved"
+                );
             } else {
                 debug!(kind, step, cause, "credentials still cannot be resolved");
             }
@@ -48,7 +55,7 @@ fn success(report: &PollReport, credential: &Credential, state: &State, expected
     }
     if change.v1_fallback_changed {
         if let Some(kind) = state.v1_fallback() {
-            let action = explanation(kind).action;
+            let action = explanation(kind, state.circumstances()).action;
             warn!(kind = kind.label(), action, "credentials resolve by IMDSv1 only: IMDSv2 does not work");
         } else {
             info!("credentials resolve by IMDSv2 again");
@@ -68,7 +75,7 @@ fn success(report: &PollReport, credential: &Credential, state: &State, expected
 
 /// Logs a finished signed call; `changed`: it ended in another way than the one before, and `failing_since` is when the
 /// present failures began, before it.
-pub(super) fn signed_call(call: &SignedCall, changed: bool, failing_since: Option<Timestamp>) {
+pub(super) fn signed_call(call: &SignedCall, changed: bool, failing_since: Option<Timestamp>, place: Place) {
     let seconds = call.duration.as_secs_f64();
     match &call.outcome {
         Ok(Caller { account, role }) => {
@@ -81,7 +88,7 @@ pub(super) fn signed_call(call: &SignedCall, changed: bool, failing_since: Optio
             }
         }
         Err(CallFailure { reason, status, code }) => {
-            let action = reason_explanation(*reason).action;
+            let action = reason_explanation(*reason, place).action;
             let what = if reason.is_refusal() { "AWS refuses the credentials" } else { "STS cannot be asked" };
             let reason = reason.label();
             if changed {

@@ -36,7 +36,8 @@ impl SignedCaller {
         let at = self.clock.now();
         let call = SignedCall { at, duration: monotonic() - began, outcome };
         let (failing_since, changed) = self.record(&call);
-        event_log::signed_call(&call, changed, failing_since);
+        let place = self.state.lock().environment().place;
+        event_log::signed_call(&call, changed, failing_since, place);
     }
 
     /// Records a finished call, in state and metrics at once, so that nobody sees the one without the other. Returns since when

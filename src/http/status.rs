@@ -7,6 +7,7 @@ use strum::VariantArray;
 
 use crate::domain::boto3::{Created, Prognosis, SDK};
 use crate::domain::outage::Window;
+use crate::domain::place::{Circumstances, Place};
 use crate::domain::poll_history::Poll;
 use crate::domain::signed_call::{CallFailure, Caller, Reason, SignedCall, SignedCalls};
 use crate::domain::state::{FailureStreak, State};
@@ -92,18 +93,18 @@ pub struct FailureStatus {
     /// What was seen.
     pub when: &'static str,
     /// Its likely cause.
-    pub cause: &'static str,
+    pub cause: String,
     /// What to do.
-    pub action: &'static str,
+    pub action: String,
     /// A command that confirms the cause: for the page.
     #[serde(skip)]
-    pub confirm: &'static str,
+    pub confirm: String,
 }
 
-impl From<FailureStreak> for FailureStatus {
-    fn from(streak: FailureStreak) -> Self {
+impl FailureStatus {
+    fn of(streak: FailureStreak, circumstances: Circumstances) -> Self {
         let Failure { kind, step } = streak.failure;
-        let Explanation { cause, confirm, action, .. } = explanation(kind);
+        let Explanation { cause, confirm, action, .. } = explanation(kind, circumstances);
         Self { kind, step, since: streak.since, polls: streak.polls.get(), when: kind.when(), cause, action, confirm }
     }
 }
@@ -143,20 +144,20 @@ pub struct CallFailureStatus {
     /// What was seen.
     pub when: &'static str,
     /// Its likely cause.
-    pub cause: &'static str,
+    pub cause: String,
     /// What to do.
-    pub action: &'static str,
+    pub action: String,
     /// A command that confirms the cause: for the page.
     #[serde(skip)]
-    pub confirm: &'static str,
+    pub confirm: String,
 }
 
 impl SignedCallStatus {
-    fn of(calls: &SignedCalls) -> Option<Self> {
+    fn of(calls: &SignedCalls, place: Place) -> Option<Self> {
         let SignedCall { at, duration, outcome } = calls.last()?;
         let caller = outcome.as_ref().ok();
         let failure = outcome.as_ref().err().map(|CallFailure { reason, status, code }| {
-            let Explanation { cause, confirm, action, .. } = reason_explanation(*reason);
+            let Explanation { cause, confirm, action, .. } = reason_explanation(*reason, place);
             CallFailureStatus {
                 reason: *reason,
                 refused: reason.is_refusal(),
@@ -254,7 +255,7 @@ impl Status {
             last_attempt_at: state.last_attempt_at(),
             last_success_at: state.last_success_at(),
             clock_skew_seconds: state.clock_skew().map(|skew| skew.as_secs_f64()),
-            failure: state.failing().map(FailureStatus::from),
+            failure: state.failing().map(|streak| FailureStatus::of(streak, state.circumstances())),
             clients: clients.collect(),
             clients_stuck: state.clients_stuck(now),
             outage_since: state.outages().open(),
@@ -264,7 +265,7 @@ impl Status {
             chain_shadowed: environment.earlier_in_chain,
             imds_through_proxy: environment.proxied_by,
             v1_fallback: state.v1_fallback(),
-            signed_call: state.signed_calls().and_then(SignedCallStatus::of),
+            signed_call: state.signed_calls().and_then(|calls| SignedCallStatus::of(calls, state.environment().place)),
             watched_processes: watched.as_ref().map(|watched| watched.processes),
             sees_other_processes: watched.as_ref().map(|watched| watched.sees_others),
             suspects: watched.map(|watched| watched.suspects),

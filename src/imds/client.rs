@@ -87,7 +87,12 @@ impl Trace {
         self.requests.push(RequestRecord { request, duration: monotonic() - began, status });
         self.clock_skew = response.and_then(|response| response.clock_skew).or(self.clock_skew);
         let seen = &mut self.evidence;
-        seen.server = response.and_then(|response| response.server).or(seen.server);
+        if let Some(response) = response.filter(|_| request != Request::ProfileInfo) {
+            seen.server = response.server;
+        }
+        if request == Request::Token {
+            seen.token_status = status;
+        }
         seen.network_error = result.as_ref().err().and_then(|error| error.network_error).or(seen.network_error);
         seen.get_answered |= request != Request::Token && status.is_some();
     }

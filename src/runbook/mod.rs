@@ -5,19 +5,20 @@
 
 mod alerts;
 mod clients;
-mod kinds;
-mod reasons;
+mod explanation;
+mod situation;
 
+use std::borrow::Cow;
 use std::fmt::Write;
 
 use strum::VariantArray;
 
 use crate::domain::Kind;
+use crate::domain::place::{Circumstances, Place};
 use crate::domain::signed_call::Reason;
 pub use alerts::{ALERTS, Alert};
 pub use clients::{Sentence, sentence};
-pub use kinds::{Explanation, explanation};
-pub use reasons::reason_explanation;
+pub use explanation::{Explanation, explanation, reason_explanation};
 
 /// The title of the page and of the file.
 pub const TITLE: &str = "Runbook of imds-exporter";
@@ -27,16 +28,24 @@ pub const INTRODUCTION: &[&str] = &[
     "A machine on EC2 has an IAM role. Programs on it get that role's credentials from the instance metadata service, IMDS, at http://169.254.169.254/, in three requests: a session token, the role's name, and the credentials. They are valid for about 6.5 hours, and IMDS renews them about every hour. The AWS SDKs do all this without being asked.",
     "imds-exporter does the same on its own schedule and reports the result. An outage of seconds can do damage for weeks: a boto3 client (Python) that is created while IMDS does not answer is bound to no credentials, raises nothing, and then fails every call with `NoCredentialsError`, even when IMDS is back. Only re-creating the client helps, as a restart does. Clients that were created before an outage survive it as long as their credentials are valid for more than 15 minutes.",
     "The exporter cannot look into a process. It derives what it says of clients from its own requests, from what the configuration declares (`IMDS_EXPORTER_WORKLOAD`: which workload starts together with it), and from the start times of processes, if it watches them. Where the SDKs find credentials before they would ask IMDS (`imds_chain_shadowed`: static keys, IRSA, Pod Identity, ECS task roles), it says nothing of clients, and no alert about IMDS fires.",
-    "Run the commands on the affected machine; `imds-exporter check` inside the exporter's container where there is one (`kubectl exec POD -c imds-exporter -- imds-exporter check`); and those that begin with `aws` wherever you have the permissions. Replace words in capitals: ID is the instance id, INSTANCE the address and port of the exporter as the alert shows it. Anything that is not a command is a Prometheus query.",
+    "Run the commands on the affected machine; `imds-exporter check` inside the exporter's container where there is one (`kubectl exec -n NAMESPACE POD -c imds-exporter -- imds-exporter check`); and those that begin with `aws` wherever you have the permissions. Replace words in capitals: ID is the instance id, INSTANCE the address and port of the exporter as the alert shows it, IMAGE any image that has the command, INTERFACE the network interface (`ip route show default` names it: ens5, enX0 or eth0). Anything that is not a command is a Prometheus query.",
 ];
 
 /// The text of one part of a section.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Part {
     /// Prose. Back-ticks enclose code.
-    Text(&'static str),
+    Text(Cow<'static, str>),
     /// A command or a query.
-    Command(&'static str),
+    Command(Cow<'static, str>),
+}
+
+fn text(text: impl Into<Cow<'static, str>>) -> Part {
+    Part::Text(text.into())
+}
+
+fn command(command: impl Into<Cow<'static, str>>) -> Part {
+    Part::Command(command.into())
 }
 
 /// What is said about one alert or one kind.
@@ -53,13 +62,13 @@ impl From<&Alert> for Section {
         Self {
             anchor: alert.name,
             parts: vec![
-                ("Alert", Part::Text(alert.summary)),
-                ("Severity", Part::Text(alert.severity)),
-                ("What it means", Part::Text(alert.meaning)),
-                ("What breaks, and when", Part::Text(alert.breaks)),
-                ("How to confirm it", Part::Command(alert.confirm)),
-                ("What to do", Part::Text(alert.action)),
-                ("When to escalate", Part::Text(alert.escalate)),
+                ("Alert", text(alert.summary)),
+                ("Severity", text(alert.severity)),
+                ("What it means", text(alert.meaning)),
+                ("What breaks, and when", text(alert.breaks)),
+                ("How to confirm it", command(alert.confirm)),
+                ("What to do", text(alert.action)),
+                ("When to escalate", text(alert.escalate)),
             ],
         }
     }
@@ -67,28 +76,39 @@ impl From<&Alert> for Section {
 
 impl From<Kind> for Section {
     fn from(kind: Kind) -> Self {
-        Self::explained(kind.into(), kind.when(), &explanation(kind))
+        let usual = explanation(kind, Circumstances::default());
+        let mut section = Self::explained(kind.into(), kind.when(), usual.clone());
+        for (situation, here) in explanation::situations(kind) {
+            section.parts.push((situation.heading(), text(here.cause)));
+            if here.confirm != usual.confirm {
+                section.parts.push(("How to confirm it there", command(here.confirm)));
+            }
+            if here.action != usual.action {
+                section.parts.push(("What to do there", text(here.action)));
+            }
+        }
+        section
     }
 }
 
 impl From<Reason> for Section {
     fn from(reason: Reason) -> Self {
-        Self::explained(reason.anchor(), reason.when(), &reason_explanation(reason))
+        Self::explained(reason.anchor(), reason.when(), reason_explanation(reason, Place::default()))
     }
 }
 
 impl Section {
-    fn explained(anchor: &'static str, when: &'static str, explanation: &Explanation) -> Self {
-        let Explanation { cause, breaks, confirm, action, escalate } = *explanation;
+    fn explained(anchor: &'static str, when: &'static str, explanation: Explanation) -> Self {
+        let Explanation { cause, breaks, confirm, action, escalate } = explanation;
         Self {
             anchor,
             parts: vec![
-                ("What it means", Part::Text(when)),
-                ("Likely cause", Part::Text(cause)),
-                ("What breaks, and when", Part::Text(breaks)),
-                ("How to confirm it", Part::Command(confirm)),
-                ("What to do", Part::Text(action)),
-                ("When to escalate", Part::Text(escalate)),
+                ("What it means", text(when)),
+                ("Likely cause", text(cause)),
+                ("What breaks, and when", text(breaks)),
+                ("How to confirm it", command(confirm)),
+                ("What to do", text(action)),
+                ("When to escalate", text(escalate)),
             ],
         }
     }
@@ -168,7 +188,7 @@ mod tests {
     fn every_part_has_a_text_with_balanced_backticks_and_without_html() {
         for section in sections() {
             for (label, part) in section.parts {
-                let (Part::Text(text) | Part::Command(text)) = part;
+                let (Part::Text(text) | Part::Command(text)) = &part;
                 assert!(!text.trim().is_empty(), "{}: {label}", section.anchor);
                 if let Part::Text(text) = part {
                     assert_eq!(text.matches('`').count() % 2, 0, "{}: {label}", section.anchor);

@@ -45,6 +45,7 @@ const PLACES: &[(&str, &str)] = &[
     ("tokio_rustls", "imds::transport"),
     ("tokio_rustls", "sts"),
     ("toml", "simulator"),
+    ("toml", "runbook::explanation"),
     ("tower_http", "http"),
     ("tower_service", "http"),
     ("tracing_subscriber", "platform::logging"),

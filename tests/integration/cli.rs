@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use imds_exporter::config::VARIABLES;
 use imds_exporter::domain::Kind;
+use imds_exporter::domain::place::Circumstances;
 use imds_exporter::runbook::explanation;
 use serde_json::Value;
 use tokio::net::{TcpListener, TcpStream};
@@ -184,8 +185,8 @@ async fn check_exits_with_0_when_usable_1_when_failing_and_2_with_a_warning() {
     let output = output(program_with_imds(simulator.address(), &["check"])).await;
     let text = text(output.stdout);
     let kind = Kind::AssumeRoleDenied;
-    let texts = explanation(kind);
-    for part in [kind.label(), kind.when(), texts.cause, texts.action, "HTTP 200"] {
+    let texts = explanation(kind, Circumstances::default());
+    for part in [kind.label(), kind.when(), &texts.cause, &texts.action, "HTTP 200"] {
         assert!(text.contains(part), "{text}");
     }
 }

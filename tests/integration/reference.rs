@@ -5,6 +5,7 @@ use std::fmt::Write;
 use imds_exporter::config::VARIABLES;
 use imds_exporter::domain::Kind;
 use imds_exporter::domain::boto3::Created;
+use imds_exporter::domain::place::{Circumstances, Place};
 use imds_exporter::domain::signed_call::Reason;
 use imds_exporter::http::{Limits, Route};
 use imds_exporter::metrics::catalog;
@@ -41,18 +42,18 @@ fn metrics() -> String {
 
 fn kinds() -> String {
     let rows = Kind::VARIANTS.iter().map(|kind| {
-        let texts = explanation(*kind);
-        [code(kind.label()), kind.when().to_owned(), texts.cause.to_owned(), texts.action.to_owned()]
+        let texts = explanation(*kind, Circumstances::default());
+        [code(kind.label()), kind.when().to_owned(), texts.cause, texts.action]
     });
     table(["kind", "when", "likely cause", "what to do"], rows)
 }
 
 fn reasons() -> String {
     let rows = Reason::VARIANTS.iter().map(|reason| {
-        let texts = reason_explanation(*reason);
+        let texts = reason_explanation(*reason, Place::default());
         let verdict = if reason.is_refusal() { "AWS refuses" } else { "STS cannot be asked" };
         let name = format!("[`{reason}`](prometheus/RUNBOOK.md#{})", reason.anchor());
-        [name, verdict.to_owned(), reason.when().to_owned(), texts.cause.to_owned(), texts.action.to_owned()]
+        [name, verdict.to_owned(), reason.when().to_owned(), texts.cause, texts.action]
     });
     table(["reason", "verdict", "when", "likely cause", "what to do"], rows)
 }

@@ -254,8 +254,11 @@ struct Exporter {
 impl Exporter {
     fn start(history: &History, machine: &mut Machine, at: f64) -> Self {
         let now = machine.clock(at);
-        let declared =
-            WorkloadEnvironment { workload: history.workload, earlier_in_chain: history.shadowed, proxied_by: None };
+        let declared = WorkloadEnvironment {
+            workload: history.workload,
+            earlier_in_chain: history.shadowed,
+            ..WorkloadEnvironment::default()
+        };
         let mut state = State::new(declared, now);
         if let Some(saved) = machine.saved.as_ref() {
             let content = serde_json::to_vec(saved).expect("it can be written");
