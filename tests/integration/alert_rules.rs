@@ -10,8 +10,7 @@ use imds_exporter::domain::signed_call::Reason;
 use imds_exporter::domain::{ImdsState, Kind, Step};
 use imds_exporter::metrics::catalog;
 use imds_exporter::runbook;
-use promql_parser::label::{MatchOp, Matcher};
-use promql_parser::parser::{self, Expr, LabelModifier, VectorSelector};
+use regex_lite::Regex;
 use serde_yaml_ng::Value;
 use strum::VariantArray;
 
@@ -37,20 +36,6 @@ const ADDED: &[&str] = &[
     "suspect_namespace",
     "suspect_pod",
     "suspect_container",
-];
-
-/// Metrics of other programs, with their labels beyond [`ADDED`]. A test compares those of kube-state-metrics with the real
-/// ones.
-const FOREIGN: &[(&str, &[&str])] = &[
-    ("up", &[]),
-    ("process_start_time_seconds", &[]),
-    ("go_info", &[]),
-    ("jvm_info", &[]),
-    ("nodejs_version_info", &[]),
-    ("kube_pod_info", &[]),
-    ("kube_pod_labels", &["label_imds_exporter_sdk"]),
-    ("kube_pod_container_info", &["container_id"]),
-    ("kube_pod_container_state_started", &[]),
 ];
 
 /// The labels beyond [`ADDED`] that recording rules keep.
@@ -116,7 +101,7 @@ fn rules() -> Vec<Rule> {
 
 /// The names of the recording rules.
 static RECORDING_RULES: LazyLock<BTreeSet<String>> = LazyLock::new(|| {
-    let name = regex_lite::Regex::new(r"- record: (\S+)").expect("it is a pattern");
+    let name = Regex::new(r"- record: (\S+)").expect("it is a pattern");
     RULES
         .iter()
         .flat_map(|file| name.captures_iter(&committed(file)).map(|found| found[1].to_owned()).collect::<Vec<_>>())
@@ -125,98 +110,31 @@ static RECORDING_RULES: LazyLock<BTreeSet<String>> = LazyLock::new(|| {
 
 /// The expressions that a template passes to `query`.
 fn queries(template: &str) -> Vec<String> {
-    let literal = regex_lite::Regex::new("(?:query|printf) `([^`]*)`").expect("it is a pattern");
+    let literal = Regex::new("(?:query|printf) `([^`]*)`").expect("it is a pattern");
     literal.captures_iter(template).map(|found| found[1].replace("%q", "\"x\"")).collect()
 }
 
-/// What an expression refers to.
-#[derive(Default)]
-struct Named {
-    metrics: BTreeSet<String>,
-    /// Labels, each with the metrics of the selector or of the part of the expression that names it.
-    labels: Vec<(String, BTreeSet<String>)>,
-    values: Vec<(String, String)>,
+/// The parts of a text that a pattern finds, or its first group if it has one.
+fn found(pattern: &str, text: &str) -> BTreeSet<String> {
+    let pattern = Regex::new(pattern).expect("it is a pattern");
+    let parts = pattern.captures_iter(text);
+    parts.map(|part| part.get(1).or(part.get(0)).expect("it matches").as_str().to_owned()).collect()
 }
 
-impl Named {
-    fn read(&mut self, expression: &Expr) {
-        match expression {
-            Expr::Aggregate(aggregate) => {
-                self.modifier(aggregate.modifier.as_ref(), expression);
-                self.read(&aggregate.expr);
-                aggregate.param.iter().for_each(|param| self.read(param));
-            }
-            Expr::Binary(binary) => {
-                if let Some(modifier) = &binary.modifier {
-                    self.modifier(modifier.matching.as_ref(), expression);
-                    if let Some(labels) = modifier.card.labels() {
-                        self.mentioned(&labels.labels, expression);
-                    }
-                }
-                self.read(&binary.lhs);
-                self.read(&binary.rhs);
-            }
-            Expr::Unary(unary) => self.read(&unary.expr),
-            Expr::Paren(paren) => self.read(&paren.expr),
-            Expr::Subquery(subquery) => self.read(&subquery.expr),
-            Expr::Call(call) => call.args.args.iter().for_each(|argument| self.read(argument)),
-            Expr::VectorSelector(selector) => self.selector(selector),
-            Expr::MatrixSelector(matrix) => self.selector(&matrix.vs),
-            Expr::NumberLiteral(_) | Expr::StringLiteral(_) => {}
-            Expr::Extension(_) => panic!("an extension of PromQL"),
-        }
-    }
-
-    fn selector(&mut self, selector: &VectorSelector) {
-        let name = selector.name.clone().expect("every selector names its metric");
-        let foreign = FOREIGN.iter().any(|(known, _)| *known == name);
-        for Matcher { op, name: label, value } in &selector.matchers.matchers {
-            self.labels.push((label.clone(), BTreeSet::from([name.clone()])));
-            if ADDED.contains(&label.as_str()) || foreign || value.is_empty() {
-                continue;
-            }
-            // An expression that is matched is a list of alternatives.
-            let alternatives = match op {
-                MatchOp::Equal | MatchOp::NotEqual => vec![value.clone()],
-                MatchOp::Re(_) | MatchOp::NotRe(_) => value.split('|').map(str::to_owned).collect(),
-            };
-            self.values.extend(alternatives.into_iter().map(|value| (label.clone(), value)));
-        }
-        self.metrics.insert(name);
-    }
-
-    fn modifier(&mut self, modifier: Option<&LabelModifier>, about: &Expr) {
-        if let Some(modifier) = modifier {
-            self.mentioned(&modifier.labels().labels, about);
-        }
-    }
-
-    fn mentioned(&mut self, labels: &[String], about: &Expr) {
-        let mut metrics = BTreeSet::new();
-        collect_metrics(about, &mut metrics);
-        self.labels.extend(labels.iter().map(|label| (label.clone(), metrics.clone())));
-    }
+/// The metrics that an expression or a text names.
+fn metrics(text: &str) -> BTreeSet<String> {
+    found(r"\bimds[_:][a-z0-9_:]+", text)
 }
 
-/// The metrics below an expression.
-fn collect_metrics(expression: &Expr, found: &mut BTreeSet<String>) {
-    let mut named = Named::default();
-    let selectors_only = format!("{expression}");
-    for selector in
-        regex_lite::Regex::new(r"[a-z_][a-z0-9_]*(?::[a-z0-9_]+)*").expect("it is a pattern").find_iter(&selectors_only)
-    {
-        if labels_of(selector.as_str()).is_some() {
-            named.metrics.insert(selector.as_str().to_owned());
-        }
-    }
-    found.append(&mut named.metrics);
+/// The labels that an expression compares, each with the values.
+fn compared(expression: &str) -> Vec<(String, Vec<String>)> {
+    let matcher = Regex::new(r#"(\w+)\s*(=|!=|=~|!~)\s*"([^"]*)""#).expect("it is a pattern");
+    let values = |text: &str| text.split('|').filter(|value| !value.is_empty()).map(str::to_owned).collect();
+    matcher.captures_iter(expression).map(|found| (found[1].to_owned(), values(&found[3]))).collect()
 }
 
 /// The labels that the exporter gives a metric; `None` if the metric does not exist.
 fn labels_of(name: &str) -> Option<&'static [&'static str]> {
-    if let Some((_, labels)) = FOREIGN.iter().find(|(known, _)| *known == name) {
-        return Some(labels);
-    }
     if name.starts_with("imds:") {
         return RECORDING_RULES.contains(name).then_some(RECORDED);
     }
@@ -250,48 +168,29 @@ fn is_value_of(label: &str, value: &str) -> bool {
     }
 }
 
-fn named(expression: &str) -> Named {
-    let parsed = parser::parse(expression).unwrap_or_else(|error| panic!("{expression}: {error}"));
-    let mut named = Named::default();
-    named.read(&parsed);
-    named
+/// Whether a metric of the exporter, a recording rule or a scrape has this label.
+fn is_label(name: &str) -> bool {
+    ADDED.contains(&name) || catalog::ALL.iter().any(|spec| spec.labels.contains(&name))
 }
 
 #[test]
 fn rules_name_only_metrics_labels_and_values_that_exist() {
     for rule in rules() {
-        for expression in &rule.expressions {
-            let named = named(expression);
-            for metric in &named.metrics {
-                assert!(labels_of(metric).is_some(), "{}: there is no metric {metric}", rule.name);
-            }
-            for (label, metrics) in &named.labels {
-                let known = ADDED.contains(&label.as_str())
-                    || metrics.iter().any(|metric| labels_of(metric).is_some_and(|own| own.contains(&label.as_str())));
-                assert!(known, "{}: none of {metrics:?} has a label {label}", rule.name);
-            }
-            for (label, value) in &named.values {
-                assert!(is_value_of(label, value), "{}: {label} is never {value}", rule.name);
+        let own = rule.expressions.iter().map(|expression| (expression, metrics(expression)));
+        for (expression, metrics) in own.chain([(&rule.annotations, metrics(&rule.annotations))]) {
+            for metric in metrics {
+                assert!(labels_of(&metric).is_some(), "{}: there is no metric {metric}: {expression}", rule.name);
             }
         }
-    }
-}
-
-#[test]
-fn annotations_name_only_labels_that_the_alert_has() {
-    let label = regex_lite::Regex::new(r#"\$labels\.(\w+)|label "(\w+)""#).expect("it is a pattern");
-    for rule in rules() {
-        let metrics: BTreeSet<_> = rule.expressions.iter().flat_map(|expression| named(expression).metrics).collect();
-        for found in label.captures_iter(&rule.annotations) {
-            let name = found.get(1).or(found.get(2)).expect("one of them").as_str();
-            let known = ADDED.contains(&name)
-                || metrics.iter().any(|metric| labels_of(metric).is_some_and(|own| own.contains(&name)));
-            assert!(known, "{}: no label {name}", rule.name);
+        for (label, values) in rule.expressions.iter().flat_map(|expression| compared(expression)) {
+            let foreign = label.starts_with("label_") || label == "__name__";
+            assert!(foreign || is_label(&label), "{}: there is no label {label}", rule.name);
+            for value in values.iter().filter(|_| !foreign && !ADDED.contains(&label.as_str())) {
+                assert!(is_value_of(&label, value), "{}: {label} is never {value}", rule.name);
+            }
         }
-        for metric in
-            regex_lite::Regex::new(r"\bimds_[a-z0-9_]+").expect("it is a pattern").find_iter(&rule.annotations)
-        {
-            assert!(labels_of(metric.as_str()).is_some(), "{}: there is no metric {}", rule.name, metric.as_str());
+        for label in found(r#"\$labels\.(\w+)"#, &rule.annotations) {
+            assert!(is_label(&label), "{}: there is no label {label}", rule.name);
         }
     }
 }
@@ -299,8 +198,8 @@ fn annotations_name_only_labels_that_the_alert_has() {
 #[test]
 fn every_metric_is_used_or_has_a_reason_not_to_be() {
     let mut used: BTreeSet<String> =
-        rules().iter().flat_map(|rule| rule.expressions.iter().flat_map(|text| named(text).metrics)).collect();
-    let word = regex_lite::Regex::new(r"\bimds_[a-z0-9_]+").expect("it is a pattern");
+        rules().iter().flat_map(|rule| rule.expressions.iter().flat_map(|text| metrics(text))).collect();
+    let word = Regex::new(r"\bimds_[a-z0-9_]+").expect("it is a pattern");
     for entry in fs::read_dir(path("dashboards")).expect("there are dashboards") {
         let path = entry.expect("the folder can be read").path();
         if path.extension().is_some_and(|ending| ending == "json") {
@@ -339,22 +238,13 @@ fn every_alert_has_a_runbook_section_and_every_section_has_an_alert() {
 }
 
 #[test]
-fn misspelt_metrics_labels_and_values_are_detected() {
-    assert!(labels_of("imds_upp").is_none() && labels_of("imds_fetch_duration_seconds").is_none());
-    assert_eq!(queries("{{ with printf `imds_up{job=%q}` $x | query }}"), [r#"imds_up{job="x"}"#]);
-    let named = named(r#"sum without (kin) (imds_failure_active{kind="hop_limits"})"#);
-    assert_eq!(named.labels[0].0, "kin");
-    assert!(!values_of("kind").contains(named.values[0].1.as_str()));
-}
-
-#[test]
 fn the_committed_runbook_is_current() {
     assert_current("deploy/prometheus/RUNBOOK.md", &runbook::markdown());
 }
 
 #[test]
 fn the_rules_and_the_exporter_agree_which_reasons_are_refusals() {
-    let list = regex_lite::Regex::new(r#"reason[=!]~"([^"]*)""#).expect("it is a pattern");
+    let list = Regex::new(r#"reason[=!]~"([^"]*)""#).expect("it is a pattern");
     let refusals: BTreeSet<_> =
         Reason::VARIANTS.iter().filter(|reason| reason.is_refusal()).map(|r| r.label()).collect();
     let lists: Vec<_> = rules()

@@ -272,34 +272,6 @@ fn imports_point_to_lower_floors_and_no_modules_use_each_other() {
     assert!(wrong.is_empty(), "{wrong:#?}");
 }
 
-/// The real sources with this line added to a file.
-fn with_line(module: &str, line: &str) -> Vec<Source> {
-    let mut sources = sources();
-    let source = sources.iter_mut().find(|source| source.name() == module).expect("the module exists");
-    source.text = format!("{}\n{line}\n", source.text);
-    sources
-}
-
-#[test]
-fn an_import_from_above_and_a_circle_are_found() {
-    for (module, line, part) in [
-        ("domain::outage", "use crate::platform::clock::Clock;", "domain::outage uses platform::clock"),
-        ("workload", "use crate::runbook::TITLE;", "workload uses runbook"),
-        ("simulator::imds", "use crate::platform::systemd::ready;", "must not know"),
-        ("domain::boto3", "use super::state::State;", "domain::boto3 -> domain::state"),
-        ("simulator::change", "use super::scenario::Scenario;", "simulator::change -> simulator::scenario"),
-        ("metrics::gauges", "fn _f() { crate::metrics::exposition::g(); }", "metrics::exposition -> metrics::gauges"),
-        ("imds::client", "use super::DEFAULT_TIMEOUT;", "imds -> imds::client"),
-    ] {
-        let wrong = violations(&with_line(module, line));
-        assert!(wrong.iter().any(|wrong| wrong.contains(part)), "{module}: {line}: {wrong:#?}");
-    }
-    let mut moved = sources();
-    let lib = moved.iter_mut().find(|source| source.module.is_empty()).expect("there is a lib.rs");
-    lib.text = lib.text.replace("[`domain`]", "[`nowhere`]");
-    assert!(violations(&moved).iter().any(|wrong| wrong.contains("domain is not in the table")));
-}
-
 #[test]
 fn each_dependency_has_one_place() {
     let manifest: toml::Table = toml::from_str(include_str!("../../Cargo.toml")).expect("the manifest is TOML");
