@@ -147,7 +147,7 @@ class Workload:
         first, steps = max(0, int(self.started * MINUTE / STEP)), int(minutes * MINUTE / STEP) + 1
         last = min(steps, int(min(self.until, minutes + 1) * MINUTE / STEP))
         values = [None] * first + [self.started * MINUTE] * (last - first)
-        return {selector(name, self.labels): values if name.startswith("process") else [v and 1 for v in values]
+        return {selector(name, self.labels): values if name.startswith("process") else [None if v is None else 1 for v in values]
                 for name in ("process_start_time_seconds", "up", *self.exposes)}
 
 

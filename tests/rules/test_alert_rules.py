@@ -209,8 +209,6 @@ CASES = [
     ], []),
     Case("an expired document", 60, [Exporter(TARGET, rotates=[-400, 30])], [
         Fires("ImdsCredentialsExpired", "critical", 1, 37),
-        Fires("ImdsRotationOverdue", "warning", 15, 35),
-        Fires("ImdsRotationOverdue", "critical", 5, 35),
     ], restart=25),
     Case("a workload that started in an outage with its sidecar, until the pod is replaced", 60, [
         Exporter(TARGET, workload="starts-with-exporter", fails=[(0, 8, "connect_refused", "token")],
@@ -447,8 +445,8 @@ CASES = [
         Exporter(other(instance="10.0.0.3:10169", pod="cart-2"), signed_calls=1,
                  rejected=[(20, 22, "signature"), (40, 51, "throttled")]),
     ], [
-        Fires("ImdsCredentialsRejected", "critical", 25, 47.5, slack=WINDOW),
-        Fires("ImdsSignedCallFailing", "warning", 35, 47.5, other(instance="10.0.0.2:10169", pod="cart-1"), slack=WINDOW),
+        Fires("ImdsCredentialsRejected", "critical", 25, 45, slack=WINDOW),
+        Fires("ImdsSignedCallFailing", "warning", 35, 45, other(instance="10.0.0.2:10169", pod="cart-1"), slack=WINDOW),
     ]),
     Case("fleets with exporters beside which no SDK asks IMDS", 60, [
         # They count neither as failing, nor as exporters of the fleet, nor among the three that must fail.
