@@ -214,11 +214,11 @@ CASES = [
         Exporter(TARGET, workload="starts-with-exporter", fails=[(0, 8, "connect_refused", "token")],
                  absent=[(30, 60)]),
         Exporter(other(instance="10.0.0.2:10169", pod="cart-1"), workload="starts-with-exporter", starts=30),
-    ], [*failing(0, 8, critical=False), Fires("ImdsClientsStuck", "critical", 15, 43, TARGET, slack=WINDOW)],
+    ], [*failing(0, 8, critical=False), Fires("ImdsClientsStuck", "critical", 13, 40, TARGET, slack=WINDOW)],
         restart=20),
     Case("a workload that started in an outage with its sidecar, until the exporter stops in an orderly way", 60, [
         Exporter(TARGET, workload="starts-with-exporter", fails=[(0, 8, "connect_refused", "token")], stops=[30]),
-    ], [*failing(0, 8, critical=False), Fires("ImdsClientsStuck", "critical", 15, 40, TARGET, slack=WINDOW)],
+    ], [*failing(0, 8, critical=False), Fires("ImdsClientsStuck", "critical", 13, 40, TARGET, slack=WINDOW)],
         restart=20),
     Case("no workload is declared: nobody is stuck after an outage at the start", 60, [
         Exporter(TARGET, fails=[(0, 8, "connect_refused", "token")], stops=[30]),
