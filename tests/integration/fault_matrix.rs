@@ -194,8 +194,8 @@ async fn each_of_thousands_of_polls_is_counted_once_and_recovery_is_visible_at_o
                 outages += u64::from(fails(poll) && (poll == 0 || !fails(poll - 1)));
                 let up = state.lock().last_outcome() == Some(Outcome::Success);
                 assert_eq!(up, !fails(poll), "{what}: poll {poll}");
-                assert!(state.lock().outages().ended().len() <= 16, "{what}");
-                assert_eq!(state.lock().outages().begun(), outages, "{what}");
+                assert!(state.lock().past_outages().len() <= 16, "{what}");
+                assert_eq!(state.lock().outages().started_total(), outages, "{what}");
             }
             let scrape = Scrape(metrics.render(&state.lock(), None, clock.now()));
             assert_eq!(scrape.polls(), u64::from(POLLS), "{what}");
