@@ -203,6 +203,25 @@ fn a_misspelt_variable_is_answered_with_the_nearest_name() {
         let errors = errors(&[(typed, "x")]);
         assert!(errors.len() == 1 && errors[0].contains(meant), "{errors:?}");
     }
+    // Nothing is like it.
+    let errors = errors(&[("IMDS_EXPORTER_FOO", "x")]);
+    assert!(errors.len() == 1 && !VARIABLES.iter().any(|known| errors[0].contains(known.name)), "{errors:?}");
+}
+
+#[test]
+fn an_error_names_the_variable_that_was_set_and_what_is_wrong_with_it() {
+    let sdks_own = errors(&[("AWS_METADATA_SERVICE_TIMEOUT", "0")]);
+    assert!(sdks_own[0].starts_with("AWS_METADATA_SERVICE_TIMEOUT: "), "{sdks_own:?}");
+    let own = errors(&[("AWS_METADATA_SERVICE_TIMEOUT", "2"), ("IMDS_EXPORTER_TIMEOUT", "1ms")]);
+    assert!(own.len() == 1 && own[0].starts_with("IMDS_EXPORTER_TIMEOUT: "), "{own:?}");
+    let pattern = errors(&[("IMDS_EXPORTER_WATCH_PROCESSES", "a(")]);
+    assert!(pattern[0].ends_with(&Regex::new("a(").expect_err("it is open").to_string()), "{pattern:?}");
+}
+
+#[test]
+fn paths_are_trimmed_as_all_values_are() {
+    let config = good(&[("IMDS_EXPORTER_STATE_FILE", " /x "), ("IMDS_EXPORTER_WEB_CONFIG_FILE", "/y\n")]);
+    assert_eq!((config.state_file, config.web_config_file), (Some("/x".into()), Some("/y".into())));
 }
 
 #[test]

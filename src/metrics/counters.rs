@@ -3,7 +3,6 @@
 
 use std::time::Duration;
 
-use prometheus::process_collector::ProcessCollector;
 use prometheus::proto::MetricFamily;
 use prometheus::{Gauge, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, Opts, Registry};
 
@@ -49,16 +48,13 @@ impl SignedCallCounters {
 const CATALOGED: &str = "the catalog's names are legal and distinct";
 
 impl Counters {
-    pub(super) fn new(poll_interval: Duration, process_metrics: bool, build: Build) -> Self {
+    pub(super) fn new(poll_interval: Duration, build: Build) -> Self {
         let registry = Registry::new();
         let failures = counters(&registry, catalog::FETCH_FAILURES);
         let fetch_duration = histograms(&registry, catalog::FETCH_DURATION);
         let request_duration = histograms(&registry, catalog::REQUEST_DURATION);
         gauge(&registry, catalog::POLL_INTERVAL, &[]).set(poll_interval.as_secs_f64());
         gauge(&registry, catalog::BUILD_INFO, &[build.version, build.revision, build.rustversion]).set(1.0);
-        if process_metrics {
-            registry.register(Box::new(ProcessCollector::for_self())).expect(CATALOGED);
-        }
         Self {
             fetches: counter(&registry, catalog::FETCHES),
             rotations: counter(&registry, catalog::ROTATIONS),

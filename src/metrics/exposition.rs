@@ -8,6 +8,8 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use prometheus::TextEncoder;
+use prometheus::core::Collector;
+use prometheus::process_collector::ProcessCollector;
 use prometheus::proto::MetricFamily;
 
 use super::build_info::Build;
@@ -36,6 +38,8 @@ pub struct Options {
 pub struct Metrics {
     options: Options,
     counters: Counters,
+    /// Asked at each scrape.
+    process: Option<ProcessCollector>,
     /// The part that changes only with a poll; `None` until it is rendered again.
     rendered_at_poll: Mutex<Option<String>>,
 }
@@ -44,8 +48,9 @@ impl Metrics {
     /// All counters at 0.
     #[must_use]
     pub fn new(options: Options, build: Build) -> Self {
-        let counters = Counters::new(options.poll_interval, options.process_metrics, build);
-        Self { options, counters, rendered_at_poll: Mutex::new(None) }
+        let counters = Counters::new(options.poll_interval, build);
+        let process = options.process_metrics.then(ProcessCollector::for_self);
+        Self { options, counters, process, rendered_at_poll: Mutex::new(None) }
     }
 
     /// The same, with the metrics of signed calls.
@@ -76,7 +81,9 @@ impl Metrics {
     #[must_use]
     pub fn render(&self, state: &State, watched: Option<&Watched>, at: Timestamp) -> String {
         let mut text = self.rendered_at_poll().get_or_insert_with(|| self.render_at_poll(state, watched)).clone();
-        encode(&gauges::families_at(state, at), &mut text);
+        let mut families = gauges::families_at(state, at);
+        families.extend(self.process.iter().flat_map(Collector::collect));
+        encode(&families, &mut text);
         text
     }
 

@@ -18,7 +18,7 @@ use tokio::task::JoinHandle;
 use crate::support::exporter::{config, listen, open};
 use crate::support::request::{get, send};
 use crate::support::scrape::scrape_until;
-use crate::support::source::{SentSource, failed, success};
+use crate::support::source::{START, SentSource, credential, failed, resolved};
 
 const USER_AGENTS: [&str; 22] = [
     "kube-probe/1.33",
@@ -171,6 +171,11 @@ impl Exporter {
     }
 }
 
+/// A success whose credentials do not expire while the test runs.
+fn lasting() -> Resolution {
+    resolved(credential("web", START, "2100-01-01T00:00:00Z"))
+}
+
 #[tokio::test]
 async fn no_get_changes_what_is_shown_or_what_follows() {
     for (workload, at_start) in
@@ -180,10 +185,10 @@ async fn no_get_changes_what_is_shown_or_what_follows() {
         exporter.assert_unchanged_by_gets().await;
         exporter.poll(1, failed(Kind::ConnectRefused, Step::Token)).await;
         exporter.assert_unchanged_by_gets().await;
-        exporter.poll(2, success()).await;
+        exporter.poll(2, lasting()).await;
         exporter.assert_unchanged_by_gets().await;
         exporter.poll(3, failed(Kind::NoRole, Step::Role)).await;
-        exporter.poll(4, success()).await;
+        exporter.poll(4, lasting()).await;
         let (metrics, status) = exporter.shown().await;
         let series = "imds_client_usable{sdk=\"boto3\",created=\"at_start\"} ";
         let value = metrics.lines().find_map(|line| line.strip_prefix(series));

@@ -55,7 +55,7 @@ impl Answer {
         self.has("content-encoding: gzip")
     }
 
-    /// The text, without the value that is another at each scrape.
+    /// The text, without the values that are others at each scrape.
     fn samples(&self) -> String {
         let text = if self.is_compressed() {
             let mut text = String::new();
@@ -67,6 +67,7 @@ impl Answer {
             String::from_utf8(self.body.clone()).expect("it is text")
         };
         text.lines()
+            .filter(|line| !line.starts_with("process_"))
             .map(|line| line.strip_prefix("imds_credentials_remaining_seconds ").map_or(line, |_| "remaining\n"))
             .collect()
     }

@@ -8,8 +8,9 @@ use tokio::time::timeout;
 
 use crate::support::exporter::Exporter;
 use crate::support::request::{Response, get, get_until, metrics_with, request};
+use crate::support::scrape::Scrape;
 use crate::support::simulator::{HEALTHY, apply_toml, start_simulator};
-use crate::support::wait::{DEADLINE, wait_until};
+use crate::support::wait::{DEADLINE, answer_within, wait_until};
 
 #[tokio::test]
 async fn every_route_answers_and_other_paths_are_not_found() {
@@ -75,6 +76,21 @@ async fn the_status_document_shows_the_credentials_and_clients() {
     assert_eq!(created, ["now", "before_outage"]);
     assert_eq!((&status["workload"], &status["clients_stuck"]), (&"independent".into(), &false.into()));
     assert_eq!(status["suspects"], serde_json::Value::Null);
+    exporter.stop().await;
+}
+
+#[tokio::test]
+async fn process_metrics_are_those_of_the_scrape() {
+    let simulator = start_simulator().await;
+    let exporter = Exporter::start_with(&simulator, &[("IMDS_EXPORTER_POLL_INTERVAL", "1h")]).await;
+    get_until(exporter.address, "/-/startup", |response| response.status == 200).await;
+    let open = async || Scrape::of(exporter.address).await.value("process_open_fds");
+    let before = open().await;
+    let held = std::fs::File::open("/dev/null").expect("Linux has it");
+    let held: Vec<_> = (0..100).map(|_| held.try_clone().expect("there are descriptors")).collect();
+    // Other tests in this process open and close some too.
+    assert!(answer_within(DEADLINE, async || (open().await >= before + 50).then_some(())).await.is_some());
+    drop(held);
     exporter.stop().await;
 }
 

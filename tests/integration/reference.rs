@@ -77,7 +77,11 @@ fn bounds() -> String {
     let [handshake, idle, drain] = [handshake_timeout, idle_timeout, drain_timeout]
         .map(|time| SpanPrinter::new().unsigned_duration_to_string(&time));
     let rows = [
-        ("connections", connections.to_string(), "the one that has been idle for longest is closed"),
+        (
+            "connections",
+            connections.to_string(),
+            "of the client that holds the most, the one that has been idle for longest is closed",
+        ),
         ("time from one request head to the next, reading the response included", idle, "closed"),
         ("request head", format!("{} KiB, {headers} headers", head_bytes / 1024), "431 or closed"),
         ("TLS handshake", handshake, "closed"),

@@ -205,7 +205,7 @@ async fn the_result_is_in_metrics_page_and_json() {
     assert_eq!(refused["signed_call"]["failure"]["refused"], true);
     let page = get(exporter.address, "/").await.text;
     assert!(
-        page.contains("AWS refuses the credentials") && page.contains("/runbook#signed_call_invalid_token"),
+        page.contains("AWS refuses the credentials") && page.contains("runbook#signed_call_invalid_token"),
         "{page}"
     );
     assert!(get(exporter.address, "/runbook").await.text.contains("id=\"signed_call_invalid_token\""));

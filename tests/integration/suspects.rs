@@ -184,6 +184,8 @@ async fn each_container_of_a_pod_can_ask_for_its_own_program() {
         ("?", true, true),
         ("?other=x", true, true),
         ("?command=sh", true, false),
+        // Percent-encoded, as every name may be.
+        ("?command=%73h", true, false),
         ("?command=cat", false, true),
         ("?x=y&command=cat", false, true),
         ("?command=python3", false, false),

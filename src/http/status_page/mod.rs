@@ -67,7 +67,7 @@ fn lead(status: &Status) -> Markup {
                 "IMDS returns credentials" (acceptance(status)) ", but by IMDSv1 only: the token request fails with " code { (kind) }
                 ". New boto3 clients take up to a second longer, SDKs that know IMDSv2 only fail, and "
                 code { "AWS_EC2_METADATA_V1_DISABLED=true" } " would break the workload. "
-                a href={ "/runbook#" (kind) } { "What to do about " code { (kind) } }
+                a href={ "runbook#" (kind) } { "What to do about " code { (kind) } }
             },
         },
         ImdsState::Unused => html! {
@@ -121,7 +121,7 @@ fn acceptance(status: &Status) -> Markup {
             @match &call.failure {
                 None => { "; AWS accepts them (" (accepted(call)) ")" }
                 Some(failure) => {
-                    "; whether AWS accepts them is unknown (" a href={ "/runbook#" (failure.reason.anchor()) } { code { (failure.reason) } } ")"
+                    "; whether AWS accepts them is unknown (" a href={ "runbook#" (failure.reason.anchor()) } { code { (failure.reason) } } ")"
                 }
             }
         }
@@ -280,7 +280,7 @@ fn failure_section(failure: &FailureStatus) -> Markup {
                 div.action { dt { "What to do" } dd { (rich(action)) } }
                 div { dt { "To confirm" } dd { code { (confirm) } } }
             }
-            p { a href={ "/runbook#" (kind) } { "Runbook section for " code { (kind) } } }
+            p { a href={ "runbook#" (kind) } { "Runbook section for " code { (kind) } } }
         }
     }
 }
@@ -303,7 +303,7 @@ fn call_failure_section(failure: &CallFailureStatus) -> Markup {
                 div.action { dt { "What to do" } dd { (rich(action)) } }
                 div { dt { "To confirm" } dd { code { (confirm) } } }
             }
-            p { a href={ "/runbook#" (anchor) } { "Runbook section for " code { (anchor) } } }
+            p { a href={ "runbook#" (anchor) } { "Runbook section for " code { (anchor) } } }
         }
     }
 }
@@ -496,7 +496,7 @@ mod tests {
         for reason in Reason::VARIANTS {
             called(&mut state, Err(*reason), 5);
             let page = render(&status(&state, 6));
-            assert!(page.contains(&format!("href=\"/runbook#{}\"", reason.anchor())), "{reason}");
+            assert!(page.contains(&format!("href=\"runbook#{}\"", reason.anchor())), "{reason}");
             assert!(!page.contains("AWS accepts them (") && page.len() < LIMIT, "{reason}");
         }
     }
