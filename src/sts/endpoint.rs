@@ -53,17 +53,21 @@ impl Endpoint {
     #[must_use]
     pub fn of_region(region: &Region, choice: Choice) -> (Self, Region) {
         let Choice { fips, dual_stack, legacy } = choice;
-        let is_global =
-            !fips && !dual_stack && (region.as_str() == "aws-global" || legacy && GLOBAL.contains(&region.as_str()));
+        let of_all = region.as_str() == "aws-global";
+        let is_global = !fips && !dual_stack && (of_all || legacy && GLOBAL.contains(&region.as_str()));
         let suffixes = region.dns_suffixes();
         let suffix = if dual_stack { suffixes.dual_stack } else { suffixes.ipv4 };
         // All of AWS GovCloud is validated.
         let service = if fips && (dual_stack || !region.is_of_us_gov()) { "sts-fips" } else { "sts" };
-        let (url, signed_for) = if is_global {
-            let region = Region::parse(GLOBAL_SIGNS_FOR).expect("a literal that tests parse");
-            ("https://sts.amazonaws.com/".to_owned(), region)
+        let url = if is_global {
+            "https://sts.amazonaws.com/".to_owned()
         } else {
-            (format!("https://{service}.{region}.{suffix}/"), region.clone())
+            format!("https://{service}.{region}.{suffix}/")
+        };
+        let signed_for = if is_global || of_all {
+            Region::parse(GLOBAL_SIGNS_FOR).expect("a literal that tests parse")
+        } else {
+            region.clone()
         };
         (Self::parse(&url).expect("a region is a label of a host name"), signed_for)
     }

@@ -109,6 +109,7 @@ const REGIONS: [&str; 29] = [
 #[tokio::test]
 #[ignore = "needs boto3: tests/run fetches it"]
 async fn the_endpoint_is_botocores_in_every_partition_and_for_every_choice() {
+    let mut compared = 0;
     for bits in 0..8 {
         let choice = Choice { fips: bits & 1 > 0, dual_stack: bits & 2 > 0, legacy: bits & 4 > 0 };
         let variables = json!({
@@ -117,10 +118,13 @@ async fn the_endpoint_is_botocores_in_every_partition_and_for_every_choice() {
             "AWS_STS_REGIONAL_ENDPOINTS": if choice.legacy { "legacy" } else { "regional" },
         });
         let theirs = botocore(&REGIONS.map(|region| asked(region, None, &variables))).await;
-        for (theirs, region) in theirs.iter().zip(REGIONS) {
+        // boto3 refuses to speak IPv6 in partitions of which it does not know that they do.
+        for (theirs, region) in theirs.iter().zip(REGIONS).filter(|(theirs, _)| !theirs.is_null()) {
             assert_equal(theirs, &ours(region, None, choice), &format!("{region} {choice:?}"));
+            compared += 1;
         }
     }
+    assert!(compared >= 24 * 8, "{compared} endpoints");
 }
 
 #[tokio::test]
