@@ -11,8 +11,8 @@
 //!
 //! # Where is it decided ...
 //!
-//! - what a boto3 client gets when it is created, and that it is **stuck**: [`domain::boto3`], `creation` and
-//!   `BoundCredentials::created`;
+//! - that a boto3 client is **stuck**: [`domain::boto3`], `BoundCredentials::created`;
+//! - what boto3 makes of IMDS's answers when a client is created: `imds::document::creation`, `imds::client`;
 //! - whether it can sign now: `BoundCredentials::can_sign` there, for the three clients that are exported in
 //!   [`State::client_usable`](domain::state::State::client_usable);
 //! - what is wrong, first of all (`imds_state`): [`domain::ImdsState::of`];

@@ -9,9 +9,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use strum::{EnumMessage, IntoStaticStr, VariantArray};
 
-use super::credential::Credential;
-use super::kind::Kind;
-use super::resolution::{Creation, Failure, Step};
+use super::resolution::Creation;
 
 /// The value of the `sdk` label.
 pub const SDK: &str = "boto3";
@@ -57,30 +55,6 @@ impl Created {
     #[must_use]
     pub fn meaning(self) -> &'static str {
         self.get_message().expect("every variant has a message")
-    }
-}
-
-/// What a creation with these answers does: it follows from the kind of failure, unless the answer is one that boto3 takes
-/// for another thing than the exporter. `token_status` is the status of the answer to the token request, `v1_disabled`
-/// whether `AWS_EC2_METADATA_V1_DISABLED` is true.
-#[must_use]
-pub fn creation(outcome: &Result<Credential, Failure>, token_status: Option<u16>, v1_disabled: bool) -> Creation {
-    let Failure { kind, step } = match outcome {
-        Ok(credential) => return Creation::Credentials { expiration: credential.expiration },
-        Err(failure) => *failure,
-    };
-    match (step, kind) {
-        (_, Kind::InvalidTimestamp) => Creation::Raises,
-        (Step::Role | Step::Credentials, _) | (_, Kind::TokenRejected | Kind::DisabledByEnvironment) => {
-            Creation::Nothing
-        }
-        // boto3 takes for a token whatever comes with a 200, and raises if that is no legal header value.
-        (Step::Token, Kind::InvalidResponse) if token_status == Some(200) => Creation::Raises,
-        (Step::Token, _) if token_status == Some(200) => Creation::Nothing,
-        // It raises since 1.29.4. Earlier versions ignore the variable, and are bound to nothing, unless IMDSv1 answers.
-        (Step::Token, _) if v1_disabled && kind.is_unreachable() => Creation::Raises,
-        (Step::Token, _) if v1_disabled => Creation::Unknown,
-        (Step::Token, _) => Creation::Nothing,
     }
 }
 

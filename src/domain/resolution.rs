@@ -222,11 +222,3 @@ impl From<Result<Credential, Failure>> for Resolution {
         }
     }
 }
-
-impl Resolution {
-    /// The status with which the token request was answered.
-    #[must_use]
-    pub fn token_status(&self) -> Option<u16> {
-        self.requests.iter().find(|record| record.request == Request::Token)?.status
-    }
-}

@@ -11,13 +11,13 @@ use std::collections::BTreeMap;
 use std::io::{BufRead, BufWriter, Write};
 use std::time::Duration;
 
-use imds_exporter::domain::boto3;
 use imds_exporter::domain::saved_state::SavedState;
 use imds_exporter::domain::signed_call::{AccountId, Caller, Reason, SignedCall};
 use imds_exporter::domain::state::{PollReport, State, WorkloadEnvironment};
 use imds_exporter::domain::workload::Workload;
 use imds_exporter::domain::{
-    Credential, Failure, Kind, Moment, Request, RequestRecord, Resolution, RoleName, Shadow, SinceBoot, Step, schedule,
+    Creation, Credential, Failure, Kind, Moment, Request, RequestRecord, Resolution, RoleName, Shadow, SinceBoot, Step,
+    schedule,
 };
 use imds_exporter::metrics::{Build, Metrics, Options};
 use imds_exporter::workload::{Candidate, Owner, Watched, suspects};
@@ -233,7 +233,10 @@ impl Machine {
             v1_fallback: self.v1_fallback.filter(|_| self.fault.is_none()),
             ..Resolution::from(self.fault.map_or(Ok(credential), Err))
         };
-        resolution.creation = boto3::creation(&resolution.outcome, resolution.token_status(), v1_disabled);
+        if v1_disabled && token_failure.is_some_and(|kind| kind != Kind::TokenRejected) {
+            // It raises an error or binds, by the version of boto3.
+            resolution.creation = Creation::Unknown;
+        }
         resolution
     }
 }

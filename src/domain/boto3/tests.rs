@@ -1,4 +1,3 @@
-use super::super::credential::RoleName;
 use super::*;
 
 const MINUTE: i64 = 60;
@@ -29,36 +28,6 @@ fn signs(polls: &[(i64, Creation)], second: i64) -> Option<bool> {
 
 fn prognosis(polls: &[(i64, Creation)], second: i64) -> Prognosis {
     Prognosis::of(&replay(polls), polls.last().expect("there is one").1, at(second))
-}
-
-#[test]
-fn a_creation_follows_from_the_poll() {
-    for (kind, step, token_status, expected, v1_disabled) in [
-        (Kind::ConnectRefused, Step::Token, None, NOTHING, Creation::Raises),
-        (Kind::ConnectTimeout, Step::Token, None, NOTHING, Creation::Raises),
-        (Kind::NetworkUnreachable, Step::Token, None, NOTHING, Creation::Raises),
-        (Kind::ReadTimeout, Step::Token, None, NOTHING, Creation::Unknown),
-        (Kind::ImdsDisabled, Step::Token, Some(403), NOTHING, Creation::Unknown),
-        (Kind::ServerError, Step::Token, Some(500), NOTHING, Creation::Unknown),
-        (Kind::InvalidResponse, Step::Token, None, NOTHING, Creation::Unknown),
-        (Kind::InvalidResponse, Step::Token, Some(200), Creation::Raises, Creation::Raises),
-        (Kind::ConnectionClosed, Step::Token, Some(200), NOTHING, NOTHING),
-        (Kind::TokenRejected, Step::Token, Some(400), NOTHING, NOTHING),
-        (Kind::DisabledByEnvironment, Step::Token, None, NOTHING, NOTHING),
-        (Kind::NoRole, Step::Role, Some(200), NOTHING, NOTHING),
-        (Kind::ReadTimeout, Step::Role, Some(200), NOTHING, NOTHING),
-        (Kind::ServerError, Step::Credentials, Some(200), NOTHING, NOTHING),
-        (Kind::IncompleteDocument, Step::Credentials, Some(200), NOTHING, NOTHING),
-        (Kind::MalformedDocument, Step::Credentials, Some(200), NOTHING, NOTHING),
-        (Kind::InvalidTimestamp, Step::Credentials, Some(200), Creation::Raises, Creation::Raises),
-    ] {
-        let outcome = Err(Failure { kind, step });
-        let found = [false, true].map(|v1_disabled| creation(&outcome, token_status, v1_disabled));
-        assert_eq!(found, [expected, v1_disabled], "{kind} {step} {token_status:?}");
-    }
-    let role = RoleName::try_from("web".to_owned()).expect("a legal name");
-    let outcome = Ok(Credential { role, last_updated: None, expiration: at(HOUR) });
-    assert_eq!([false, true].map(|v1_disabled| creation(&outcome, Some(200), v1_disabled)), [up(HOUR); 2]);
 }
 
 #[test]
