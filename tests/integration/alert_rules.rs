@@ -197,7 +197,7 @@ fn rules_name_only_metrics_labels_and_values_that_exist() {
                 assert!(is_value_of(&label, value), "{}: {label} is never {value}", rule.name);
             }
         }
-        for label in found(r#"\$labels\.(\w+)"#, &rule.annotations) {
+        for label in found(r"\$labels\.(\w+)", &rule.annotations) {
             assert!(is_label(&label), "{}: there is no label {label}", rule.name);
         }
     }
