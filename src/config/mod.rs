@@ -210,7 +210,8 @@ impl Config {
         let ipv4 = || Endpoint::parse(IPV4_ENDPOINT).expect("a literal that tests parse");
 
         let endpoint = endpoint.or(mode_endpoint).unwrap_or_else(ipv4);
-        let in_china = sts.as_ref().ok().and_then(|sts| sts.region.as_ref()).map(Region::is_in_china);
+        let region = sts.as_ref().ok().and_then(|sts| sts.region.clone());
+        let in_china = region.as_ref().map(Region::is_in_china);
         let place = Place { platform, ipv6: endpoint.authority().starts_with('['), in_china };
 
         if !read.errors.is_empty() {
@@ -227,7 +228,7 @@ impl Config {
                 proxied_by: proxies.proxy_of(&endpoint.authority()),
                 place,
             },
-            imds: imds::Options { endpoint, timeout, attempts, disabled, v1_disabled },
+            imds: imds::Options { endpoint, timeout, attempts, disabled, v1_disabled, region },
             expected_role,
             watch,
             signed_call_interval,

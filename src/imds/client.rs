@@ -57,6 +57,8 @@ pub struct Options {
     pub disabled: bool,
     /// `AWS_EC2_METADATA_V1_DISABLED`: nothing is sent without a session token.
     pub v1_disabled: bool,
+    /// The region of signed calls, where it is configured: IMDS is asked for it only otherwise, and once.
+    pub region: Option<Region>,
 }
 
 /// The IMDS client.
@@ -65,6 +67,7 @@ pub struct Imds {
     attempts: NonZeroU32,
     disabled: bool,
     v1_disabled: bool,
+    region: Option<Region>,
     /// How the last token request ended; `None` before the first.
     last_token: Option<Result<(), Kind>>,
     v1_refused: Option<V1Refused>,
@@ -169,13 +172,14 @@ impl Imds {
     /// A client that has sent nothing yet.
     #[must_use]
     pub fn new(options: Options, clock: Arc<dyn Clock>) -> Self {
-        let Options { endpoint, timeout, attempts, disabled, v1_disabled } = options;
+        let Options { endpoint, timeout, attempts, disabled, v1_disabled, region } = options;
         let transport = Transport::new(endpoint, timeout, clock);
         Self {
             transport,
             attempts,
             disabled,
             v1_disabled,
+            region,
             last_token: None,
             v1_refused: None,
             hashing: RandomState::new(),
@@ -478,8 +482,15 @@ impl Imds {
         }
     }
 
-    /// The region that the instance is in.
+    /// The region of signed calls: that of the instance, where none is configured.
     async fn region(&mut self, token: Option<&SessionToken>) -> Option<Region> {
+        if self.region.is_none() {
+            self.region = self.region_of_instance(token).await;
+        }
+        self.region.clone()
+    }
+
+    async fn region_of_instance(&mut self, token: Option<&SessionToken>) -> Option<Region> {
         let response = self.transport.get(REGION_PATH, token).await.ok()?;
         let text = std::str::from_utf8(&response.body).ok().filter(|_| response.status == 200)?;
         Region::parse(text.trim()).ok()

@@ -455,7 +455,14 @@ async fn created_by_exporter(cases: &[Case], imds: SocketAddr) -> Vec<Creation> 
     for (number, case) in cases.iter().enumerate() {
         let endpoint = Endpoint::parse(&format!("http://{imds}/{number}/exporter/")).expect("an endpoint");
         let attempts = NonZeroU32::new(case.attempts).unwrap_or(DEFAULT_ATTEMPTS);
-        let options = Options { endpoint, timeout: TIMEOUT, attempts, disabled: false, v1_disabled: case.v1_disabled };
+        let options = Options {
+            endpoint,
+            timeout: TIMEOUT,
+            attempts,
+            disabled: false,
+            v1_disabled: case.v1_disabled,
+            region: None,
+        };
         creations.push(Imds::new(options, Arc::new(SystemClock)).resolve().await.creation);
     }
     creations

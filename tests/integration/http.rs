@@ -51,8 +51,8 @@ async fn a_hanging_imds_delays_neither_scrapes_nor_the_shutdown() {
     let simulator = start_simulator().await;
     apply_toml(&simulator, "fault = \"read_timeout\"").await;
     // One poll takes longer than the whole test may.
-    let hour = [("IMDS_EXPORTER_TIMEOUT", "1h"), ("IMDS_EXPORTER_POLL_INTERVAL", "1h")];
-    let exporter = Exporter::start_with(&simulator, &hour).await;
+    let long = [("IMDS_EXPORTER_TIMEOUT", "30s"), ("IMDS_EXPORTER_POLL_INTERVAL", "1h")];
+    let exporter = Exporter::start_with(&simulator, &long).await;
     wait_until("a poll begins", || simulator.counts().token > 0).await;
     for _ in 0..20 {
         let metrics = get(exporter.address, "/metrics").await;

@@ -32,7 +32,14 @@ pub(crate) async fn apply_toml(simulator: &Simulator, toml: &str) {
 /// The options of an IMDS client that asks at `endpoint`.
 pub(crate) fn imds_options(endpoint: &str) -> Options {
     let endpoint = Endpoint::parse(endpoint).expect("a valid endpoint");
-    Options { endpoint, timeout: REQUEST_TIMEOUT, attempts: DEFAULT_ATTEMPTS, disabled: false, v1_disabled: false }
+    Options {
+        endpoint,
+        timeout: REQUEST_TIMEOUT,
+        attempts: DEFAULT_ATTEMPTS,
+        disabled: false,
+        v1_disabled: false,
+        region: None,
+    }
 }
 
 /// The options of an IMDS client that asks the simulator.

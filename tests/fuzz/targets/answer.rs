@@ -76,7 +76,14 @@ impl Stage {
         let endpoint = format!("http://127.{}.{c}.{}:{}", b % 255, d.clamp(1, 254), self.port);
         let endpoint = Endpoint::parse(&endpoint).expect("a good endpoint");
         let v1_disabled = run.is_multiple_of(4);
-        let options = Options { endpoint, timeout: TIMEOUT, attempts: DEFAULT_ATTEMPTS, disabled: false, v1_disabled };
+        let options = Options {
+            endpoint,
+            timeout: TIMEOUT,
+            attempts: DEFAULT_ATTEMPTS,
+            disabled: false,
+            v1_disabled,
+            region: None,
+        };
         self.tasks.block_on(&self.runtime, async {
             let mut imds = Imds::new(options, Arc::new(SystemClock));
             for _ in 0..POLLS {
