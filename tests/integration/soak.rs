@@ -43,11 +43,13 @@ async fn child() {
     exporter::run(config, open(listener), Arc::new(SystemClock), std::future::pending()).await.expect("it serves");
 }
 
-/// All faults whose requests the simulator counts and answers: it does not receive the requests of some, and few polls
-/// fit into the test when there is no response.
+/// All faults whose requests both sides count: the simulator does not receive the requests of some, few polls fit into the
+/// test when there is no response, and the exporter does not count requests that only diagnose a token request answered 403.
 fn faults() -> Vec<Fault> {
     let unanswered = [Kind::ConnectRefused, Kind::ConnectTimeout, Kind::ReadTimeout, Kind::HopLimit];
-    server_side_kinds().filter(|kind| !unanswered.contains(kind)).flat_map(all_faults).collect()
+    let diagnosed = [Kind::ImdsDisabled, Kind::TokenForbidden];
+    let is_counted = |kind: &Kind| !unanswered.contains(kind) && !diagnosed.contains(kind);
+    server_side_kinds().filter(is_counted).flat_map(all_faults).collect()
 }
 
 fn requests(scrape: &Scrape, step: Step) -> u64 {
