@@ -15,7 +15,7 @@ pub struct Choice {
     pub fips: bool,
     /// The one with IPv6.
     pub dual_stack: bool,
-    /// The global one for the regions of [`GLOBAL`].
+    /// The global one for the regions of `GLOBAL`.
     pub legacy: bool,
 }
 
