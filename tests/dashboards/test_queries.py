@@ -468,6 +468,7 @@ ANNOTATIONS = {
     # That of the fleet has no labels of a target.
     "Alerts": per_instance([OUTAGE], [OUTAGE, (OUTAGE[1] + 300, END)], [(END - RUN, END), OUTAGE], [OUTAGE], [OUTAGE],
                                  [OUTAGE]),
+    "Role changed": per_instance([], [], [], [], [], []),
     "Exporter started": per_instance([], [RESTART], [], [], [], []),
 }
 FLEET_ANNOTATIONS = {"Fleet outage": [OUTAGE]}

@@ -242,7 +242,7 @@ CASES = [
         Workload(dropped({**WORKLOAD, "instance": "10.0.0.1:8003"}, *MARKED), 20.5),
         Workload({**WORKLOAD, "instance": "10.0.0.2:8000", "pod": "cart-1"}, 20.5),
         Workload({**WORKLOAD, "instance": "10.0.0.1:8000", "cluster": "two"}, 20.5),
-    ], [Fires("ImdsWorkloadStartedDuringOutage", "warning", 28.5, 49, SUSPECT, slack=WINDOW)], restart=32),
+    ], [Fires("ImdsWorkloadStartedDuringOutage", "warning", 28.5, 51, SUSPECT, slack=WINDOW)], restart=32),
     Case("a restart that forgets the outage does not resolve the alert", 60, [
         Exporter(TARGET, fails=[(20, 21.5, "connect_timeout", "token")], keeps_state=False, restarts=[32]),
         Workload(WORKLOAD, 20.5),
@@ -432,7 +432,7 @@ CASES = [
         Workload(WORKLOAD, 0, until=40.5),
         Workload({**WORKLOAD, "container": "again"}, 40.5, until=90),
         Workload({**WORKLOAD, "container": "third"}, 90),
-    ], [Fires("ImdsWorkloadStartedDuringOutage", "warning", 48.5, 96, {**SUSPECT, "container": "again"}, slack=WINDOW)],
+    ], [Fires("ImdsWorkloadStartedDuringOutage", "warning", 48.5, 98, {**SUSPECT, "container": "again"}, slack=WINDOW)],
         lossy=False),
     Case("two Prometheus beside each other", 60, [
         *(Exporter(other(prometheus=name), fails=[(20, 21.5, "connect_timeout", "token")]) for name in "ab"),
