@@ -36,8 +36,9 @@ WORKLOAD = "imds-e2e-workload"
 
 def faster(duration):
     """A duration, divided by FASTER, but one second at least."""
-    number, unit = re.fullmatch(r"(\d+)([smhd])", duration).groups()
-    return f"{max(1, int(number) * {'s': 1, 'm': 60, 'h': 3600, 'd': 86400}[unit] // FASTER)}s"
+    assert re.fullmatch(r"(\d+[smhd])+", duration), duration
+    seconds = sum(int(number) * {"s": 1, "m": 60, "h": 3600, "d": 86400}[unit] for number, unit in re.findall(r"(\d+)([smhd])", duration))
+    return f"{max(1, seconds // FASTER)}s"
 
 
 def faster_rules(home):
