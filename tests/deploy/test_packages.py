@@ -21,6 +21,7 @@ FILES = {
     "/usr/bin/imds-exporter",
     "/usr/lib/systemd/system/imds-exporter.service",
     "/usr/share/bash-completion/completions/imds-exporter",
+    "/usr/share/doc/imds-exporter/changelog.gz",
     "/usr/share/doc/imds-exporter/examples/hold-back.conf",
     "/usr/share/doc/imds-exporter/examples/signed-call.conf",
     "/usr/share/doc/imds-exporter/examples/watch-processes.conf",
@@ -32,12 +33,17 @@ FILES = {
     "/usr/share/man/man1/imds-exporter-wait.1.gz",
 }
 DEB_FILES = {
+    "/usr/share/doc/imds-exporter/THIRD-PARTY-LICENSES.txt",
     "/usr/share/doc/imds-exporter/changelog.Debian.gz",
     "/usr/share/doc/imds-exporter/copyright",
     "/usr/share/lintian/overrides/imds-exporter",
     "/usr/share/zsh/vendor-completions/_imds-exporter",
 }
-RPM_FILES = {"/usr/share/licenses/imds-exporter/LICENSE", "/usr/share/zsh/site-functions/_imds-exporter"}
+RPM_FILES = {
+    "/usr/share/licenses/imds-exporter/LICENSE",
+    "/usr/share/licenses/imds-exporter/THIRD-PARTY-LICENSES.txt",
+    "/usr/share/zsh/site-functions/_imds-exporter",
+}
 
 # Whoever publishes the packages signs them. The program needs no library on purpose.
 RPMLINT = 'Filters = ["no-signature", "statically-linked-binary"]\n'
@@ -262,7 +268,16 @@ def test_the_pages_are_compressed_without_a_time(tmp_path):
         assert packed[4:8] == bytes(4)
 
 
-def test_the_license_is_that_of_the_repository(tmp_path):
-    text = (ROOT / "LICENSE").read_text()
-    assert "Apache License" in text
-    assert re.search(r"^License: Apache-2.0$", (DEPLOY / "packages" / "copyright").read_text(), re.M)
+def test_the_licenses_and_the_changelog_are_those_of_the_repository(tmp_path):
+    deb, rpm = packages()
+    run("dpkg-deb", "--extract", deb, tmp_path / "deb")
+    run("sh", "-c", 'rpm2cpio "$1" | cpio --quiet -id --no-absolute-filenames -D "$2"', "sh", rpm, tmp_path)
+    licenses, documents = tmp_path / "usr/share/licenses/imds-exporter", tmp_path / "deb/usr/share/doc/imds-exporter"
+    assert (licenses / "LICENSE").read_bytes() == (ROOT / "LICENSE").read_bytes()
+    assert re.search(r"^License: Apache-2.0$", (documents / "copyright").read_text(), re.M)
+    for folder in (licenses, documents):
+        assert (folder / "THIRD-PARTY-LICENSES.txt").read_bytes() == (DEPLOY / "THIRD-PARTY-LICENSES.txt").read_bytes()
+    notes = run(DEPLOY / "release-notes", reference.version())
+    assert notes.strip()
+    for folder in (documents, tmp_path / "usr/share/doc/imds-exporter"):
+        assert gzip.decompress((folder / "changelog.gz").read_bytes()).decode() == notes
