@@ -44,6 +44,7 @@ class Exporter:
     stalls: list = field(default_factory=list)  # (from, to): the poll loop hangs
     restarts: list = field(default_factory=list)  # minutes at which it crashes and starts again
     stops: list = field(default_factory=list)  # minutes at which it stops in an orderly way and starts again
+    replaced: list = field(default_factory=list)  # minutes at which its pod is replaced, whose exporter knows nothing of before
     dead: list = field(default_factory=list)  # (from, to): it crashed, and does not run
     keeps_state: bool = True  # has a state file
     workload: str = "independent"  # IMDS_EXPORTER_WORKLOAD
@@ -89,7 +90,9 @@ class Exporter:
         for pid, (start, end) in enumerate(self.processes, 100):
             happens += [(end, {"process_ends": pid}), (start, {"process": {"pid": pid, "command": "python3"}})]
         happens.append((self.starts, {"exporter": "start"}))
-        for how, at in [*(("crash", at) for at in self.restarts), *(("stop", at) for at in self.stops)]:
+        # A pod that is replaced is to its exporter what a reboot is.
+        for how, at in [*(("crash", at) for at in self.restarts), *(("stop", at) for at in self.stops),
+                        *(("reboot", at) for at in self.replaced)]:
             happens += [(at, {"exporter": how}), (at + RESTART / MINUTE, {"exporter": "start"})]
         for start, end in self.dead:
             happens += [(start, {"exporter": "crash"}), (end, {"exporter": "start"})]

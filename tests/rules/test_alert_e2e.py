@@ -50,7 +50,7 @@ def faster_rules(home):
             rule["expr"] = re.sub(r"offset (\w+)", lambda ago: f"offset {faster(ago[1])}", rule["expr"])
             # How long an outage lasts, and how long no poll has ended, in seconds.
             if re.search("outage_seconds|outage_since|last_attempt", rule["expr"]):
-                rule["expr"] = re.sub(r"\b(90|120|420|480|600)\b", lambda seconds: str(int(seconds[1]) // FASTER), rule["expr"])
+                rule["expr"] = re.sub(r"\b(90|120|420|600)\b", lambda seconds: str(int(seconds[1]) // FASTER), rule["expr"])
             for key in ("for", "keep_firing_for"):
                 if key in rule:
                     rule[key] = faster(rule[key])
