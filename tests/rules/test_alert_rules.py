@@ -310,7 +310,7 @@ CASES = [
         Exporter(TARGET, fails=[(20 + 10 * n, 29.5 + 10 * n, "connect_timeout", "token") for n in range(18)]),
     ], [
         Fires("ImdsCredentialsFetchFailing", "warning", 22, 204.5),
-        Fires("ImdsFetchUnreliable", "critical", 32, 261, slack=2 * STEP),
+        Fires("ImdsFetchUnreliable", "critical", 32, 260, slack=2 * STEP),
         Fires("ImdsFetchUnreliable", "warning", 51.5, 235, slack=4 * STEP),
     ], lossy=False),
     Case("200 s of failure in every 240 s", 180, [
@@ -518,12 +518,16 @@ OPERATION = [
         *(Given("up", {"job": "node", "instance": f"10.9.0.{n}:9100", "cluster": "one"}) for n in range(3)),
     ], [Fires("ImdsExporterAbsent", "critical", 30, 61, {"cluster": "one"}, slack=WINDOW)], lossy=False, pages=["ImdsExporterAbsent"]),
     Case("12 minutes of failure, 6 without, for hours", 280, [Exporter(TARGET, fails=fails(*rhythm(12, 6, 240)))], [
-        *(band for start, end in rhythm(12, 6, 240) for band in failing(start, end, critical=False)),
+        # With pauses as short, it is one outage, which goes on at once.
+        *(Fires(FETCHING, "warning", start + (2 if n == 0 else 0.5), end + 5, slack=2 * STEP)
+          for n, (start, end) in enumerate(rhythm(12, 6, 240))),
         Fires(FETCHING, "critical", 30, 258, slack=2 * STEP),
         Fires(UNRELIABLE, "warning", 75, 253, slack=12 * MINUTE),
     ], lossy=False, pages=[FETCHING]),
     Case("12 minutes of failure, 5.5 without, for hours", 280, [Exporter(TARGET, fails=fails(*rhythm(12, 5.5, 240)))], [
-        *(band for start, end in rhythm(12, 5.5, 240) for band in failing(start, end, critical=False)),
+        # With pauses as short, it is one outage, which goes on at once.
+        *(Fires(FETCHING, "warning", start + (2 if n == 0 else 0.5), end + 5, slack=2 * STEP)
+          for n, (start, end) in enumerate(rhythm(12, 5.5, 240))),
         Fires(FETCHING, "critical", 30, 252.5, slack=2 * STEP),
         Fires(UNRELIABLE, "warning", 74, 247.5, slack=12 * MINUTE),
     ], lossy=False, pages=[FETCHING]),
