@@ -75,8 +75,9 @@ def build_image(folder, context=ROOT, **arguments):
             directory = rest
         elif keyword == "COPY":
             *paths, to = rest.split()
+            base = image.parent if to.startswith("/image/") else source
             for path in paths:
-                _copy(context / path, source / to)
+                _copy(context / path, base / to.removeprefix("/"))
         elif keyword == "RUN":
             caches = re.findall(r"--mount=type=cache,target=([^, ]+)\S* ", rest)
             assert set(caches) <= {"/src/target", "/usr/local/cargo/registry"}

@@ -32,7 +32,5 @@ def repository(folder):
 
 def release(folder, *arguments):
     """The completed command. Optimized less, and with the dependencies that this tree has compiled."""
-    path = os.environ["PATH"]
-    environment = {**os.environ, **FAST, "ARCHITECTURES": ARCH, "PATH": path, "DOCKER_HOST": "unix:///nonexistent",
-                   "CARGO_TARGET_DIR": str(ROOT / "target")}
+    environment = {**os.environ, **FAST, "ARCHITECTURES": ARCH, "CARGO_TARGET_DIR": str(ROOT / "target")}
     return complete(folder / "deploy" / "release", *arguments, env=environment, timeout=1800)

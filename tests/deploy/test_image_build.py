@@ -10,8 +10,9 @@ from helpers.paths import DEPLOY
 PROGRAM = "usr/local/bin/imds-exporter"
 
 
-def test_the_layer_contains_the_program_and_the_state_directory(image):
+def test_the_layer_contains_the_program_the_licenses_and_the_state_directory(image):
     assert {str(path.relative_to(image)) for path in image.rglob("*")} == {
+        "licenses", "licenses/LICENSE", "licenses/THIRD-PARTY-LICENSES.txt",
         "usr", "usr/local", "usr/local/bin", PROGRAM, "var", "var/lib", "var/lib/imds-exporter"}
     # The layer depends on its content alone.
     assert len({path.stat().st_mtime for path in image.rglob("*")}) == 1
