@@ -14,6 +14,11 @@ import json
 import os
 import re
 import sys
+import threading
+import time
+
+# Python's own fails under libfaketime. Before the imports, as botocore keeps it in default arguments.
+time.sleep = threading.Event().wait
 
 import boto3
 import botocore.config

@@ -122,8 +122,16 @@ impl Clients {
 
     /// Whether the client can sign a call.
     pub(crate) async fn signs(&mut self, client: &str) -> bool {
+        self.sign(client).await.is_ok()
+    }
+
+    /// Makes the client sign a call, or returns the name of its error.
+    pub(crate) async fn sign(&mut self, client: &str) -> Result<(), String> {
         let answer = self.ask(json!({"do": "sign", "client": client})).await;
-        answer["signed"].as_bool().expect("an answer")
+        match answer["error"].as_str() {
+            Some(error) => Err(error.to_owned()),
+            None => Ok(assert_eq!(answer["signed"], true, "{answer}")),
+        }
     }
 
     /// Where a new session gets its credentials from.

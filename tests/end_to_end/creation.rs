@@ -50,8 +50,10 @@ fn asked(resolution: &Resolution, request: Request) -> u64 {
 async fn create(boto3: &mut Clients) -> Does {
     let (client, creation) = boto3.create_new().await;
     match creation {
-        clients::Creation::Bound if boto3.signs(&client).await => Signs,
-        clients::Creation::Bound => panic!("a new client holds credentials, but cannot sign"),
+        clients::Creation::Bound => {
+            boto3.sign(&client).await.expect("it holds credentials");
+            Signs
+        }
         clients::Creation::BoundToNothing => Binds,
         clients::Creation::Raised(_) => Raises,
     }
