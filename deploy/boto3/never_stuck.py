@@ -44,11 +44,6 @@ from botocore.hooks import HierarchicalEmitter
 from botocore.model import ServiceId
 from botocore.signers import RequestSigner
 
-try:
-    from prometheus_client import Counter
-except ImportError:
-    Counter = None
-
 __all__ = ["RETRY_SECONDS", "Session", "UnsupportedBotocoreError", "fail_loudly", "heal"]
 
 RETRY_SECONDS = 1.0
@@ -237,7 +232,11 @@ def _require(exists: bool, name: str) -> None:
 
 
 def _counter(name: str, text: str) -> Any:
-    return Counter(name, text) if Counter else None
+    try:
+        from prometheus_client import Counter
+    except ImportError:
+        return None
+    return Counter(name, text)
 
 
 def _count(counter: Any) -> None:

@@ -17,8 +17,10 @@ enum Does {
     Binds,
     /// `client()` raises an error.
     Raises,
+    /// It holds what it cannot sign with.
+    Fails,
 }
-use Does::{Binds, Raises, Signs};
+use Does::{Binds, Fails, Raises, Signs};
 
 /// Whether tokens are optional, and IMDSv1 disabled in the environment.
 const COLUMNS: [(&str, bool); 4] = [("optional", false), ("required", false), ("required", true), ("optional", true)];
@@ -50,10 +52,12 @@ fn asked(resolution: &Resolution, request: Request) -> u64 {
 async fn create(boto3: &mut Clients) -> Does {
     let (client, creation) = boto3.create_new().await;
     match creation {
-        clients::Creation::Bound => {
-            boto3.sign(&client).await.expect("it holds credentials");
-            Signs
-        }
+        clients::Creation::Bound => match boto3.sign(&client).await {
+            Ok(()) => Signs,
+            // It holds something that is no text.
+            Err(error) if error == "TypeError" => Fails,
+            Err(error) => panic!("a new client holds credentials, but cannot sign: {error}"),
+        },
         clients::Creation::BoundToNothing => Binds,
         clients::Creation::Raised(_) => Raises,
     }
@@ -63,7 +67,7 @@ async fn create(boto3: &mut Clients) -> Does {
 fn holds(said: Creation, v1_disabled: bool, version: &str, does: Does) -> bool {
     match said {
         Creation::Credentials { .. } => does == Signs,
-        Creation::Nothing => does == Binds,
+        Creation::Nothing => matches!(does, Binds | Fails),
         // Before 1.29.4, boto3 does not know the variable.
         Creation::Raises => does == Raises || (v1_disabled && version != VERSIONS[0] && does == Binds),
         Creation::Unknown => true,
