@@ -7,6 +7,7 @@ lost scrapes, where the SDKs do not ask IMDS, and those with a lasting fault wit
 
 import itertools
 import json
+import os
 import re
 from dataclasses import dataclass, field, replace
 
@@ -638,12 +639,17 @@ def with_shadowed_chains(case):
     return replace(case, name=f"{case.name}, with shadowed chains", targets=targets, fires=fires)
 
 
-ALL = [*CASES, *OPERATION, *[with_shadowed_chains(case) for case in CASES if case.fires],
-       *[with_lost_scrapes(case) for case in CASES if case.lossy],
-       *[with_a_restart(case) for case in CASES if case.restart is not None]]
+STORIES = [*CASES, *OPERATION]
+# For a release: the same stories with other circumstances, and all of them in both versions.
+REPETITIONS = [*[with_shadowed_chains(case) for case in CASES if case.fires],
+               *[with_lost_scrapes(case) for case in CASES if case.lossy],
+               *[with_a_restart(case) for case in CASES if case.restart is not None]]
+THOROUGH = os.environ.get("THOROUGH") == "1"
+SHORT_MINUTES = 70
 
 
-RUNS = {("2.42", case.name): case for case in ALL} | {("3", case.name): case for case in [*CASES, *OPERATION]}
+RUNS = {("2.42", case.name): case for case in STORIES + (REPETITIONS if THOROUGH else [])} \
+    | {("3", case.name): case for case in STORIES if THOROUGH or case.minutes <= SHORT_MINUTES}
 
 
 @pytest.fixture(scope="module")
