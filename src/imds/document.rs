@@ -85,13 +85,17 @@ pub fn creation(text: &str) -> Creation {
 /// What boto3 makes of a body that is not a JSON object, or none that can be read here.
 fn creation_without_object(text: &str) -> Creation {
     let is_json = serde_json::from_str::<IgnoredAny>(text).is_ok();
+    let elements: Vec<Value> = serde_json::from_str(text).unwrap_or_default();
+    let has_all = |is_in: &dyn Fn(&str) -> bool| REQUIRED.iter().all(|name| is_in(name));
     let of_python_alone = ["NaN", "Infinity"].iter().any(|number| text.contains(number));
     match text.trim_start().bytes().next() {
         _ if of_python_alone => Creation::Unknown,
         _ if !is_json => Creation::Nothing,
         // Too deep, or with a number or a character that Python reads.
         Some(b'{') => Creation::Unknown,
-        Some(b'[' | b'"') if REQUIRED.iter().all(|name| text.contains(name)) => Creation::Raises,
+        // Python finds a name in a list if it is an element, and in a string if it is a part; then it looks up a key.
+        Some(b'[') if has_all(&|name| elements.iter().any(|element| element == name)) => Creation::Raises,
+        Some(b'"') if has_all(&|name| text.contains(name)) => Creation::Raises,
         Some(b'[' | b'"') => Creation::Nothing,
         _ => Creation::Raises,
     }
@@ -255,6 +259,7 @@ mod tests {
             ("", Creation::Nothing),
             ("<html>", Creation::Nothing),
             ("[]", Creation::Nothing),
+            (&format!("[{GOOD}]"), Creation::Nothing),
             ("\"x\"", Creation::Nothing),
             (&GOOD[..GOOD.len() - 1], Creation::Nothing),
             (&deep, Creation::Nothing),

@@ -101,7 +101,9 @@ async fn differences((tokens, v1_disabled): (&str, bool)) -> (Vec<String>, usize
             let does = create(boto3).await;
             created += 1;
             let by_boto3 = sent_since(&before, &simulator, 0);
-            let same_requests = *version != newest || by_exporter == by_boto3;
+            // Where it is not known what boto3 does, it may ask for a role whose name the exporter does not take for one.
+            let comparable = *version == newest && resolution.creation != Creation::Unknown;
+            let same_requests = !comparable || by_exporter == by_boto3;
             if !holds(resolution.creation, v1_disabled, version, does) || !same_requests {
                 differences.push(format!(
                     "{fault:?}, only there: {:?}, tokens {tokens}, IMDSv1 disabled: {v1_disabled}: {:?}, boto3 {version} {does:?}; \
