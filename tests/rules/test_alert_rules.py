@@ -433,7 +433,7 @@ CASES = [
         Workload(WORKLOAD, 0, until=40.5),
         Workload({**WORKLOAD, "container": "again"}, 40.5, until=90),
         Workload({**WORKLOAD, "container": "third"}, 90),
-    ], [Fires("ImdsWorkloadStartedDuringOutage", "warning", 48.5, 98, {**SUSPECT, "container": "again"}, slack=WINDOW)],
+    ], [Fires("ImdsWorkloadStartedDuringOutage", "warning", 48.5, 96, {**SUSPECT, "container": "again"}, slack=WINDOW)],
         lossy=False),
     Case("two Prometheus beside each other", 60, [
         *(Exporter(other(prometheus=name), fails=[(20, 21.5, "connect_timeout", "token")]) for name in "ab"),
