@@ -221,7 +221,6 @@ EXPECTED = {
     ("ticket", "no-role", "ImdsCredentialsFetchFailing"),
     ("ticket", "hop-limit", "ImdsCredentialsFetchFailing"),
     ("ticket", "optional", "ImdsV1Fallback"),
-    ("page", "ending", "ImdsClientsFailing"),
     ("page", "expired", "ImdsCredentialsExpired"),
     ("page", "rejected", "ImdsCredentialsRejected"),
     ("page", "stuck", "ImdsClientsStuck"),
@@ -247,14 +246,12 @@ POSSIBLE = {("ticket", "unreliable", "ImdsCredentialsFetchFailing"), ("ticket", 
 STAYS = ("unreliable", "ImdsFetchUnreliable")
 
 INHIBITED = {
-    ("ending", "ImdsCredentialsFetchFailing"),
     ("stuck", "ImdsSuspectProcesses"),
     ("all-dead", "ImdsExporterDown"),
     ("fleet", "ImdsCredentialsFetchFailing"),
 }
 
-KINDS = {"refused": "connect_refused", "no-role": "no_role", "hop-limit": "hop_limit", "died": "server_error",
-         "ending": "server_error"}
+KINDS = {"refused": "connect_refused", "no-role": "no_role", "hop-limit": "hop_limit", "died": "server_error"}
 
 # Fixed before their critical band, so that the warning band is seen alone.
 FIXED_EARLY = ("no-role", "hop-limit")
@@ -272,7 +269,6 @@ def monitoring(tmp_path_factory):
         for name in ("healthy", "refused", "no-role", "hop-limit", "optional", "expired", "dead", "died",
                      "restarting", "unreliable"):
             monitoring.exporter(name)
-        monitoring.exporter("ending")
         for number in range(4):
             monitoring.exporter(f"fleet-{number}", "fleet")
         for number in range(2):
@@ -298,10 +294,6 @@ def monitoring(tmp_path_factory):
         wait_for("a scrape of every target",
                  lambda: len(monitoring.prometheus.query("imds_up == 1")) == len(monitoring.targets) - 1)
 
-        simulators["ending"].change('expires_in = "4m"')
-        wait_for("the document that expires soon",
-                 lambda: samples(running["ending"].url).get("imds_credentials_remaining_seconds", 300) < 300)
-        simulators["ending"].change('fault = "server_error"')
         simulators["refused"].change('fault = "connect_refused"')
         simulators["no-role"].change('fault = "no_role"')
         simulators["hop-limit"].change('fault = "hop_limit"\nforget_tokens = true')

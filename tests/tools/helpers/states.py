@@ -89,7 +89,7 @@ def starting():
     """IMDS accepts the connection and never answers; the time-out outlasts the test."""
     with socket.create_server(("127.0.0.1", 0)) as silent:
         endpoint = f"http://127.0.0.1:{silent.getsockname()[1]}"
-        with exporter(endpoint, IMDS_EXPORTER_POLL_INTERVAL="10m", IMDS_EXPORTER_TIMEOUT="10m") as polling:
+        with exporter(endpoint, IMDS_EXPORTER_POLL_INTERVAL="10m", IMDS_EXPORTER_TIMEOUT="30s") as polling:
             polling.reach(up=None)
             yield polling
 
