@@ -61,7 +61,7 @@ class Portal(Handler):
 
 @pytest.fixture(scope="session")
 def home(tmp_path_factory):
-    """A home directory with profiles, and with somebody who is signed in to SSO."""
+    """A home directory with profiles, and a user signed in to SSO."""
     home = tmp_path_factory.mktemp("home")
     (home / ".aws/sso/cache").mkdir(parents=True)
     (home / ".aws/config").write_text(CONFIG)

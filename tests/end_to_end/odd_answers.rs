@@ -337,7 +337,7 @@ fn transport_cases() -> Vec<Case> {
     // Attempts, without a pause between them.
     for (name, case) in [
         ("token 503 twice", Case::new("").token([Answer::status(503), Answer::status(503), ok()]).required(b"TOKEN")),
-        ("token 503 for ever", Case::new("").token([Answer::status(503)]).required(b"TOKEN")),
+        ("token 503 always", Case::new("").token([Answer::status(503)]).required(b"TOKEN")),
         ("token 403 once", Case::new("").token([Answer::status(403), ok()]).required(b"TOKEN")),
         ("token 400 once", Case::new("").token([Answer::status(400), ok()]).required(b"TOKEN")),
         ("token hangs once", Case::new("").token([Answer::hang(), ok()]).required(b"TOKEN")),
