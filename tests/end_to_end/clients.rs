@@ -128,10 +128,11 @@ impl Clients {
     /// Makes the client sign a call, or returns the name of its error.
     pub(crate) async fn sign(&mut self, client: &str) -> Result<(), String> {
         let answer = self.ask(json!({"do": "sign", "client": client})).await;
-        match answer["error"].as_str() {
-            Some(error) => Err(error.to_owned()),
-            None => Ok(assert_eq!(answer["signed"], true, "{answer}")),
+        if let Some(error) = answer["error"].as_str() {
+            return Err(error.to_owned());
         }
+        assert_eq!(answer["signed"], true, "{answer}");
+        Ok(())
     }
 
     /// Where a new session gets its credentials from.
