@@ -118,10 +118,10 @@ GROUPS = sorted({path[:length] for path in NULLS for length in range(1, len(path
 
 def test_every_value_and_every_group_of_values_can_be_null():
     """A list or a map becomes empty, everything else has its default. Each is null where it has an effect."""
+    optional = ["podMonitor", "serviceMonitor", "prometheusRule", "dashboards", "service"]
     paths = [".".join(path) for path in [*NULLS, *GROUPS]]
-    enabled = {"podMonitor.enabled": True, "prometheusRule.enabled": True, "dashboards.enabled": True, "service.enabled": True}
     cases = [
-        values({**{name: value for name, value in enabled.items() if not f"{name}.".startswith(f"{path}.")}, path: None})
+        values({**{f"{part}.enabled": True for part in optional if path.startswith(f"{part}.") and path != f"{part}.enabled"}, path: None})
         for path in paths
     ]
     for path, objects in zip(paths, render(cases), strict=True):
