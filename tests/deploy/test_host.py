@@ -61,7 +61,7 @@ def test_the_deb_runs_from_its_installation_to_its_purge(host):
     until(lambda: "resolve" in host.property(SERVICE, "StatusText"), "a status text")
     # The watchdog, the state directory and the dynamic user are systemd's.
     assert host.property(SERVICE, "WatchdogUSec") == "2min"
-    assert host.must("ls", "/var/lib/private/imds-exporter") == "state\n"
+    assert host.must("ls", "/var/lib/private/imds-exporter").split() == ["state", "state.lock"]
     assert host.must("ps", "-o", "user=", "-p", host.property(SERVICE, "MainPID")).strip() not in ("root", "nobody")
     assert host.must("imds-exporter", "healthcheck") is not None
     # Installed once more, as in an upgrade: the service restarts.

@@ -118,7 +118,7 @@ def test_the_binary_needs_no_other_file():
 
 def runbook_commands():
     """Every command line of the exporter in the runbook, up to what a shell would do next."""
-    lines = re.findall(r"(?<![\w/.-])imds-exporter ((?:check|wait|healthcheck)\b[^`\n;|&]*)", RUNBOOK.read_text())
+    lines = re.findall(r"(?<![\w/.-])imds-exporter ((?:check|wait|healthcheck)\b[^`'\n;|&]*)", RUNBOOK.read_text())
     return sorted({line.strip() for line in lines})
 
 
