@@ -93,7 +93,10 @@ mod tests {
             assert_eq!(alert.parts.iter().map(|(heading, _)| *heading).collect::<Vec<_>>(), headings, "{}", alert.name);
             assert!(!alert.severities.is_empty(), "{}", alert.name);
             for (_, text) in &alert.parts {
-                assert!(!["{limit}", "{warning}", "{critical}", "``", "`{"].iter().any(|open| text.contains(open)), "{text}");
+                assert!(
+                    !["{limit}", "{warning}", "{critical}", "``", "`{"].iter().any(|open| text.contains(open)),
+                    "{text}"
+                );
             }
         }
         assert_eq!(ALERTS.len(), ALERT_THRESHOLDS.len());

@@ -32,6 +32,7 @@ SITUATIONS = {
     ("forbidden", "kubernetes"): "iam_proxy",
     # Only if the token request was answered.
     ("read_timeout", "kubernetes"): "iam_proxy",
+    ("server_error", "kubernetes"): "iam_proxy",
 }
 
 
@@ -71,7 +72,7 @@ def test_each_kind_has_the_advice_of_the_place(imds, fault):
         imds.change('fault = "none"')
     for place, (kind, step, said) in told.items():
         situation = SITUATIONS.get((kind, place))
-        if (kind, step) == ("read_timeout", "token"):
+        if (kind, step) in (("read_timeout", "token"), ("server_error", "token")):
             situation = None
         assert said == texts(kind, situation, place), (place, kind)
 
@@ -80,7 +81,7 @@ def test_each_kind_has_the_advice_of_the_place(imds, fault):
 PLAYED = {
     "kube2iam": ("kubernetes", [None, None, None, ("profile_without_role", "iam_proxy"), ("profile_without_role", "iam_proxy"),
                                 ("read_timeout", "iam_proxy"), None]),
-    "kiam": ("kubernetes", [None, None, ("no_role", "iam_proxy"), None, ("no_role", "iam_proxy"), None]),
+    "kiam": ("kubernetes", [None, None, ("no_role", "iam_proxy"), None, ("no_role", "iam_proxy"), ("server_error", "iam_proxy"), None]),
     # OpenStack, Google Cloud, Azure, an Envoy without a route.
     "not-ec2": ("host", [("no_role", "not_ec2"), ("no_role", "not_ec2"), ("token_rejected", "not_ec2"), ("no_role", "not_ec2"),
                          None]),
