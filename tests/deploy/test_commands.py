@@ -231,7 +231,8 @@ def as_written(words):
     pass
 
 
-# docker comes from no registry that the tests use: these were checked by hand with docker 29.
+# docker comes from no registry that the tests use, so that these are compared only. docker 28.2 knows the options of run,
+# build, push, exec and restart; buildx and compose were not tried.
 OF_DOCKER = ("docker run --rm --network host ", "docker build --platform linux/$arch -f deploy/Dockerfile --build-arg ", "docker push ",
              "docker buildx imagetools create -t ", "docker compose -f deploy/compose/compose.yaml up --build", "docker restart")
 PARSERS = {
