@@ -9,7 +9,7 @@ use maud::{Markup, html};
 
 use super::document::Page;
 use super::text::rich;
-use crate::runbook::{INTRODUCTION, Part, Section, TITLE, chapters};
+use crate::runbook::{Part, Section, TITLE, chapters, introduction};
 
 /// The page as bytes that are made once: it never changes.
 pub(super) fn bytes() -> Bytes {
@@ -29,7 +29,7 @@ fn render() -> String {
         main: html! {
             section aria-labelledby="introduction" {
                 h2 id="introduction" { (TITLE) }
-                @for paragraph in INTRODUCTION { p { (rich(paragraph)) } }
+                @for paragraph in introduction() { p { (rich(&paragraph)) } }
             }
             @for (heading, sections) in &chapters {
                 section.contents aria-label=(heading) {

@@ -6,6 +6,9 @@ use std::sync::LazyLock;
 
 use serde::Deserialize;
 
+use super::explanation::filled_in;
+use crate::domain::place::Place;
+
 const TEXTS: &str = include_str!("alerts.md");
 const THRESHOLDS: &str = include_str!("thresholds.json");
 
@@ -62,12 +65,14 @@ fn severities(thresholds: &BTreeMap<String, Threshold>) -> String {
     thresholds.iter().rev().map(of_one).collect::<Vec<_>>().join("; ")
 }
 
-/// A text with the limits in place of `{warning}` and `{critical}`, or of `{limit}` where there is one severity.
+/// A text with the limits in place of `{warning}` and `{critical}`, or of `{limit}` where there is one severity, and with
+/// commands in place of their names.
 fn filled(text: &str, thresholds: Option<&BTreeMap<String, Threshold>>) -> String {
-    thresholds.into_iter().flatten().fold(text.to_owned(), |text, (severity, threshold)| {
+    let text = thresholds.into_iter().flatten().fold(text.to_owned(), |text, (severity, threshold)| {
         let limit = threshold.limit.as_deref().unwrap_or_default();
         text.replace(&format!("{{{severity}}}"), limit).replace("{limit}", limit)
-    })
+    });
+    filled_in(&text, Place::default())
 }
 
 #[cfg(test)]
@@ -88,7 +93,10 @@ mod tests {
             assert_eq!(alert.parts.iter().map(|(heading, _)| *heading).collect::<Vec<_>>(), headings, "{}", alert.name);
             assert!(!alert.severities.is_empty(), "{}", alert.name);
             for (_, text) in &alert.parts {
-                assert!(!["{limit}", "{warning}", "{critical}", "``"].iter().any(|open| text.contains(open)), "{text}");
+                assert!(
+                    !["{limit}", "{warning}", "{critical}", "``", "`{"].iter().any(|open| text.contains(open)),
+                    "{text}"
+                );
             }
         }
         assert_eq!(ALERTS.len(), ALERT_THRESHOLDS.len());

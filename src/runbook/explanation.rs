@@ -1,4 +1,5 @@
-//! The texts about kinds and reasons, which are data: `kinds.toml` and `reasons.toml` say how they are written.
+//! The texts about kinds and reasons, which are data: `kinds.toml` and `reasons.toml` say how they are written, and
+//! `commands.toml` has the commands that several texts name.
 //!
 //! Owns how they are read, and what their placeholders stand for. Must not know which situation is given.
 
@@ -29,6 +30,8 @@ pub struct Explanation {
 
 static KINDS: LazyLock<Subject> = LazyLock::new(|| Subject::parse(include_str!("kinds.toml")));
 static REASONS: LazyLock<Subject> = LazyLock::new(|| Subject::parse(include_str!("reasons.toml")));
+static COMMANDS: LazyLock<Commands> =
+    LazyLock::new(|| toml::from_str(include_str!("commands.toml")).expect("a test parses it"));
 
 /// The texts about `kind` that fit the circumstances.
 #[must_use]
@@ -53,6 +56,32 @@ pub(super) fn situations(kind: Kind) -> impl Iterator<Item = (Situation, Explana
         };
         (situation, KINDS.explain(kind.label(), Some(situation), Place { platform, ..Place::default() }))
     })
+}
+
+/// The commands, by name.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Commands {
+    places: Places,
+    commands: BTreeMap<String, String>,
+}
+
+/// What differs by place.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Places {
+    host: Runs,
+    kubernetes: Runs,
+    ecs: Runs,
+}
+
+/// How commands are run in a place.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Runs {
+    check: String,
+    host: String,
+    near: String,
 }
 
 /// A file of texts.
@@ -113,38 +142,34 @@ impl Subject {
 }
 
 /// The text with values in the place of its placeholders.
-fn filled_in(text: &str, place: Place) -> String {
-    let (check, host, near) = match place.platform {
-        Platform::Host => ("imds-exporter check", "", ""),
-        Platform::Kubernetes => (
-            "kubectl exec -n NAMESPACE POD -c imds-exporter -- imds-exporter check",
-            "kubectl debug node/NODE -it --profile=sysadmin --image=IMAGE -- chroot /host ",
-            "kubectl debug -n NAMESPACE POD -it --image=IMAGE -- ",
-        ),
-        Platform::Ecs => (
-            "aws ecs execute-command --cluster CLUSTER --task TASK --container imds-exporter --interactive --command 'imds-exporter check'",
-            "",
-            "",
-        ),
+pub(super) fn filled_in(text: &str, place: Place) -> String {
+    let runs = match place.platform {
+        Platform::Host => &COMMANDS.places.host,
+        Platform::Kubernetes => &COMMANDS.places.kubernetes,
+        Platform::Ecs => &COMMANDS.places.ecs,
     };
-    let signed_check = check.replace("exporter check", "exporter check --signed");
     let (principal, sts) = match place.in_china {
         Some(true) => ("ec2.amazonaws.com.cn", "sts.REGION.amazonaws.com.cn"),
         Some(false) => ("ec2.amazonaws.com", "sts.REGION.amazonaws.com"),
         None => ("ec2.amazonaws.com (in China: ec2.amazonaws.com.cn)", "sts.REGION.amazonaws.com"),
     };
     let refresh = boto3::REFRESH.as_mins().to_string();
-    [
-        ("{check}", check),
-        ("{signed_check}", &signed_check),
-        ("{host}", host),
-        ("{near}", near),
-        ("{principal}", principal),
-        ("{sts}", sts),
-        ("{refresh}", &refresh),
-    ]
-    .into_iter()
-    .fold(text.to_owned(), |text, (placeholder, value)| text.replace(placeholder, value))
+    let signed_check = format!("{} --signed", runs.check);
+    let of_the_place = [
+        ("signed_check", &*signed_check),
+        ("check", &runs.check),
+        ("host", &runs.host),
+        ("near", &runs.near),
+        ("principal", principal),
+        ("refresh", &refresh),
+    ];
+    // What a place has may name a command, and a command may name the host of STS.
+    let commands = COMMANDS.commands.iter().map(|(name, command)| (name.as_str(), command.as_str()));
+    of_the_place
+        .into_iter()
+        .chain(commands)
+        .chain([("sts", sts)])
+        .fold(text.to_owned(), |text, (name, value)| text.replace(&format!("{{{name}}}"), value))
 }
 
 #[cfg(test)]
@@ -204,6 +229,20 @@ mod tests {
     }
 
     #[test]
+    fn every_shared_command_is_named_by_a_text() {
+        let texts = [
+            include_str!("kinds.toml"),
+            include_str!("reasons.toml"),
+            include_str!("alerts.md"),
+            include_str!("commands.toml"),
+            include_str!("mod.rs"),
+        ];
+        for name in COMMANDS.commands.keys() {
+            assert!(texts.iter().any(|text| text.contains(&format!("{{{name}}}"))), "{name}");
+        }
+    }
+
+    #[test]
     fn every_shared_text_is_used() {
         for subject in [&*KINDS, &*REASONS] {
             let breaks: BTreeSet<_> = subject.texts.values().map(|texts| &texts.breaks).collect();
@@ -249,7 +288,7 @@ mod tests {
         let confirm = |platform| reason_explanation(Reason::Throttled, at(platform, None)).confirm;
         assert_eq!(confirm(Platform::Host), "imds-exporter check --signed");
         assert!(confirm(Platform::Kubernetes).starts_with("kubectl exec -n NAMESPACE POD "));
-        assert!(confirm(Platform::Ecs).starts_with("aws ecs execute-command "));
+        assert!(confirm(Platform::Ecs).starts_with("docker exec CONTAINER "));
         let action = |in_china| {
             let place = at(Platform::Host, in_china);
             explanation(Kind::AssumeRoleDenied, Circumstances { place, ..Circumstances::default() }).action

@@ -24,12 +24,17 @@ pub use explanation::{Explanation, explanation, reason_explanation};
 pub const TITLE: &str = "Runbook of imds-exporter";
 
 /// What a reader needs to know first, in paragraphs. Back-ticks enclose code.
-pub const INTRODUCTION: &[&str] = &[
+const INTRODUCTION: &[&str] = &[
     "A machine on EC2 has an IAM role. Programs on it get that role's credentials from the instance metadata service, IMDS, at http://169.254.169.254/, in three requests: a session token, the role's name, and the credentials. They are valid for about 6.5 hours, and IMDS renews them about every hour. The AWS SDKs do all this without being asked.",
     "imds-exporter does the same on its own schedule and reports the result. An outage of seconds can do damage for weeks: a boto3 client (Python) that is created while IMDS does not answer is bound to no credentials, raises nothing, and then fails every call with `NoCredentialsError`, even when IMDS is back. Only re-creating the client helps, as a restart does. Clients that were created before an outage survive it as long as their credentials are valid for more than 15 minutes.",
-    "The exporter cannot look into a process. It derives what it says of clients from its own requests, from what the configuration declares (`IMDS_EXPORTER_WORKLOAD`: which workload starts together with it), and from the start times of processes, if it watches them. Where the SDKs find credentials before they would ask IMDS (`imds_chain_shadowed`: static keys, IRSA, Pod Identity, ECS task roles), it says nothing of clients, and no alert about IMDS fires.",
-    "Run the commands on the affected machine; `imds-exporter check` inside the exporter's container where there is one (`kubectl exec -n NAMESPACE POD -c imds-exporter -- imds-exporter check`); and those that begin with `aws` wherever you have the permissions. Replace words in capitals: ID is the instance id, INSTANCE the address and port of the exporter as the alert shows it, IMAGE any image that has the command, INTERFACE the network interface (`ip route show default` names it: ens5, enX0 or eth0). Anything that is not a command is a Prometheus query.",
+    "The exporter cannot look into a process. It derives what it says of clients from its own requests, from what the configuration declares (`IMDS_EXPORTER_WORKLOAD`: which workload starts together with it), and from the start times of processes, if it watches them. Where the SDKs find credentials before they would ask IMDS (`imds_chain_shadowed`: static keys, IRSA, Pod Identity, ECS task roles), client metrics are not exported, and no alert about IMDS fires.",
+    "Run the commands on the affected machine; `imds-exporter check` inside the exporter's container where there is one (in a pod `{check_in_a_pod}`, in an ECS task `{check_in_a_task}` on its container instance); and those that begin with `aws` wherever you have the permissions. Replace words in capitals: ID is the instance id, INSTANCE the address and port of the exporter as the alert shows it, IMAGE any image that has the command, INTERFACE the network interface (`ip route show default` names it: ens5, enX0 or eth0). Anything that is not a command is a Prometheus query.",
 ];
+
+/// The introduction, with its commands.
+pub fn introduction() -> impl Iterator<Item = String> {
+    INTRODUCTION.iter().map(|paragraph| explanation::filled_in(paragraph, Place::default()))
+}
 
 /// The text of one part of a section.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -127,7 +132,7 @@ pub fn markdown() -> String {
         "# {TITLE}\n\n<!-- Made from src/runbook: UPDATE=1 cargo test writes it again. \
          A running exporter serves the same at /runbook. -->\n"
     );
-    for paragraph in INTRODUCTION {
+    for paragraph in introduction() {
         push(&mut out, format_args!("\n{paragraph}\n"));
     }
     let chapters = chapters();

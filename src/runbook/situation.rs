@@ -58,6 +58,9 @@ impl Situation {
             }
             // kube2iam calls itself `EC2ws`; `iam/info` is then that of the node.
             Kind::ProfileWithoutRole | Kind::RoleNotFound | Kind::Forbidden if in_a_pod => Some(Self::IamProxy),
+            // kube2iam looks for a pod's role, and kiam for the pod, for longer than an SDK waits. A role that cannot be
+            // assumed, or is not permitted, is a 500.
+            Kind::ReadTimeout | Kind::ServerError if in_a_pod && has_token => Some(Self::IamProxy),
             // An old kiam blocks token requests.
             Kind::NoRole if in_a_pod && has_none && evidence.server.is_none() => Some(Self::IamProxy),
             Kind::NoRole | Kind::TokenRejected | Kind::TokenUnsupported if has_none && !from_imds => Some(Self::NotEc2),
@@ -153,8 +156,27 @@ mod tests {
             ("old kube2iam, no role", Kind::ProfileWithoutRole, in_a_pod(403, EC2), Some(Situation::IamProxy)),
             ("kiam, no role", Kind::NoRole, in_a_pod(200, None), Some(Situation::IamProxy)),
             ("old kiam, no role", Kind::NoRole, in_a_pod(404, None), Some(Situation::IamProxy)),
-            ("kiam, a role that is not allowed", Kind::Forbidden, in_a_pod(200, None), Some(Situation::IamProxy)),
-            ("kiam, a role that does not exist", Kind::RoleNotFound, in_a_pod(200, OTHER), Some(Situation::IamProxy)),
+            ("kube2iam, the role has changed", Kind::Forbidden, in_a_pod(200, EC2), Some(Situation::IamProxy)),
+            ("kube2iam, the pod is gone", Kind::RoleNotFound, in_a_pod(200, EC2), Some(Situation::IamProxy)),
+            ("kube2iam, no trust", Kind::ServerError, in_a_pod(200, EC2), Some(Situation::IamProxy)),
+            ("kiam, not permitted", Kind::ServerError, in_a_pod(200, None), Some(Situation::IamProxy)),
+            ("another proxy, 404 to the document", Kind::RoleNotFound, in_a_pod(200, OTHER), Some(Situation::IamProxy)),
+            (
+                "kube2iam, no role, patience of a second",
+                Kind::ReadTimeout,
+                in_a_pod(200, EC2),
+                Some(Situation::IamProxy),
+            ),
+            ("EC2 that is overloaded", Kind::ReadTimeout, answers(200, EC2), None),
+            (
+                "no token in time, in a pod",
+                Kind::ReadTimeout,
+                {
+                    let evidence = Evidence::default();
+                    Circumstances { evidence, ..on(Platform::Kubernetes) }
+                },
+                None,
+            ),
             ("EC2 while the role is replaced", Kind::RoleNotFound, answers(200, EC2), None),
             ("OpenStack, 404 to everything", Kind::NoRole, answers(404, None), Some(Situation::NotEc2)),
             ("the same, v1 disabled", Kind::TokenUnsupported, answers(404, None), Some(Situation::NotEc2)),
@@ -178,7 +200,8 @@ mod tests {
             (Kind::ConnectTimeout, Some(Situation::Kubernetes), Some(Situation::Ecs)),
             (Kind::ConnectRefused, Some(Situation::Kubernetes), None),
             (Kind::TokenForbidden, Some(Situation::Kubernetes), None),
-            (Kind::ServerError, None, None),
+            (Kind::ServerError, Some(Situation::IamProxy), None),
+            (Kind::Throttled, None, None),
         ] {
             let decided = [Platform::Host, Platform::Kubernetes, Platform::Ecs].map(|p| Situation::of(kind, on(p)));
             assert_eq!(decided, [None, in_a_pod, in_a_task], "{kind}");

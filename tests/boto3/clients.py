@@ -9,6 +9,7 @@ import concurrent.futures
 import copy
 import inspect
 import json
+import pickle
 import re
 import sys
 import types
@@ -65,6 +66,13 @@ def session(name, kind, remedies=(), profile=None, keys=None):
 
 def duplicate(name, original, how):
     sessions[name] = getattr(copy, how)(sessions[original])
+
+
+def can_be_pickled(name):
+    try:
+        return bool(pickle.dumps(sessions[name]))
+    except (AttributeError, TypeError, pickle.PicklingError):
+        return False
 
 
 async def outcome(function):

@@ -167,6 +167,38 @@ def test_fifty_calls_at_once_share_one_search(sdks):
     sdks.each(story)
 
 
+def test_the_stuck_clients_of_a_session_search_once_a_second_at_most(sdks):
+    def story(sdk):
+        sdk.healed_session(name="s")
+        sdk.fail(SERVER_ERROR)
+        for client in ("a", "b"):
+            assert sdk.create(name=client, session="s") == {"bound": False}
+        before = sdk.searches()
+        # Five seconds, in which each is called four times a second.
+        for _ in range(20):
+            for client in ("a", "b"):
+                assert error(sdk.call(name=client, how="get")) == "NoCredentialsError"
+            sdk.advance(seconds=0.25)
+        assert sdk.searches() == before + 5
+        sdk.recover()
+
+    sdks.each(story)
+
+
+def test_a_call_in_an_outage_that_began_after_the_client_is_left_to_botocore(sdks):
+    """A client with credentials signs with them."""
+    def story(sdk):
+        sdk.healed_session("s", "fail_loudly")
+        assert sdk.create(name="c", session="s") == {"bound": True}
+        sdk.fail(REFUSED)
+        before = sdk.searches()
+        assert sdk.call(name="c") == sdk.key
+        assert sdk.searches() == before
+        sdk.recover()
+
+    sdks.each(story)
+
+
 def test_the_error_of_a_search_is_the_cause(sdks):
     def story(sdk):
         sdk.healed_session(name="s")
@@ -190,6 +222,16 @@ def test_the_clients_of_a_copied_session_are_healed(sdks, how):
         assert sdk.create(name="c", session="copy") == {"bound": False}
         sdk.recover()
         assert sdk.call(name="c") == sdk.key
+
+    sdks.each(story)
+
+
+def test_a_session_can_be_pickled_as_little_as_before(sdks):
+    def story(sdk):
+        sdk.session(name="plain", kind=sdk.kind)
+        sdk.healed_session("s", "fail_loudly")
+        assert sdk.can_be_pickled(name="plain") is False
+        assert sdk.can_be_pickled(name="s") is False
 
     sdks.each(story)
 

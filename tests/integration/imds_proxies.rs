@@ -1,7 +1,9 @@
 //! What a poll makes of IMDS proxies and of other clouds, in each step of the scenarios that simulate them: the role where
 //! an SDK gets credentials, else the kind of failure; and whether EC2 or somebody else answered.
 
-use imds_exporter::domain::Kind::{NoRole, ProfileWithoutRole, TokenForbidden, TokenRejected, TokenUnsupported};
+use imds_exporter::domain::Kind::{
+    NoRole, ProfileWithoutRole, ReadTimeout, ServerError, TokenForbidden, TokenRejected, TokenUnsupported,
+};
 use imds_exporter::domain::Server::{self, Ec2, Other};
 use imds_exporter::domain::{Kind, Source, Step};
 use imds_exporter::simulator::Scenario;
@@ -23,6 +25,7 @@ const PLAYED: [(&str, &[Seen]); 3] = [
             (Ok((ROLE, Some(TokenForbidden))), Some(Ec2)),
             (Err((ProfileWithoutRole, Step::Role)), Some(Ec2)),
             (Err((ProfileWithoutRole, Step::Role)), Some(Ec2)),
+            (Err((ReadTimeout, Step::Role)), Some(Ec2)),
             (Ok((ROLE, None)), Some(Ec2)),
         ],
     ),
@@ -35,6 +38,7 @@ const PLAYED: [(&str, &[Seen]); 3] = [
             (Err((NoRole, Step::Role)), None),
             (Ok((ROLE, Some(TokenUnsupported))), None),
             (Err((NoRole, Step::Role)), None),
+            (Err((ServerError, Step::Credentials)), None),
             (Ok((ROLE, None)), Some(Ec2)),
         ],
     ),

@@ -18,7 +18,7 @@ DASHBOARDS = [INSTANCE_DASHBOARD, FLEET_DASHBOARD]
 
 def tool(name):
     """A program that tests/tools/setup fetched."""
-    for directory in (DEBIAN / "usr" / "bin", TOOLS / "go" / "bin", TOOLS / "python" / "bin"):
+    for directory in (DEBIAN / "usr" / "bin", DEBIAN / "sbin", TOOLS / "go" / "bin", TOOLS / "python" / "bin"):
         if (directory / name).exists():
             return directory / name
     raise AssertionError(f"{name} is not in {TOOLS}: run tests/tools/setup")
