@@ -17,6 +17,8 @@ DEPLOY = Path(__file__).resolve().parent
 CHART = DEPLOY / "helm" / "imds-exporter"
 COMPONENTS = DEPLOY / "kubernetes" / "components"
 RULES = [DEPLOY / "prometheus" / "imds-alerts.yaml", DEPLOY / "prometheus" / "imds-kubernetes.yaml"]
+# Of programs, not of exporters: not in the chart.
+BOTO3_RULES = DEPLOY / "prometheus" / "imds-boto3.yaml"
 THRESHOLDS = DEPLOY.parent / "src" / "runbook" / "thresholds.json"
 DASHBOARDS = [DEPLOY.parent / "dashboards" / "imds-fleet.json", DEPLOY.parent / "dashboards" / "imds-instance.json"]
 VALUES, README, SCHEMA = CHART / "values.yaml", CHART / "README.md", CHART / "values.schema.json"
@@ -25,7 +27,7 @@ VALUES, README, SCHEMA = CHART / "values.yaml", CHART / "README.md", CHART / "va
 def generated():
     """The text of each generated file, by its path."""
     return {
-        **{rules: with_table(rules) for rules in RULES},
+        **{rules: with_table(rules) for rules in [*RULES, BOTO3_RULES]},
         **{CHART / "files" / rules.name: with_table(rules) for rules in RULES},
         **{CHART / "files" / source.name: source.read_text() for source in [THRESHOLDS, *DASHBOARDS]},
         VALUES: values_yaml(),

@@ -49,6 +49,32 @@ def per_instance(expr):
     return f"max by (instance) ({expr})"
 
 
+# The verdicts, in their order of precedence: text and color.
+VERDICTS = {
+    "starting": ("first poll runs", NEUTRAL), "unused": ("IMDS not used", SERIES[4]), "proxied": ("sent to a proxy", SERIES[6]),
+    "failing": ("failing", BAD), "expired": ("expired", SERIES[3]), "refused": ("AWS refuses", SERIES[2]),
+    "stuck": ("clients stuck", SERIES[1]), "fine": ("fine", GOOD),
+}
+
+
+def verdict_overrides():
+    """Names and colors of bands, one for each verdict."""
+    return [{"matcher": {"id": "byRegexp", "options": f"/^{state}$/"}, "properties": [
+        {"id": "displayName", "value": text}, {"id": "mappings", "value": value_mappings({1: (text, color)})}]}
+        for state, (text, color) in VERDICTS.items()]
+
+
+def verdict(state=""):
+    """1 for the verdict that is in force, 0 for the others; or whether this one is."""
+    return selector("imds_state", f'state="{state}"' if state else "")
+
+
+def with_machine(expr):
+    """With the name of the machine: the label `node` or, where there is none, the host of `instance`."""
+    named = f'label_replace({expr}, "machine", "$1", "instance", "(.+?)(?::[0-9]+)?")'
+    return f'label_replace({named}, "machine", "$1", "node", "(.+)")'
+
+
 def labelled(expr, **labels):
     """The same values with constant labels."""
     for name, value in labels.items():
@@ -101,19 +127,14 @@ def suspects(by):
 
 # What the exporters say of the clients of a declared workload.
 CLIENTS_FINE, CLIENTS_STUCK, CLIENTS_UNKNOWN = 0, 1, 2
-# The SDKs whose clients are bound to nothing, permanently, if they are created without credentials.
-BINDING_SDKS = ["boto3", "ruby"]
 
 
 def clients_at_start(by):
-    """One of the three states above, for the worst SDK. Stuck: a client that is created now has credentials, one created
-    at the workload's start has none, and its SDK is one that never asks again; others only wait for a while. While a
-    client created now has none either, that cannot be told. Nothing where no workload is declared."""
-    at_start = selector("imds_client_usable", 'created="at_start"')
-    binds = selector("imds_client_usable", f'created="at_start", sdk=~"{"|".join(BINDING_SDKS)}"')
-    now = selector("imds_client_usable", 'created="now"')
-    stuck = f"1 - {binds} or 0 * {at_start}"
-    return f"max by ({by}) ({stuck}) * on ({by}) ({CLIENTS_UNKNOWN} - max by ({by}) ({now}))"
+    """One of the three states above. Stuck: a client that is created now has credentials, one created at the workload's start
+    has none. While a client created now has none either, that cannot be told. Nothing where no workload is declared."""
+    at_start = selector("imds_client_usable", 'created="at_start", sdk="boto3"')
+    now = selector("imds_client_usable", 'created="now", sdk="boto3"')
+    return f"max by ({by}) (1 - {at_start}) * on ({by}) ({CLIENTS_UNKNOWN} - max by ({by}) ({now}))"
 
 
 def _of_this_exporter(series, offset=""):

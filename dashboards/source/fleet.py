@@ -6,11 +6,11 @@ the host of `instance`. It counts once, with its worst exporter.
 
 from source import runbook
 from source.blocks import (
-    BAD, CLIENTS_STUCK, EXPIRY_LEVELS, FILLED, FLEET_UID, GOOD, HOUR, IDENTITY, INSTANCE_UID, LONG_TEXT,
-    NEUTRAL, NO_TIME, REFUSED, SDK_REFUSES_BELOW, SERIES, SKEW_LEVELS, STEPS, WARN, alerts_table, clients_at_start,
-    counts, dashboard, dashboard_link, firing, graph, instance_link, labelled, layout, override, per_minute, quantile, query,
-    rate, region, runbook_link, selector, slower_than_1_s, stalled, stat, stat_thresholds, suspects, table,
-    table_query, threshold_steps, time_to_expiry, value_mappings, variables, width_of,
+    BAD, EXPIRY_LEVELS, FILLED, FLEET_UID, GOOD, HOUR, IDENTITY, INSTANCE_UID, LONG_TEXT, NEUTRAL, NO_TIME, REFUSED,
+    SDK_REFUSES_BELOW, SERIES, SKEW_LEVELS, STEPS, VERDICTS, WARN, alerts_table, counts, dashboard, dashboard_link, firing, graph,
+    instance_link, layout, override, per_minute, quantile, query, rate, region, runbook_link, selector, slower_than_1_s,
+    stalled, stat, stat_thresholds, suspects, table, table_query, threshold_steps, time_to_expiry, value_mappings, variables,
+    verdict, width_of, with_machine,
 )
 
 MAX_ROWS = 50
@@ -24,43 +24,29 @@ def per_exporter(expr):
 
 def per_machine(expr, by="", function="max"):
     """The worst value of each machine's exporters."""
-    named = f'label_replace({expr}, "machine", "$1", "instance", "(.+?)(?::[0-9]+)?")'
-    named = f'label_replace({named}, "machine", "$1", "node", "(.+)")'
-    return f"{function} by (cluster, machine{', ' + by if by else ''}) ({named})"
+    return f"{function} by (cluster, machine{', ' + by if by else ''}) ({with_machine(expr)})"
 
 
-def unless_shadowed(expr):
+def unless_unused(expr):
     """Without the exporters beside which no SDK asks IMDS: whether IMDS answers them matters to nobody."""
-    return f"({expr} unless on ({IDENTITY}) {selector('imds_chain_shadowed')})"
+    return f"({expr} unless on ({IDENTITY}) {verdict('unused')} == 1)"
 
 
-SHADOWED = per_exporter(selector("imds_chain_shadowed"))
 UP = per_exporter(selector("imds_up"))
 # `up` of any job exists: an exporter is a target that was one within a day.
 SCRAPED = per_exporter(f"""
     {selector('up')} and on ({IDENTITY}) last_over_time({selector('imds_exporter_build_info')}[1d])
 """)
-CLIENTS = clients_at_start(f"{IDENTITY}, node")
+STUCK = per_exporter(f"{verdict('stuck')} == 1")
 STARTED = per_exporter(selector("process_start_time_seconds"))
 LAST_SUCCESS = per_exporter(selector("imds_fetch_last_success_timestamp_seconds"))
-EXPIRES_IN = unless_shadowed(per_exporter(time_to_expiry()))
+EXPIRES_IN = unless_unused(per_exporter(time_to_expiry()))
 SOONEST = per_machine(EXPIRES_IN, function="min")
 REFUSED_REASON = f'reason=~"{REFUSED}"'
 REFUSED_CALLS = per_exporter(selector("imds_signed_call_failure_active", REFUSED_REASON))
 SIGNED_UP = per_exporter(selector("imds_signed_call_up"))
 SKEW = per_exporter(selector("imds_clock_skew_seconds"))
-FAILING_KINDS = unless_shadowed(f"max by ({IDENTITY}, node, kind, step) ({selector('imds_failure_active')})")
-
-# The states of an exporter, in the order of how bad they are. Each counts a machine once.
-NOT_USED, FINE, STUCK, REJECTED, FAILING, NOT_SCRAPED = range(6)
-STATE = per_machine(f"""
-    0 * ({SCRAPED} == 0) + {NOT_SCRAPED}
-    or 0 * {SHADOWED} + {NOT_USED}
-    or 0 * ({UP} == 0) + {FAILING}
-    or 0 * ({REFUSED_CALLS} or {EXPIRES_IN} <= 0) + {REJECTED}
-    or 0 * ({CLIENTS} == {CLIENTS_STUCK}) + {STUCK}
-    or 0 * {UP} + {FINE}
-""")
+FAILING_KINDS = unless_unused(f"max by ({IDENTITY}, node, kind, step) ({selector('imds_failure_active')})")
 
 
 def machines(expr):
@@ -69,7 +55,8 @@ def machines(expr):
 
 
 def machines_in(state):
-    return machines(f"({STATE}) == bool {state}")
+    """The number of machines with an exporter that has this verdict."""
+    return machines(per_machine(verdict(state)))
 
 
 BAD_FROM_1 = stat_thresholds((0, GOOD), (1, BAD))
@@ -97,11 +84,11 @@ KIND_LINK = runbook_link("${__data.fields.Instance}", "${__value.raw}", "What ${
 
 HEALTH = [
     count_stat("Fine", "Machines on which every exporter's last poll returned credentials that AWS accepts, as far as is "
-               "known, and no declared workload's clients are stuck.", machines_in(FINE),
+               "known, and no declared workload's clients are stuck.", machines(per_machine(unless_unused(verdict("fine")), function="min")),
                stat_thresholds((0, NEUTRAL), (1, GOOD))),
-    count_stat("Failing", "Machines on which an exporter's last poll failed.", machines_in(FAILING), BAD_FROM_1),
+    count_stat("Failing", "Machines on which an exporter's last poll failed.", machines_in("failing"), BAD_FROM_1),
     count_stat("Stuck", "Machines on which IMDS answers, but clients that were created when the declared workload started "
-               "have no credentials.", machines_in(STUCK), BAD_FROM_1),
+               "have no credentials.", machines_in("stuck"), BAD_FROM_1),
     count_stat("Close to expiry", "Machines whose credentials expire in less than 15 minutes: boto3 refuses to sign if it "
                "cannot refresh.",
                machines(f"({SOONEST} > bool 0) * ({SOONEST} < bool {SDK_REFUSES_BELOW})"), BAD_FROM_1),
@@ -113,7 +100,7 @@ HEALTH = [
     count_stat("Suspects", "Watched processes that started during an outage that is over, on all machines: "
                "suspicions, never proofs.", f"sum({selector('imds_suspect_processes')})", WARN_FROM_1, "off"),
     count_stat("Not scraped", "Machines with an exporter that answered within a day and that Prometheus does not reach "
-               "now.", machines_in(NOT_SCRAPED), WARN_FROM_1),
+               "now.", machines(f"{per_machine(SCRAPED, function='min')} == bool 0"), WARN_FROM_1),
     table("What fails, and what to do now", "The kinds of the failures in force, with the number of machines. If many "
           "machines have the same kind, they have one cause.",
           [table_query(f"""label_join(count by (kind) ({per_machine(FAILING_KINDS, 'kind')}), "action", "", "kind")""")],
@@ -129,21 +116,18 @@ HEALTH = [
                                          "summary": "Summary"}),
 ]
 
-STATES = {FINE: ("fine", GOOD), NOT_USED: ("IMDS not used", SERIES[4]), STUCK: ("stuck", SERIES[1]),
-          REJECTED: ("expired or refused", SERIES[3]), FAILING: ("failing", BAD), NOT_SCRAPED: ("not scraped", NEUTRAL)}
-NO_MACHINES = " or ".join(labelled("vector(0)", state=state) for state in STATES)
 OVER_TIME = [
-    counts("Machines by state", "Each machine is in one of these states, that of its worst exporter.",
-           [query(f"""(count_values("state", {STATE}) or {NO_MACHINES}) and on () group({SCRAPED})""", "{{state}}")], stack=True,
-           colors={f"^{state}$": color for state, (_, color) in STATES.items()},
-           names={f"^{state}$": name for state, (name, _) in STATES.items()}),
+    counts("Machines by verdict", "Machines by what their exporters conclude. A machine with several exporters counts in each of "
+           "their verdicts.", [query(f"sum by (state) ({per_machine(verdict(), 'state')})", "{{state}}")], stack=True,
+           colors={f"^{state}$": color for state, (_, color) in VERDICTS.items()},
+           names={f"^{state}$": name for state, (name, _) in VERDICTS.items()}),
     counts("Machines failing by kind", "Machines on which the last poll of an exporter failed, by the kind of the failure.",
            [query(f"count by (kind) ({per_machine(FAILING_KINDS, 'kind')})", "{{kind}}")], stack=True, palette=True),
 ]
 
-FAILING_FOR = unless_shadowed(f"(time() - ({LAST_SUCCESS} or {STARTED}) and {UP} == 0)")
+FAILING_FOR = unless_unused(f"(time() - ({LAST_SUCCESS} or {STARTED}) and {UP} == 0)")
 FAILING_LONGEST = f"topk({MAX_ROWS}, {FAILING_FOR})"
-STUCK_FOR = f"(time() - {per_exporter(selector('imds_outage_last_end_timestamp_seconds'))}) and {CLIENTS} == {CLIENTS_STUCK}"
+STUCK_FOR = f"(time() - {per_exporter(selector('imds_outage_last_end_timestamp_seconds'))}) and {STUCK}"
 ON_TARGET = f"on ({IDENTITY}, node)"
 
 WORST = [
@@ -213,8 +197,8 @@ EXPORTERS = [
     count_stat("Exporters", "Exporters that answer.", f"sum({SCRAPED})", stat_thresholds(), filled=False, width=4),
     count_stat("Stalled", "Exporters whose last poll ended more than 5 intervals ago.",
                f"count({stalled()}) or 0 * sum({UP})", WARN_FROM_1, width=4),
-    count_stat("IMDS not used", "Exporters beside which no SDK asks IMDS, because their environment has other credentials. "
-               "They count as neither fine nor failing.", f"sum({SHADOWED} or 0 * {UP})", stat_thresholds(), filled=False,
+    count_stat("IMDS not used", "Exporters beside which no SDK asks IMDS: their environment has other credentials or disables IMDS. "
+               "They count as neither fine nor failing.", f"sum({verdict('unused')})", stat_thresholds(), filled=False,
                width=4),
     count_stat("IMDSv1 only", "Exporters that get credentials only because IMDSv1 answers.",
                f"sum({per_exporter(selector('imds_v1_fallback_active'))} or 0 * {UP})", WARN_FROM_1, width=4),

@@ -9,8 +9,8 @@ from source.blocks import (
     LOWEST, NEUTRAL, REFUSED, SDK_REFUSES_BELOW, SERIES, SKEW_LEVELS, STEPS, WARN, alerts_table, counts,
     dashboard, dashboard_link, firing, for_one_instance, graph, heatmap, labelled, layout, mark, name_stat, override,
     page_link, per_instance, per_minute, quantile, query, rate, region, runbook_link, selector, slower_than_1_s, stat,
-    stat_thresholds, status_link, suspects, table, table_query, threshold_steps, timeline, value_mappings, variables,
-    width_of,
+    stat_thresholds, status_link, suspects, table, table_query, threshold_steps, timeline, value_mappings, variables, verdict,
+    verdict_overrides, width_of, with_machine,
 )
 from source.problems import (
     CLIENTS, ROLE_EXPECTED, FAILING_SINCE, OUTAGE_END, PROBLEMS, REMAINING, SCRAPED, SHADOWED, STARTED, UP,
@@ -97,8 +97,11 @@ NOW = [
 ]
 
 STATES = [
-    timeline("State over time", "Whether a poll, a signed call, and SDK clients had credentials at each time. Of several "
-             "SDKs, the worst one. Outages are the red bands of IMDS; they are marked on the graphs below too.", [
+    timeline("Verdict over time", "What the exporter concluded at each time, as its status page says it: one line for each verdict.",
+             [query(f"max by (state) ({verdict()}) == 1", "{{state}}")], no_value=NO_DATA, height=6,
+             mappings=value_mappings({1: "in force"}), overrides=verdict_overrides()),
+    timeline("State over time", "Whether a poll, a signed call, and boto3 clients had credentials at each time. Outages are the "
+             "red bands of IMDS; they are marked on the graphs below too.", [
                  query(f"0 * {SHADOWED} + {NOT_USED} or {UP}", "IMDS"),
                  query(SIGNED_UP, "AWS accepts"),
                  query(f"min by (created) ({selector('imds_client_usable')})", "client created {{created}}"),
@@ -159,13 +162,16 @@ CLIENTS_AND_PROCESSES = [
          last_outage(f"{OUTAGE_END} * 1000", f"0 * {FAILING_SINCE} + {GOES_ON}"), width=6, unit="dateTimeAsIso",
          filled=False, mappings=times("none"), no_value=NO_DATA),
     stat("Suspect processes", "Watched processes that started during an outage that is over and still run: a suspicion, "
-         "never a proof. *Off*: no processes are watched.", otherwise(per_instance(selector("imds_suspect_processes")), NONE), width=6, unit="none",
+         "never a proof. *Off*: no processes are watched.", otherwise(per_instance(selector("imds_suspect_processes")), NONE), unit="none",
          thresholds=stat_thresholds((0, GOOD), (1, WARN)), mappings=times("off"), no_value=NO_DATA,
          links=[runbook_link(anchor="ImdsSuspectProcesses")]),
+    stat("Unread processes", "Processes that the last scan could not read, because the exporter lacked file descriptors or "
+         "memory: suspects may be missing.", otherwise(per_instance(selector("imds_unread_processes")), NONE), unit="none",
+         thresholds=stat_thresholds((0, GOOD), (1, WARN)), mappings=times("off"), no_value=NO_DATA),
     stat("Watched processes", "Processes that match the configured pattern and can be seen. 0 for a long time means that "
          "the pattern is wrong, or that the exporter does not share the PID namespace. *Off*: "
          "`IMDS_EXPORTER_WATCH_PROCESSES` is not set.",
-         otherwise(per_instance(selector("imds_watched_processes")), NONE), width=6, unit="none", filled=False,
+         otherwise(per_instance(selector("imds_watched_processes")), NONE), unit="none", filled=False,
          mappings=times("off"), no_value=NO_DATA),
     table("Suspect processes by unit and pod", "Watched processes that started during an outage that is over and still run, "
           "at most 16. A suspicion, never a proof: the process may have re-created its clients. A host's process has a "
@@ -178,6 +184,25 @@ CLIENTS_AND_PROCESSES = [
               override("Started", unit="dateTimeAsIso", **width_of(190)),
               override("PID", **width_of(90)),
           ]),
+]
+
+
+
+def beside(metric):
+    """The increase of a counter of the programs on this machine, by job. Their instances are others."""
+    exporters = with_machine(selector("imds_exporter_build_info"))
+    return f"sum by (job) ({with_machine(f'increase({metric}[$__rate_interval])')} and on (cluster, machine) {exporters})"
+
+
+HEALED = [
+    counts("Clients that never_stuck found stuck, and healed", "By job, of the programs on this machine that use `never_stuck.heal()` "
+           "with prometheus_client and are scraped. What is found and not healed has no credentials yet.", [
+               query(beside("boto3_stuck_clients_total"), "{{job}}: found stuck"),
+               query(beside("boto3_healed_clients_total"), "{{job}}: healed"),
+           ], bars=True, colors={": found stuck$": BAD, ": healed$": GOOD}),
+    counts("Calls without credentials", "By job, of the same programs: each of these calls failed.",
+           [query(beside("boto3_calls_without_credentials_total"), "{{job}}")], bars=True, colors={".": BAD},
+           links=[runbook_link("${instance}", "ImdsBoto3CallsWithoutCredentials")]),
 ]
 
 SPEED = [
@@ -276,6 +301,7 @@ DASHBOARD = for_one_instance(dashboard(
         ("How long until the credentials expire?", EXPIRY),
         ("What failed, at which step, how often?", FAILURES),
         ("Are clients stuck?", CLIENTS_AND_PROCESSES),
+        ("Do clients of programs with never_stuck heal?", HEALED, "collapsed"),
         ("How slow is each step, compared with the SDKs' timeout of 1 second?", SPEED),
         ("Is the exporter itself working?", EXPORTER, "collapsed"),
     ),

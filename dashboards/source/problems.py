@@ -34,6 +34,12 @@ _SUSPECT = f"min by (instance) ({selector('imds_suspect_process_start_time_secon
 ROLE_EXPECTED = per_instance(f"{selector('imds_role_expected')} and on (instance) {selector('imds_role_info')}")
 _SKEW = per_instance(f"abs({selector('imds_clock_skew_seconds')})")
 
+
+def _seen_for(condition):
+    """For how long a condition has been seen within a day, to the minute: no metric says since when it holds."""
+    return f"60 * (count_over_time(({condition})[1d:1m]) - 1) and {condition}"
+
+
 # Alert to its condition, the most urgent ones first. The value is for how long it has held, in seconds; NaN if no metric says.
 _ALERTS = {
     "ImdsClientsFailing": f"{SDK_REFUSES_BELOW} - ({REMAINING} < {SDK_REFUSES_BELOW} > 0) and {UP} == 0",
@@ -42,14 +48,14 @@ _ALERTS = {
     "ImdsExporterDown": f"time() - {per_instance(f'last_over_time({_LAST_SEEN}[1d])')} and {SCRAPED} == 0",
     "ImdsPollStalled": per_instance(stalled()),
     "ImdsRotationOverdue": f"{_LIFETIME} / 2 - {REMAINING} > 0 and {REMAINING} > 0 and {UP} == 1",
-    "ImdsUnexpectedRole": f"NaN * ({ROLE_EXPECTED} == 0)",
-    "ImdsClockSkew": f"NaN * ({_SKEW} >= 60)",
+    "ImdsUnexpectedRole": _seen_for(f"({ROLE_EXPECTED} == 0)"),
+    "ImdsClockSkew": _seen_for(f"({_SKEW} >= 60)"),
     "ImdsSuspectProcesses": f"time() - {_SUSPECT}",
 }
 # Conditions that are named by a label: the label, what stands before its value in the runbook's anchor, the condition.
 _KINDS = ("kind", "", f"{_KIND} * on (instance) group_left () (time() - {FAILING_SINCE})")
 _REASONS = ("reason", "signed_call_", f"{_REASON} * on (instance) group_left () (time() - {_ACCEPTED} or NaN * {SCRAPED})")
-_FALLBACKS = ("kind", "", f"NaN * {_FALLBACK}")
+_FALLBACKS = ("kind", "", _seen_for(_FALLBACK))
 
 
 def _action(label, prefix, expr):

@@ -7,8 +7,8 @@ import pathlib
 import re
 
 _FILE = pathlib.Path(__file__).resolve().parents[2] / "deploy" / "prometheus" / "RUNBOOK.md"
-# A cell shows about this many characters in one line. Sentences beyond are left to the runbook.
-_LINE = 180
+# A cell shows about this many characters in one line, where the page is 1280 pixels wide. What is beyond is left to the runbook.
+_LINE = 124
 
 
 def _chapters():
@@ -26,8 +26,10 @@ def _paragraph(section, heading):
 
 
 def _in_a_line(text):
-    """The leading sentences that fit in a line, at least one."""
+    """The leading sentences that fit in a line, or the leading part of the first one."""
     shown, *others = re.split(r"(?<=[.!?]) (?=[A-Z])", text)
+    if len(shown) > _LINE:
+        return shown[:shown.rindex(" ", 0, _LINE - 1)].rstrip(",;:") + " …"
     for sentence in others:
         if len(shown) + 1 + len(sentence) > _LINE:
             break

@@ -50,6 +50,9 @@ EXPIRY = clock(4) + LIFETIME
 TOKENS_FAIL = clock(11)
 REFUSED_SINCE = clock(10)
 SKEW = 90
+# A program in the pod of STUCK whose client heals, and when its counters rise, from the end of the outage on.
+PROGRAM = {"job": "orders", "instance": "10.0.0.2:8000", **IN_POD}
+HEALS = {"boto3_stuck_clients_total": -120, "boto3_calls_without_credentials_total": -120, "boto3_healed_clients_total": 60}
 CONTAINERS = {7: "3f1c" * 16, 9: "5a0d" * 16}
 POD_UID = "4c2d1e5f-6a7b-4c8d-9e0f-1a2b3c4d5e6f"
 BEFORE_START = START - 2 * HOUR
@@ -137,6 +140,8 @@ def samples():
                 name, _, own = name.removesuffix("}").partition("{")
                 yield f"{name}{{{own + ',' if own else ''}{_labels(target)}}}", value, at
     for at in range(START, END + 1, SCRAPE):
+        for name, after in HEALS.items():
+            yield f"{name}{{{_labels(PROGRAM)}}}", int(at >= OUTAGE[1] + after), at
         for labels, since in alerts(at):
             yield f"ALERTS{{{_labels(labels | {'alertstate': 'firing'})}}}", 1, at
             yield f"ALERTS_FOR_STATE{{{_labels(labels)}}}", since, at

@@ -135,6 +135,7 @@ NOT_USED, NOT_DECLARED, NOT_CHECKED = 3, 4, 6
 # Its clock is behind.
 FAILED_AT = FIRST_FAILURE - 15 - sample_fleet.SKEW
 NAN = lambda values: all(map(math.isnan, values))  # noqa: E731
+ONCE = both(between(0, 1.5), lambda values: max(values) > 0.9)
 ROTATES = both(between(0, 1.5), lambda values: sum(value > 0.9 for value in values) > 4)
 
 ONE = {
@@ -148,6 +149,9 @@ ONE = {
     ("stat", "Clients stuck"): per_instance(value(NOT_DECLARED), value(1), value(NOT_DECLARED), value(NOT_USED),
                                             value(NOT_DECLARED)),
     ("stat", "AWS accepts them"): per_instance(value(1), value(NOT_CHECKED), value(NOT_CHECKED), value(NOT_CHECKED), value(0)),
+    ("state-timeline", "Verdict over time"): per_instance(
+        named({"fine": always(1)}), lines(starting=always(1), failing=always(1), stuck=always(1), fine=always(1)),
+        named({"failing": always(1)}), named({"unused": always(1)}), named({"fine": always(1), "refused": always(1)})),
     ("state-timeline", "State over time"): per_instance(
         named({"IMDS": always(1), "AWS accepts": always(1), "client created now": always(1),
                "client created before_outage": always(1)}),
@@ -187,6 +191,13 @@ ONE = {
         value(NONE), about(OUTAGE[1] * 1000, 1000), value(GOES_ON), value(GOES_ON), value(NONE)),
     ("stat", "Suspect processes"): per_instance(value(NONE), value(2), *[value(NONE)] * 3),
     ("stat", "Watched processes"): per_instance(value(NONE), value(3), *[value(NONE)] * 3),
+    ("stat", "Unread processes"): per_instance(value(NONE), value(0), *[value(NONE)] * 3),
+    # SHADOWED is on the machine of STUCK.
+    ("timeseries", "Clients that never_stuck found stuck, and healed"): per_instance(
+        *(named({"orders: found stuck": ONCE, "orders: healed": ONCE}) if there else NOTHING
+          for there in (False, True, False, True, False))),
+    ("timeseries", "Calls without credentials"): per_instance(
+        *(named({"orders": ONCE}) if there else NOTHING for there in (False, True, False, True, False))),
     ("timeseries", "Request duration: median and 99th percentile"): per_instance(
         named(durations(p50=between(0, 0.005), p99=between(1, 2.5))),
         named(durations(p50=between(0, 1), p99=between(0, 1))),
@@ -258,10 +269,11 @@ ONE_TABLES = {
         problems(("nothing", "nothing", math.nan)),
         problems(("ImdsClientsStuck", "ImdsClientsStuck", END - OUTAGE[1]),
                  ("ImdsSuspectProcesses", "ImdsSuspectProcesses", END - RESTART - 10),
-                 ("ImdsV1Fallback", "hop_limit", math.nan)),
+                 ("ImdsV1Fallback", "hop_limit", END - sample_fleet.TOKENS_FAIL - sample_fleet.SCRAPE)),
         problems(("server_error", "server_error", END - FAILED_AT, "role"),
                  ("ImdsCredentialsExpired", "ImdsCredentialsExpired", END - EXPIRY),
-                 ("ImdsUnexpectedRole", "ImdsUnexpectedRole", math.nan), ("ImdsClockSkew", "ImdsClockSkew", math.nan)),
+                 ("ImdsUnexpectedRole", "ImdsUnexpectedRole", END - sample_fleet.START),
+                 ("ImdsClockSkew", "ImdsClockSkew", END - sample_fleet.START)),
         problems(("unused", "unused", math.nan)),
         problems(("signed_call_expired_token", "signed_call_expired_token", END - REFUSED_SINCE + 300)),
         []),
@@ -289,11 +301,9 @@ MANY = {
     ("stat", "AWS refuses"): at((QUIET, 0), (END, 1)),
     ("stat", "Suspects"): at((QUIET, 0), (END, 2)),
     ("stat", "Not scraped"): at((QUIET, 0), (GAP, 1), (END, 0)),
-    # Of no concern, fine, stuck, expired or refused, failing, not scraped. No machine has only exporters of no concern.
-    ("timeseries", "Machines by state"): {END: named({
-        "0": always(0), "1": both(between(0, 3), ends(1)), "2": both(between(0, 1), ends(1)),
-        "3": both(between(0, 1), ends(1)), "4": both(between(1, 2), ends(1)),
-        "5": both(between(0, 1), lambda v: sum(v) == 10)})},
+    ("timeseries", "Machines by verdict"): {END: lines(
+        starting=between(0, 1), unused=always(1), proxied=always(0), failing=both(between(1, 2), ends(1)), expired=always(0),
+        refused=both(between(0, 1), ends(1)), stuck=both(between(0, 1), ends(1)), fine=both(between(0, 3), ends(1)))},
     ("timeseries", "Machines failing by kind"): {END: lines(
         connect_timeout=both(always(1), covers(OUTAGE[1] - OUTAGE[0])), read_timeout=both(always(1), covers(HOUR)),
         server_error=both(always(1), covers(5 * HOUR)))},

@@ -16,7 +16,11 @@ use strum::VariantArray;
 
 use crate::support::repository::{assert_current, committed, path};
 
-const RULES: [&str; 2] = ["deploy/prometheus/imds-alerts.yaml", "deploy/prometheus/imds-kubernetes.yaml"];
+const RULES: [&str; 3] = [
+    "deploy/prometheus/imds-alerts.yaml",
+    "deploy/prometheus/imds-kubernetes.yaml",
+    "deploy/prometheus/imds-boto3.yaml",
+];
 
 /// Labels that a scrape or one of the rules adds.
 const ADDED: &[&str] = &[
@@ -58,11 +62,6 @@ const UNUSED: &[(&str, &str)] = &[
     (
         "imds_fetch_consecutive_failures",
         "for people and programs that read a single scrape; rules and panels use how long fetching has failed",
-    ),
-    ("imds_state", "for people and programs that read a single scrape; rules and panels use what it is made of"),
-    (
-        "imds_unread_processes",
-        "the exporter logs it; whether suspects are missing matters to people who read them in a single scrape",
     ),
     (
         "imds_signed_call_failures_total",

@@ -12,17 +12,18 @@ from dataclasses import dataclass, replace
 
 import yaml
 
-import exporter_model
-from exporter_model import MINUTE, input_series
-from helpers.alert_rules import GROUPS
-from helpers.paths import DEPLOY, RULES
+from exporter_model import MINUTE, STEP, input_series
+from helpers.alert_rules import EVERY_GROUP, RULE_FILES
+from helpers.paths import DEPLOY
 from helpers.prometheus import promtool
 
 INHIBITIONS = yaml.safe_load((DEPLOY / "prometheus" / "alertmanager.yaml").read_text())["inhibit_rules"]
+# Each after those whose recordings it reads.
+GROUPS_IN_ORDER = sorted((group["name"] for group in EVERY_GROUP), key=lambda name: name != "imds-outages")
 # Separates the number of a story from its own cluster.
 MARK = "~"
 # Stories that take as many minutes at most are evaluated together.
-LENGTHS = (70, 140, 310, 500)
+LENGTHS = (70, 140, 310, 500, 730)
 
 
 @dataclass
@@ -34,16 +35,16 @@ class Story:
     unseen: tuple = ()
 
 
-def alerts_of(stories, folder, version="2.42", rules=RULES, step=None):
-    """For each story, by its key: for each evaluation, from the start on, the labels of the alerts that fire."""
-    step = step or exporter_model.STEP
+def alerts_of(stories, folder, version="2.42", files=tuple(RULE_FILES), step=STEP):
+    """For each story, by its key: for each evaluation, from the start on, the labels of the alerts that fire. The rules are
+    those of the shipped files, all of them loaded as they are, or of others."""
     batches = defaultdict(dict)
     for key, story in stories.items():
         batches[next(length for length in LENGTHS if story.minutes <= length), tuple(story.unseen)][key] = story
 
     def run(batch):
         (length, unseen), of_batch = batch
-        return _run(folder / f"{version}-{length}-{len(unseen)}.json", of_batch, version, rules, step)
+        return _run(folder / f"{version}-{length}-{len(unseen)}.json", of_batch, version, files, step)
 
     found = {}
     with ThreadPoolExecutor(2) as pool:
@@ -52,21 +53,21 @@ def alerts_of(stories, folder, version="2.42", rules=RULES, step=None):
     return found
 
 
-def _run(file, stories, version, rules, step):
+def _run(file, stories, version, files, step):
     """One run of promtool."""
     keys, series, minutes = list(stories), [], max(story.minutes for story in stories.values())
     for number, key in enumerate(keys):
         story = stories[key]
         targets = [replace(target, labels={**target.labels, "cluster": f"{number}{MARK}{target.labels.get('cluster', '')}"})
                    for target in story.targets]
-        series += input_series(targets, story.minutes, story.unseen)
+        series += input_series(targets, story.minutes, story.unseen, step)
     checks = [{"expr": 'ALERTS{alertstate="firing"}', "eval_time": f"{second}s"} for second in range(0, int(minutes * MINUTE) + 1, step)]
     # Whether it was evaluated at all.
     checks.append({"expr": "vector(time())", "eval_time": f"{int(minutes * MINUTE)}s"})
     file.write_text(json.dumps({
-        "rule_files": [str(rules)], "evaluation_interval": f"{step}s", "group_eval_order": sorted((group["name"] for group in GROUPS), key=lambda name: name != "imds-outages"),
+        "rule_files": [str(one) for one in files], "evaluation_interval": f"{step}s", "group_eval_order": GROUPS_IN_ORDER,
         "tests": [{"interval": f"{step}s", "input_series": series, "promql_expr_test": checks}]}))
-    done = promtool("test", "rules", file, version=version)
+    done = promtool("test", "rules", file, version=version, patient=True)
     output = done.stdout + done.stderr
     found = {key: [[] for _ in range(int(story.minutes * MINUTE) // step + 1)] for key, story in stories.items()}
     results = re.findall(r"time: (?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?,\s+exp: nil\s+got: (.+)", output)

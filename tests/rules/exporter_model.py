@@ -1,6 +1,6 @@
 """Exporters and workloads that something happens to, as the series that scrapes of them would have, for `promtool test rules`.
 
-What an exporter says comes from its own code (helpers/replay.py). Time starts at 0; a scrape comes every STEP seconds. This
+What an exporter says comes from its own code (helpers/replay.py). Time starts at 0; a scrape comes every `step` seconds. This
 module takes what happens (in minutes), knows when a scrape fails and when a target is gone, and must not know the alerts.
 """
 
@@ -65,7 +65,7 @@ class Exporter:
     up_without: tuple | None = ()  # labels that `up` lacks; no `up` at all if None
     metrics: list = field(default_factory=lambda: METRICS)
 
-    def history(self, minutes):
+    def history(self, minutes, step):
         """What happens, for `replay`."""
         happens = []
         rotations = sorted(self.rotates if self.rotates is not None else range(-30, int(minutes) + 1, 60))
@@ -104,10 +104,10 @@ class Exporter:
             "signed_call_interval_seconds": self.signed_calls and self.signed_calls * MINUTE,
             "expected_role": self.expects, "state_file": self.keeps_state, "watch": self.watches,
             "metrics": self.metrics, "events": [{"at": minute * MINUTE, **what} for minute, what in happens],
-            "scrapes": [index * STEP for index in range(int(minutes * MINUTE / STEP) + 1)],
+            "scrapes": times(minutes, step),
         }
 
-    def series(self, minutes, scrapes):
+    def series(self, minutes, step, scrapes):
         """Series to its values, one a scrape; None where there is no sample. `scrapes` is what `replay` returned."""
         table = {}
         target = ",".join(f'{key}="{value}"' for key, value in sorted(self.labels.items()))
@@ -118,8 +118,7 @@ class Exporter:
             row.extend([None] * (index - len(row)))
             row.append(value)
 
-        for index in range(int(minutes * MINUTE / STEP) + 1):
-            now = index * STEP
+        for index, now in enumerate(times(minutes, step)):
             if within(self.absent, now) is not None or now < self.starts * MINUTE:
                 continue
             lost = within(self.lost, now) is not None or (self.lose_every and index % self.lose_every == 7)
@@ -146,9 +145,9 @@ class Workload:
     until: float = float("inf")
     exposes: tuple = ()
 
-    def series(self, minutes):
-        first, steps = max(0, int(self.started * MINUTE / STEP)), int(minutes * MINUTE / STEP) + 1
-        last = min(steps, int(min(self.until, minutes + 1) * MINUTE / STEP))
+    def series(self, minutes, step):
+        first, steps = max(0, int(self.started * MINUTE / step)), len(times(minutes, step))
+        last = min(steps, int(min(self.until, minutes + 1) * MINUTE / step))
         values = [None] * first + [self.started * MINUTE] * (last - first)
         return {selector(name, self.labels): values if name.startswith("process") else [None if v is None else 1 for v in values]
                 for name in ("process_start_time_seconds", "up", *self.exposes)}
@@ -156,17 +155,26 @@ class Workload:
 
 @dataclass
 class Given:
-    """A series of another program, with one value from a minute to another."""
+    """A series of another program, from a minute to another: its value, or what it is at a minute."""
 
     name: str
     labels: dict
-    value: float = 1
+    value: object = 1
     start: float = 0
     until: float = float("inf")
 
-    def series(self, minutes):
-        first, last = (int(min(minute, minutes + 1) * MINUTE / STEP) for minute in (self.start, self.until))
-        return {selector(self.name, self.labels): [None] * first + [self.value] * (last - first)}
+    def series(self, minutes, step):
+        def at(minute):
+            if self.start <= minute < self.until:
+                return self.value(minute) if callable(self.value) else self.value
+            return None
+
+        return {selector(self.name, self.labels): [at(now / MINUTE) for now in times(minutes, step)]}
+
+
+def times(minutes, step):
+    """The times of the scrapes, in seconds."""
+    return [index * step for index in range(int(minutes * MINUTE / step) + 1)]
 
 
 def selector(name, labels):
@@ -178,15 +186,15 @@ def number(value):
     return str(int(value)) if value == int(value) else f"{value:.6f}"
 
 
-def notation(values, length, unseen=()):
+def notation(values, scrapes, unseen=()):
     """Values in promtool's notation. A series that ends is marked as stale, as Prometheus does.
 
     `unseen` are the spans, in minutes, in which Prometheus does not run: there is neither a sample nor a mark.
     """
-    values = [*values, *[None] * (length - len(values))]
+    values = [*values, *[None] * (len(scrapes) - len(values))]
     marked, before = [], None
-    for index, value in enumerate(values):
-        if within(unseen, index * STEP) is not None:
+    for now, value in zip(scrapes, values):
+        if within(unseen, now) is not None:
             marked.append(None)
         else:
             marked.append("stale" if value is None and before is not None else value)
@@ -207,18 +215,17 @@ def notation(values, length, unseen=()):
 _REPLAYED = {}
 
 
-def input_series(targets, minutes, unseen=()):
+def input_series(targets, minutes, unseen=(), step=STEP):
     """The `input_series` of a promtool test; `unseen` as in `notation`."""
-    length = int(minutes * MINUTE / STEP) + 1
-    histories = {id(target): json.dumps(target.history(minutes)) for target in targets if isinstance(target, Exporter)}
+    histories = {id(target): json.dumps(target.history(minutes, step)) for target in targets if isinstance(target, Exporter)}
     new = sorted(set(histories.values()) - _REPLAYED.keys())
     _REPLAYED.update(zip(new, replay([json.loads(history) for history in new])))
     merged = {}
     for target in targets:
         known = histories.get(id(target))
-        series = target.series(minutes, _REPLAYED[known]) if known else target.series(minutes)
+        series = target.series(minutes, step, _REPLAYED[known]) if known else target.series(minutes, step)
         for name, values in series.items():
             if name in merged:
                 raise ValueError(f"two targets have {name}")
             merged[name] = values
-    return [{"series": name, "values": notation(values, length, unseen)} for name, values in merged.items()]
+    return [{"series": name, "values": notation(values, times(minutes, step), unseen)} for name, values in merged.items()]

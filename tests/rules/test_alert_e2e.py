@@ -133,12 +133,14 @@ class Monitoring:
     def __init__(self, home, stack):
         self.home, self.stack = home, stack
         self.targets, self.runbooks = [], {}
+        # What had been received when all alerts had ended.
+        self.at_last = None
         self.simulators, self.exporters, self.environments = {}, {}, {}
         self.receiver = stack.enter_context(serve(Receiver, received=[]))
 
     @property
     def received(self):
-        return list(self.receiver.received)
+        return list(self.receiver.received if self.at_last is None else self.at_last)
 
     def simulator(self, name):
         self.simulators[name] = self.stack.enter_context(exporters.simulator())
@@ -208,6 +210,11 @@ class Monitoring:
         page, anchor = alert["annotations"]["runbook_url"].split("#")
         return urllib.parse.urlsplit(page).netloc not in self.killed and not anchor.startswith("signed_call_")
 
+    def read_runbooks(self):
+        """Keeps the pages to which the links lead that have arrived."""
+        urls = {alert["annotations"]["runbook_url"] for _, alert in self.received if self.can_be_read(alert)}
+        self.runbooks |= {url: body(url.split("#")[0]) for url in urls - self.runbooks.keys()}
+
     def inhibited(self):
         """(cluster, alert) of what the Alertmanager holds back because of another alert."""
         alerts = json.loads(body(f"http://{self.alertmanager}/api/v2/alerts"))
@@ -260,11 +267,15 @@ FIXED_EARLY = ("no-role", "hop-limit")
 FIXED_UNSEEN = "refused"
 
 
-@pytest.fixture(scope="module")
-def monitoring(tmp_path_factory):
+@pytest.fixture
+def monitoring(prepared):
+    return prepared()
+
+
+def prepare(folder, _):
     """Everything that arrived, after all faults have come and gone."""
     with ExitStack() as stack:
-        monitoring = Monitoring(tmp_path_factory.mktemp("e2e"), stack)
+        monitoring = Monitoring(folder, stack)
         simulators, running = monitoring.simulators, monitoring.exporters
         for name in ("healthy", "refused", "no-role", "hop-limit", "optional", "expired", "dead", "died",
                      "restarting", "unreliable"):
@@ -374,8 +385,7 @@ def monitoring(tmp_path_factory):
         alerts = json.loads(body(f"http://{monitoring.alertmanager}/api/v2/alerts"))
         monitoring.suspects = [one for one in alerts if one["labels"]["alertname"] == "ImdsSuspectProcesses"]
         monitoring.killed = {running[name].address for name in KILLED}
-        urls = {alert["annotations"]["runbook_url"] for _, alert in monitoring.received if monitoring.can_be_read(alert)}
-        monitoring.runbooks = {url: body(url.split("#")[0]) for url in urls}
+        monitoring.read_runbooks()
         for cluster in {expected[1] for expected in EXPECTED} - {*FIXED_EARLY, FIXED_UNSEEN}:
             fix(cluster)
         possible.add(STAYS)
@@ -385,7 +395,10 @@ def monitoring(tmp_path_factory):
         wait_for("all alerts to end", lambda: not any(
             alert["state"] == "firing" and (alert["labels"]["cluster"], alert["labels"]["alertname"]) not in possible
             for alert in monitoring.prometheus.get("alerts")["alerts"]))
-        yield monitoring
+        monitoring.at_last = monitoring.received
+        # The link of a fleet's alert may name another exporter later on.
+        monitoring.read_runbooks()
+        return monitoring
 
 
 def test_exactly_the_expected_alerts_arrive_each_once(monitoring):
@@ -403,8 +416,7 @@ def test_runbook_links_lead_to_existing_sections(monitoring):
         url = alert["annotations"]["runbook_url"]
         page, anchor = url.split("#")
         if monitoring.can_be_read(alert):
-            # The link of a fleet's alert may name another exporter later on.
-            assert f'id="{anchor}"' in (monitoring.runbooks.get(url) or body(page))
+            assert f'id="{anchor}"' in monitoring.runbooks[url]
         name, cluster = alert["labels"]["alertname"], alert["labels"]["cluster"]
         sections = {name, "signed_call_invalid_token"} if name == "ImdsCredentialsRejected" else {name}
         assert anchor in ({KINDS[cluster]} if name == "ImdsCredentialsFetchFailing" and cluster in KINDS else sections

@@ -9,18 +9,18 @@ from urllib.parse import urlsplit
 import pytest
 import yaml
 
-from helpers.alert_rules import ALERTS, BANDS, GROUPS, KUBERNETES_GROUPS, KUBERNETES_TEXT, NAMES, TEXT, alerting
+from helpers.alert_rules import ALERTS, BANDS, BOTO3_GROUPS, EVERY_ALERT, EVERY_GROUP, GROUPS, NAMES, RULE_FILES, TEXT, alerting
 from helpers.commands import run
-from helpers.paths import DEPLOY, KUBERNETES_RULES, RULES, tool
+from helpers.paths import DEPLOY, tool
 from helpers.prometheus import PROMTOOLS, prometheus, promtool
 
 PROMETHEUS = DEPLOY / "prometheus" / "prometheus.yaml"
 ALERTMANAGER = DEPLOY / "prometheus" / "alertmanager.yaml"
 BAND_ORDER = ["warning", "critical"]
-# Those of the optional file too.
-EVERY = ALERTS + alerting(KUBERNETES_GROUPS)
+# At most so many alerts are about an exporter and its machine. That of imds-boto3.yaml is about another program.
+ALERT_NAMES, RULES_IN_A_GROUP = 22, 15
 
-each_alert = pytest.mark.parametrize("rule", EVERY, ids=lambda rule: f"{rule['alert']}-{rule['labels']['severity']}")
+each_alert = pytest.mark.parametrize("rule", EVERY_ALERT, ids=lambda rule: f"{rule['alert']}-{rule['labels']['severity']}")
 
 
 def minutes(duration):
@@ -30,26 +30,26 @@ def minutes(duration):
 
 @pytest.mark.parametrize("version", PROMTOOLS)
 def test_prometheus_loads_the_rules(version):
-    result = promtool("check", "rules", "--lint=all", "--lint-fatal", RULES, KUBERNETES_RULES, version=version)
+    result = promtool("check", "rules", "--lint=all", "--lint-fatal", *RULE_FILES, version=version)
     assert result.returncode == 0, result.stdout + result.stderr
 
 
-@pytest.mark.parametrize("text", [TEXT, KUBERNETES_TEXT], ids=["alerts", "kubernetes"])
-def test_no_rule_is_written_with_an_anchor_or_an_alias(text):
+@pytest.mark.parametrize("file", RULE_FILES, ids=lambda file: file.name)
+def test_no_rule_is_written_with_an_anchor_or_an_alias(file):
     """Not every program that loads rules resolves them."""
-    assert not [token for token in yaml.scan(text) if isinstance(token, yaml.AnchorToken | yaml.AliasToken)]
+    assert not [token for token in yaml.scan(file.read_text()) if isinstance(token, yaml.AnchorToken | yaml.AliasToken)]
 
 
 def test_what_prometheus_has_loaded_is_what_the_files_say(tmp_path):
     """Prometheus before 3.3 takes the name of an anchor for the expression where the file has an alias, and says nothing."""
-    with prometheus(tmp_path, {"rule_files": [str(RULES), str(KUBERNETES_RULES)]}) as server:
+    with prometheus(tmp_path, {"rule_files": [str(file) for file in RULE_FILES]}) as server:
         def written_alike(expression):
             return server.get("format_query", query=expression)
 
         loaded = {group["name"]: [written_alike(rule["query"]) for rule in group["rules"]]
                   for group in server.get("rules")["groups"]}
         assert loaded == {group["name"]: [written_alike(rule["expr"]) for rule in group["rules"]]
-                          for group in GROUPS + KUBERNETES_GROUPS}
+                          for group in EVERY_GROUP}
 
 
 def test_prometheus_loads_the_example():
@@ -61,12 +61,25 @@ def test_alertmanager_loads_the_example():
     run(tool("amtool"), "check-config", ALERTMANAGER)
 
 
-def test_groups_are_small_and_named():
-    for group in GROUPS + KUBERNETES_GROUPS:
+def too_large(groups):
+    """What is larger than services accept or people can know: groups with their rules, and the number of alerts."""
+    names = {rule["alert"] for rule in alerting(groups)}
+    sizes = {group["name"]: len(group["rules"]) for group in groups if len(group["rules"]) > RULES_IN_A_GROUP}
+    return sizes | ({"alerts": len(names)} if len(names) > ALERT_NAMES else {})
+
+
+def test_groups_are_small_and_alerts_are_few():
+    about_exporters = [group for group in EVERY_GROUP if group not in BOTO3_GROUPS]
+    assert not too_large(about_exporters) and not too_large(BOTO3_GROUPS)
+    assert too_large([*about_exporters, *BOTO3_GROUPS]) == {"alerts": ALERT_NAMES + 1}
+    [largest] = [group for group in about_exporters if group["name"] == "imds-outages"]
+    assert too_large([{**largest, "rules": largest["rules"] * 2}]) == {"imds-outages": 2 * len(largest["rules"])}
+
+
+def test_groups_have_names_and_fields_that_every_program_knows():
+    for group in EVERY_GROUP:
         assert len(group["name"]) <= 40
-        assert len(group["rules"]) <= 15
         assert set(group) == {"name", "rules"}, "a field that Prometheus 2.42 does not know"
-    assert len({rule["alert"] for rule in EVERY}) <= 22
 
 
 @each_alert
@@ -121,7 +134,7 @@ def test_the_bands_of_an_alert_differ_in_severity_alone_and_escalate():
 def test_the_alertmanager_configuration_names_existing_alerts_only():
     config = yaml.safe_load(ALERTMANAGER.read_text())
     severities = {severity for _, severity in BANDS}
-    names = {rule["alert"] for rule in EVERY}
+    names = {rule["alert"] for rule in EVERY_ALERT}
     inhibited = set()
 
     def matched(matchers):

@@ -1,40 +1,18 @@
-"""The optional rules for Kubernetes, on what kube-state-metrics exports by its own code (tests/tools/go/kube-metrics)."""
+"""The optional rules for Kubernetes, on what kube-state-metrics exports; more stories of theirs are in test_alert_rules.py."""
 
 import json
 import re
 
 import pytest
 
+from evaluation import GROUPS_IN_ORDER
 from exporter_model import Exporter, input_series
-from helpers.alert_rules import GROUPS, KUBERNETES_GROUPS, KUBERNETES_TEXT
-from helpers.commands import run
-from helpers.paths import KUBERNETES_RULES, RULES, tool
+from helpers.alert_rules import KUBERNETES_GROUPS, KUBERNETES_TEXT, RULE_FILES
 from helpers.prometheus import promtool
+from kubernetes_model import exported, pod
 
 STEP, MINUTE = 30, 60
 CLUSTER = {"cluster": "one"}
-
-
-def pod(name, node, started, sdk=None, namespace="shop", containers=("app",)):
-    """A running pod; `started` is in minutes, for each container or all of them."""
-    uid = f"uid-{name}"
-    return {
-        "metadata": {"name": name, "namespace": namespace, "uid": uid, "labels": {"imds-exporter/sdk": sdk} if sdk else {}},
-        "spec": {"nodeName": node, "containers": [{"name": container, "image": "made-up"} for container in containers]},
-        "status": {"phase": "Running", "podIP": "10.0.0.1", "hostIP": "10.1.0.1", "containerStatuses": [
-            {"name": container, "image": "made-up", "imageID": "made-up", "ready": True, "restartCount": 0,
-             "containerID": f"containerd://{uid}-{container}",
-             "state": {"running": {"startedAt": f"1970-01-01T{minutes // 60:02}:{minutes % 60:02}:00Z"}}}
-            for container, minutes in zip(containers, [started] * len(containers) if isinstance(started, int) else started)]},
-    }
-
-
-def exported(pods):
-    """Series to value, as kube-state-metrics exports them."""
-    listing = {"apiVersion": "v1", "kind": "PodList", "items": pods}
-    text = run(tool("kube-metrics"), "imds-exporter/sdk", input=json.dumps(listing))
-    lines = [line for line in text.splitlines() if line and not line.startswith("#")]
-    return {series: float(value) for series, value in (line.rsplit(" ", 1) for line in lines)}
 
 
 def test_the_metrics_and_labels_that_the_rules_read_exist():
@@ -82,10 +60,9 @@ def firing_at(minute, expected):
 
 
 def judge(folder, series, checks):
-    groups = sorted((group["name"] for group in GROUPS + KUBERNETES_GROUPS), key=lambda name: name != "imds-outages")
     file = folder / "test.json"
     file.write_text(json.dumps({
-        "rule_files": [str(RULES), str(KUBERNETES_RULES)], "evaluation_interval": f"{STEP}s", "group_eval_order": groups,
+        "rule_files": [str(file) for file in RULE_FILES], "evaluation_interval": f"{STEP}s", "group_eval_order": GROUPS_IN_ORDER,
         "tests": [{"interval": f"{STEP}s", "input_series": series, "promql_expr_test": checks}]}))
     done = promtool("test", "rules", file)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -18,7 +18,6 @@ from dataclasses import dataclass, field
 
 import pytest
 
-import exporter_model
 from evaluation import Story, alerts_of, arrives, notifications
 from exporter_model import METRICS, MINUTE, Exporter
 from helpers.paths import RULES
@@ -26,7 +25,7 @@ from helpers.prometheus import loaded_rules
 
 # The knob of the whole suite: a thousand before a release.
 THOROUGH = os.environ.get("THOROUGH") == "1"
-HISTORIES, FLEETS = (960, 40) if THOROUGH else (96, 8)
+HISTORIES, FLEETS = (960, 40) if THOROUGH else (24, 2)
 MACHINES = 5
 MINUTES = 110
 # The slowest scrapes that the rules are made for.
@@ -180,21 +179,22 @@ def rules_without_annotations(folder):
     return file
 
 
-@pytest.fixture(scope="module")
-def told(tmp_path_factory):
-    """Each history with its pages."""
-    folder = tmp_path_factory.mktemp("random")
+def prepare(folder, _):
+    """Each history with its pages: those of machines, and those of fleets."""
     histories = [story(seed) for seed in range(HISTORIES)]
     fleets = [fleet(10_000 + seed) for seed in range(FLEETS)]
     stories = {one.seed: Story([one.exporter("c")], MINUTES, (one.unseen,)) for one in histories}
     stories |= {one.seed: Story([machine.exporter("c", node=f"n{number}") for number, machine in enumerate(one.stories)], MINUTES)
                 for one in fleets}
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(exporter_model, "STEP", SCRAPE)
-        found = alerts_of(stories, folder, rules=rules_without_annotations(folder))
+    found = alerts_of(stories, folder, files=[rules_without_annotations(folder)], step=SCRAPE)
     pages = {seed: Pages([[alert for alert in alerts if alert["severity"] == "critical"] for alerts in by_minute])
              for seed, by_minute in found.items()}
     return tuple([(one, pages[one.seed]) for one in some] for some in (histories, fleets))
+
+
+@pytest.fixture
+def told(prepared):
+    return prepared()
 
 
 class Pages:

@@ -2,7 +2,10 @@
 
 import yaml
 
-from helpers.paths import KUBERNETES_RULES, RULES
+from helpers.paths import BOTO3_RULES, KUBERNETES_RULES, RULES
+
+# All that are shipped.
+RULE_FILES = [RULES, KUBERNETES_RULES, BOTO3_RULES]
 
 TEXT = RULES.read_text(encoding="utf-8")
 DOCUMENT = yaml.safe_load(TEXT)
@@ -10,6 +13,8 @@ GROUPS = DOCUMENT["groups"]
 # The optional ones.
 KUBERNETES_TEXT = KUBERNETES_RULES.read_text(encoding="utf-8")
 KUBERNETES_GROUPS = yaml.safe_load(KUBERNETES_TEXT)["groups"]
+BOTO3_GROUPS = yaml.safe_load(BOTO3_RULES.read_text(encoding="utf-8"))["groups"]
+EVERY_GROUP = GROUPS + KUBERNETES_GROUPS + BOTO3_GROUPS
 
 
 def alerting(groups):
@@ -21,3 +26,5 @@ ALERTS = alerting(GROUPS)
 NAMES = {rule["alert"] for rule in ALERTS}
 # Name and severity of each: an alert may come in several severities.
 BANDS = [(rule["alert"], rule["labels"]["severity"]) for rule in ALERTS]
+# Those of the optional files too.
+EVERY_ALERT = alerting(EVERY_GROUP)

@@ -15,9 +15,9 @@ from helpers.waiting import until
 PROMTOOLS = {"2.42": DEBIAN / "usr" / "bin" / "promtool", "3": TOOLS / "go" / "bin" / "promtool"}
 
 
-def promtool(*arguments, version="2.42"):
-    """The completed process."""
-    return complete(PROMTOOLS[version], *arguments, timeout=1800)
+def promtool(*arguments, version="2.42", patient=False):
+    """The completed process; a patient one leaves the CPU to others that need it."""
+    return complete(*["nice"] * patient, PROMTOOLS[version], *arguments, timeout=1800)
 
 
 def listening(process):
