@@ -43,12 +43,12 @@ def alerts_of(stories, folder, version="2.42", files=tuple(RULE_FILES), step=STE
         batches[next(length for length in LENGTHS if story.minutes <= length), tuple(story.unseen)][key] = story
 
     def run(batch):
-        (length, unseen), of_batch = batch
-        return _run(folder / f"{version}-{length}-{len(unseen)}.json", of_batch, version, files, step)
+        number, (_, of_batch) = batch
+        return _run(folder / f"{version}-{number}.json", of_batch, version, files, step)
 
     found = {}
     with ThreadPoolExecutor(2) as pool:
-        for result in pool.map(run, sorted(batches.items(), reverse=True)):
+        for result in pool.map(run, enumerate(sorted(batches.items(), reverse=True))):
             found |= result
     return found
 

@@ -75,8 +75,8 @@ class Exporter:
             last_updated = {None: updated, "missing": None, "0001": ZERO_TIME}[self.updated]
             happens.append((minute, {"document": {
                 "role": role, "last_updated": last_updated, "expiration": updated + self.lifetime}}))
-        for start, end, kind, step in self.fails:
-            happens += [(end, {"fault": None}), (start, {"fault": {"kind": kind, "step": step}})]
+        for start, end, kind, request in self.fails:
+            happens += [(end, {"fault": None}), (start, {"fault": {"kind": kind, "step": request}})]
         for start, end, kind in self.fallback:
             happens += [(end, {"v1_fallback": None}), (start, {"v1_fallback": kind})]
         for start, end, seconds in self.skew:

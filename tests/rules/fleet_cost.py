@@ -4,21 +4,24 @@
     tests/tools/setup && target/tools/python/bin/python tests/rules/fleet_cost.py [--exporters 1000] [--failing 0]
         [--beside OTHER-RULES.yaml]
 
-Backfills a Prometheus with the series of that many exporters, lets it evaluate the shipped rules, and prints how long
-an evaluation takes, by group. The series are those of the golden scrape that a rule reads; the values are made up. With --beside, the same
-Prometheus evaluates another version of the rules too, so that both can be compared on any machine:
+Backfills a Prometheus with the series of that many exporters, lets it evaluate the shipped rules, and prints what an evaluation of
+all rules takes of the CPU, and how long each group takes. The series are those of the golden scrape that a rule reads; the values
+are made up. With --beside, another Prometheus evaluates another version of the rules on the same data at the same time, so that both
+can be compared on any machine, busy or not:
 
     git show REVISION:deploy/prometheus/imds-alerts.yaml > /tmp/other.yaml
 """
 
 import argparse
-import json
+import contextlib
 import pathlib
 import re
+import shutil
 import statistics
 import sys
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "tools"))
 from helpers.http_client import body  # noqa: E402
@@ -32,8 +35,6 @@ LONG, SHORT = 65 * 60, 16 * 60
 LONG_METRICS = re.compile(r"imds_(outage_last|outages_total|credentials_expiration|fetch_duration)|process_start_time")
 # What the recording rules of the last hour have left.
 RECORDED = {"imds:exporter:up": ("1", "1"), "imds:exporter:failing": ("0", "1")}
-# The group whose evaluations are counted.
-GROUP = "imds-conditions"
 
 
 def families():
@@ -114,71 +115,60 @@ def main():
     parser.add_argument("--failing", type=int, default=0, help="how many of them cannot fetch credentials")
     parser.add_argument("--beside", type=pathlib.Path, help="another rule file, to compare with")
     arguments = parser.parse_args()
-    files = [str(RULES), *([str(arguments.beside.resolve())] if arguments.beside else [])]
-    with tempfile.TemporaryDirectory() as folder:
-        home = pathlib.Path(folder)
+    files = [RULES, *([arguments.beside.resolve()] if arguments.beside else [])]
+    with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
+        homes = [pathlib.Path(folder) / str(number) for number, _ in enumerate(files)]
+        homes[0].mkdir()
         # Prometheus must write nothing before the last backfilled sample, which hence lies after the preparation.
         end = int(time.time()) + preparation_seconds(arguments.exporters)
-        rules = "".join(pathlib.Path(file).read_text() for file in files)
-        backfill(home, openmetrics(arguments.exporters, arguments.failing, end, rules))
+        backfill(homes[0], openmetrics(arguments.exporters, arguments.failing, end, "".join(file.read_text() for file in files)))
+        for home in homes[1:]:
+            shutil.copytree(homes[0], home)
         late = time.time() - end
         if late > 120:
             sys.exit(f"preparing took {late:.0f} s too long: the windows would be empty")
         time.sleep(max(0, -late))
-        configuration = {"global": {"evaluation_interval": f"{evaluation_seconds(arguments.exporters)}s"}, "rule_files": files}
-        with prometheus(home, configuration) as server:
-            report(server, arguments.failing, files)
+        interval = f"{evaluation_seconds(arguments.exporters)}s"
+        servers = [stack.enter_context(prometheus(home, {"global": {"evaluation_interval": interval}, "rule_files": [str(file)]}))
+                   for home, file in zip(homes, files)]
+        with ThreadPoolExecutor() as pool:
+            costs = list(pool.map(cost, servers))
+        exporters, alerts = (sum(value for _, value in servers[0].query(f"count({what})")) for what in ("imds_up", "ALERTS"))
+        print(f"{exporters:.0f} exporters, {arguments.failing} failing, {alerts:.0f} alerts pending or firing")
+        for file, (cpu, groups) in zip(files, costs):
+            print(f"{file}: an evaluation of all rules takes {cpu * 1000:.0f} ms of the CPU")
+            for group, seconds in groups.items():
+                print(f"  {group:20} {seconds * 1000:7.1f} ms, the median of {CYCLES}")
+        for file, (cpu, _) in zip(files[1:], costs[1:]):
+            print(f"the shipped rules cost {costs[0][0] / cpu:.2f} times as much as {file}")
 
 
-def report(server, failing, files):
-    def group_metric(name, exposition):
-        return re.findall(rf'^prometheus_rule_group_{name}\{{rule_group="([^"]+)"\}} (\S+)$', exposition, re.M)
+def cost(server):
+    """What one evaluation of all rules takes of the CPU, and how long each group takes, in seconds."""
+    seen, took, marks = {}, {}, {}
+    deadline = time.monotonic() + 600
+    while len(marks) < CYCLES and time.monotonic() < deadline:
+        text = body(f"{server.url}/metrics")
 
-    def exposition():
-        return body(f"{server.url}/metrics")
+        def of_groups(name, text=text):
+            return {group: float(value) for group, value in re.findall(
+                rf'^prometheus_rule_group_{name}\{{rule_group="[^;"]+;([^"]+)"\}} (\S+)$', text, re.MULTILINE)}
 
-    def cpu():
-        return float(re.search(r"^process_cpu_seconds_total (\S+)", exposition(), re.M)[1])
-
-    def count(what):
-        return int(sum(value for _, value in server.query(f"count({what})")))
-
-    cycles, seen, cpu_before = {}, {}, None
-    deadline = time.monotonic() + 240
-    counted = [f"{file};{GROUP}" for file in files]
-    while min(len(cycles.get(group, [])) for group in counted) < CYCLES and time.monotonic() < deadline:
-        text = exposition()
-        took = dict(group_metric("last_duration_seconds", text))
-        for group, instant in group_metric("last_evaluation_timestamp_seconds", text):
-            if float(instant) > 0 and seen.get(group) != instant:
+        durations = of_groups("last_duration_seconds")
+        for group, instant in of_groups("last_evaluation_timestamp_seconds").items():
+            if instant > 0 and seen.get(group) != instant:
                 seen[group] = instant
-                cycles.setdefault(group, []).append(float(took[group]))
-        # From the first whole cycle on, so that the start is not counted.
-        if cpu_before is None and len(cycles.get(counted[0], [])) == 2:
-            cpu_before = cpu()
-        time.sleep(0.5)
-    cpu_a_cycle = (cpu() - (cpu_before or 0)) / (CYCLES - 2)
-    failures = re.findall(r"^prometheus_rule_evaluation_failures_total\S* ([^0]\S*)$", exposition(), re.M)
-    if failures or min(len(cycles.get(group, [])) for group in counted) < CYCLES:
-        sys.exit(f"rules failed {failures}, or were not evaluated often enough: {cycles}\n{server.process.output}")
-    exporters, alerts = (count(what) for what in ("imds_up", "ALERTS"))
-    print(f"{exporters} exporters, {failing} failing, {alerts} alerts pending or firing")
-    totals = []
-    for file in files:
-        print(f"{file}, median and longest of {CYCLES} evaluations:")
-        of_file = {group.rpartition(";")[2]: seconds for group, seconds in cycles.items() if group.startswith(file + ";")}
-        for group, seconds in of_file.items():
-            print(f"  {group:20} {statistics.median(seconds) * 1000:7.1f} ms {max(seconds) * 1000:7.1f} ms")
-        totals.append(sum(statistics.median(seconds) for seconds in of_file.values()))
-        print(f"  {'one cycle':20} {totals[-1] * 1000:7.1f} ms")
-    groups = json.loads(body(f"{server.url}/api/v1/rules"))["data"]["groups"]
-    rules = [(rule["evaluationTime"], rule["name"]) for group in groups if group["file"] == files[0] for rule in group["rules"]]
-    print("the costliest of the shipped rules, at the last evaluation:")
-    for seconds, name in sorted(rules, reverse=True)[:12]:
-        print(f"  {name:40} {seconds * 1000:7.1f} ms")
-    print(f"on the CPU {cpu_a_cycle * 1000:.0f} ms a cycle")
-    for file, total in zip(files[1:], totals[1:]):
-        print(f"the shipped rules take {totals[0] / total:.2f} times as long as {file}")
+                took.setdefault(group, []).append(durations[group])
+        # From the second evaluation of the last group on, so that the start is not counted.
+        evaluations = min(of_groups("iterations_total").values())
+        if evaluations >= 2:
+            marks.setdefault(evaluations, float(re.search(r"^process_cpu_seconds_total (\S+)", text, re.MULTILINE)[1]))
+        time.sleep(0.25)
+    failures = re.findall(r"^prometheus_rule_evaluation_failures_total\S* ([^0]\S*)$", body(f"{server.url}/metrics"), re.MULTILINE)
+    if failures or len(marks) < CYCLES:
+        sys.exit(f"rules failed {failures}, or were not evaluated often enough: {took}\n{server.process.output}")
+    (first, before), (last, after) = min(marks.items()), max(marks.items())
+    return (after - before) / (last - first), {group: statistics.median(seconds) for group, seconds in took.items()}
 
 
 if __name__ == "__main__":

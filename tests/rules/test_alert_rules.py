@@ -13,8 +13,8 @@ from dataclasses import dataclass, field, replace
 
 import pytest
 
-from evaluation import Story, alerts_of, notifications
-from exporter_model import MINUTE, STEP, Exporter, Given, Workload
+from evaluation import GROUPS_IN_ORDER, Story, alerts_of, notifications
+from exporter_model import MINUTE, STEP, Exporter, Given, Workload, input_series
 from helpers.alert_rules import EVERY_ALERT
 from helpers.paths import RULES
 from helpers.prometheus import PROMTOOLS, loaded_rules, promtool
@@ -731,16 +731,20 @@ def with_shadowed_chains(case):
 
 
 STORIES = [*CASES, *OPERATION, *NEAR_MISSES]
-# For a release: the same stories with other circumstances, and all of them in both versions.
+# For a release: the same stories with other circumstances, and all of them in both versions of promtool.
 REPETITIONS = [*[with_shadowed_chains(case) for case in CASES if case.fires],
                *[with_lost_scrapes(case) for case in CASES if case.lossy],
                *[with_a_restart(case) for case in CASES if case.restart is not None]]
+# One for each kind of rule.
+TYPICAL = ["the credentials cannot be fetched", "the exporter dies and comes back", "the poll loop hangs", "a wrong clock is repaired",
+        "a workload that started in an outage with its sidecar, until the pod is replaced", "suspect processes until they are restarted",
+        "a scale-out from three to ten nodes that answer after 110 s", "a group scales to zero", "AWS refuses for half an hour",
+        "a quarter of a fleet fails, one zone of four", "a pod is replaced in an outage", "an unexpected role"]
 THOROUGH = os.environ.get("THOROUGH") == "1"
-SHORT_MINUTES = 70
 
 
 RUNS = {("2.42", case.name): case for case in STORIES + (REPETITIONS if THOROUGH else [])} \
-    | {("3", case.name): case for case in STORIES if THOROUGH or case.minutes <= SHORT_MINUTES}
+    | {("3", case.name): case for case in STORIES if THOROUGH or case.name in TYPICAL}
 
 
 def prepare(folder, parameters):
@@ -778,21 +782,20 @@ def test_exactly_the_expected_alerts_fire(run, prepared):
         assert told == case.pages
 
 
-LATE = ["the credentials cannot be fetched", "the exporter dies and comes back", "the poll loop hangs", "a wrong clock is repaired",
-        "a workload that started in an outage with its sidecar, until the pod is replaced", "suspect processes until they are restarted",
-        "a scale-out from three to ten nodes that answer after 110 s", "a group scales to zero", "AWS refuses for half an hour",
-        "a quarter of a fleet fails, one zone of four", "a pod is replaced in an outage", "an unexpected role"]
-SERIES = re.compile(r"(?<![:\w\"])((?:imds_|process_)\w+|up)\b(\{[^}]*\})?(\[\w+\])?(?: offset (\w+))?(?![:\w(\"=!])")
+SERIES = re.compile(r"(?<![:\w\"])((?:imds_|process_)\w+|up)\b(\{[^}]*\})?(?:\[(\d+)([mh])\])?( offset \w+)?(?![:\w(\"=!])")
 
 
 def late(groups, seconds):
-    """The rules for samples that arrive so late."""
-    def with_offset(found):
-        more = {"1h": 3600, None: 0}[found[4]]
-        return f"{found[1]}{found[2] or ''}{found[3] or ''} offset {seconds + more}s"
+    """The rules for samples that arrive so late: windows end before the samples that are not there yet."""
+    def without_the_newest(series):
+        name, matchers, number, unit, offset = series.groups("")
+        if offset or not seconds:
+            return series[0]
+        window = f"[{int(number) * {'m': 60, 'h': 3600}[unit] - seconds}s]" if number else ""
+        return f"{name}{matchers}{window} offset {seconds}s"
 
     return {"groups": [{**group, "rules": [
-        {**{key: value for key, value in rule.items() if key != "annotations"}, "expr": SERIES.sub(with_offset, rule["expr"])}
+        {**{key: value for key, value in rule.items() if key != "annotations"}, "expr": SERIES.sub(without_the_newest, rule["expr"])}
         for rule in group["rules"]]} for group in groups]}
 
 
@@ -800,13 +803,29 @@ def late(groups, seconds):
 def test_slow_scrapes_and_late_samples_change_nothing(step, seconds, tmp_path):
     rules = tmp_path / "rules.json"
     rules.write_text(json.dumps(late(loaded_rules(tmp_path, RULES), seconds)))
-    cases = {case.name: case for case in STORIES if case.name in LATE}
-    assert len(cases) == len(LATE)
+    cases = {case.name: case for case in STORIES if case.name in TYPICAL}
+    assert len(cases) == len(TYPICAL)
     stories = {name: Story(case.targets, case.minutes) for name, case in cases.items()}
     found = alerts_of(stories, tmp_path, files=[rules], step=step)
     wrong = {name: all_wrong[:5] for name, case in cases.items()
              if (all_wrong := mistakes(case, found[name], step, seconds + 2 * step + 60))}
     assert not wrong
+
+
+@pytest.mark.parametrize("name, times", [
+    ("the credentials expire while they cannot be fetched", ["01:20:00"]),
+    ("the exporter dies in an outage that lasts, and its target is removed at last", ["01:20:00", "00:39:30"]),
+])
+def test_what_is_said_of_an_exporter_that_is_gone_says_when_it_was_seen(name, times, tmp_path):
+    """Times in the description of failing clients: when the credentials expire, and when the exporter was last seen."""
+    [case] = [case for case in CASES if case.name == name]
+    file, minutes = tmp_path / "described.json", 100
+    file.write_text(json.dumps({
+        "rule_files": [str(RULES)], "evaluation_interval": f"{STEP}s", "group_eval_order": GROUPS_IN_ORDER, "tests": [{
+            "interval": f"{STEP}s", "input_series": input_series(case.targets, minutes),
+            "alert_rule_test": [{"eval_time": f"{minutes}m", "alertname": "ImdsClientsFailing", "exp_alerts": []}]}]}))
+    [description] = re.findall(r'description="(.*?)", runbook_url', promtool("test", "rules", file).stderr, re.DOTALL)
+    assert re.findall(r"1970-01-01 (\S+)", description) == times
 
 
 def test_every_alert_has_a_story_that_fires_it():
