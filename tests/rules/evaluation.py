@@ -23,7 +23,7 @@ GROUPS_IN_ORDER = sorted((group["name"] for group in EVERY_GROUP), key=lambda na
 # Separates the number of a story from its own cluster.
 MARK = "~"
 # Stories that take as many minutes at most are evaluated together.
-LENGTHS = (70, 140, 310, 500, 730)
+LENGTHS = (45, 70, 140, 310, 500, 730)
 
 
 @dataclass

@@ -613,7 +613,7 @@ OPERATION += [
         Exporter(TARGET), Given("imds_requests_proxied", TARGET, start=10, until=40),
         Exporter(host(1, imds_intended="ImdsFetchSlow,ImdsRequestsProxied")),
         Given("imds_requests_proxied", host(1, imds_intended="ImdsFetchSlow,ImdsRequestsProxied"), start=10, until=40),
-    ], [Fires("ImdsRequestsProxied", "warning", 25, 50, slack=2 * STEP)], lossy=False),
+    ], [Fires("ImdsRequestsProxied", "warning", 25, 45, slack=2 * STEP)], lossy=False),
     Case("IMDSv1 is intended", 60, [Exporter(host(1, imds_intended="ImdsV1Fallback"), fallback=[(10, 60, "hop_limit")], slow=[(10, 60, 1.1)])],
          []),
 ]
