@@ -22,6 +22,8 @@ const BENCHMARK: &str = "tests/bench/RESULT.md";
 fn table<const N: usize>(headings: [&str; N], rows: impl IntoIterator<Item = [String; N]>) -> String {
     let mut table = format!("| {} |\n|{}\n", headings.join(" | "), " --- |".repeat(N));
     for row in rows {
+        // A bar in a command ends no cell.
+        let row = row.map(|cell| cell.replace('|', "\\|"));
         writeln!(table, "| {} |", row.join(" | ")).expect("a String takes all");
     }
     table
