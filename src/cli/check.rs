@@ -2,18 +2,19 @@
 
 use std::process::ExitCode;
 use std::sync::Arc;
-
-use serde::Deserialize;
+use std::time::Duration;
 
 use super::loopback_client::{Asked, LoopbackClient};
 use super::output::{print_result, usage_error};
-use super::report::{KnownClient, Report, SignedCheck};
+use super::report::{Report, SignedCheck};
 use super::runtime::block_on;
 use crate::config::Config;
-use crate::domain::outage::Window;
-use crate::domain::signed_call::{CallFailure, Obstacle, Reason};
+use crate::domain::signed_call::{CallFailure, Obstacle, Reason, SHORTEST_INTERVAL, SignedCall};
+use crate::domain::state::{State, WorkloadEnvironment};
+use crate::domain::workload::Workload;
 use crate::domain::{Signing, Source};
 use crate::http::Route;
+use crate::http::status::{Facts, KnownPast, Status};
 use crate::imds::Imds;
 use crate::platform::clock::{Clock, SystemClock, monotonic};
 use crate::sts::Sts;
@@ -28,48 +29,44 @@ pub(super) fn run(config: &Config, json: bool, signed: bool) -> ExitCode {
         Err(errors) => return usage_error(format_args!("imds-exporter: the configuration is invalid:\n{errors}")),
     };
     block_on(async {
+        let began = SystemClock.moment();
         let mut imds = Imds::new(config.imds.clone(), Arc::new(SystemClock));
         let (resolution, signing) =
             if sts.is_some() { imds.resolve_to_sign().await } else { (imds.resolve().await, None) };
-        let known = known_here(config).await?;
-        let at = SystemClock.now();
+        // Of a workload that started earlier, one poll shows nothing.
+        let environment = WorkloadEnvironment { workload: Workload::Independent, ..config.environment };
+        let mut state = State::new(environment, began);
+        state.record(&resolution, Duration::ZERO, SystemClock.moment());
         let signed = match (&sts, signing) {
-            (Some(sts), Some(signing)) => Some(call(sts, signing).await),
+            (Some(sts), Some(signing)) => {
+                let (call, signed) = call(sts, signing).await;
+                state = state.with_signed_calls(SHORTEST_INTERVAL);
+                let _changed = state.signed_calls_mut().map(|calls| calls.finish(call));
+                Some(signed)
+            }
             _ => None,
         };
+        let past = past_known_here(config).await?;
+        let facts = Facts { watched: None, endpoint: config.imds.endpoint.as_str(), now: SystemClock.now() };
         let report = Report {
-            endpoint: config.imds.endpoint.as_str(),
+            status: Status::new(&state, facts).with_past(&past),
             resolution: &resolution,
-            at,
             expected_role: config.expected_role.as_ref(),
-            shadowed: config.environment.earlier_in_chain,
-            place: config.environment.place,
-            imds_through_proxy: config.environment.proxied_by,
-            last_outage: known.outages.last().copied(),
-            known_clients: known.clients,
-            signed: signed.as_ref(),
+            signed,
         };
         let text = if json { report.json() } else { report.text() };
         Ok(print_result(text, report.verdict().exit_code().into()))
     })
 }
 
-/// What `/api/v1/status` of an exporter says.
-#[derive(Default, Deserialize)]
-struct Known {
-    outages: Vec<Window>,
-    #[serde(default)]
-    clients: Vec<KnownClient>,
-}
-
 /// What the exporter on this machine knows, if one runs.
-async fn known_here(config: &Config) -> std::io::Result<Known> {
+async fn past_known_here(config: &Config) -> std::io::Result<KnownPast> {
     let status = LoopbackClient::new()?.get(&config.listen, Route::StatusJson.path()).await;
-    let Asked::Exporter { body, .. } = status else { return Ok(Known::default()) };
+    let Asked::Exporter { body, .. } = status else { return Ok(KnownPast::default()) };
     Ok(serde_json::from_str(&body).unwrap_or_default())
 }
 
-async fn call(sts: &Sts, Signing { credentials, region }: Signing) -> SignedCheck {
+async fn call(sts: &Sts, Signing { credentials, region }: Signing) -> (SignedCall, SignedCheck) {
     let region = sts.region().cloned().or(region);
     let began = monotonic();
     let outcome = match &region {
@@ -77,5 +74,7 @@ async fn call(sts: &Sts, Signing { credentials, region }: Signing) -> SignedChec
         None => Err(CallFailure::by(Reason::Unexpected, Obstacle::NoRegion)),
     };
     let endpoint = region.map(|region| sts.endpoint(&region).as_str().to_owned());
-    SignedCheck { endpoint, duration: monotonic() - began, outcome }
+    let identity = outcome.as_ref().ok().cloned();
+    let outcome = outcome.map(|identity| identity.caller);
+    (SignedCall { at: SystemClock.now(), duration: monotonic() - began, outcome }, SignedCheck { endpoint, identity })
 }

@@ -6,7 +6,7 @@ mod demo;
 mod healthcheck;
 mod loopback_client;
 mod output;
-pub mod report;
+mod report;
 mod runtime;
 mod serve;
 #[cfg(feature = "simulator")]
@@ -38,7 +38,7 @@ enum Command {
     /// Resolve credentials once, step by step, and say what is wrong and what to do.
     ///
     /// Exit code 0: usable; 1: failing, or refused by AWS; 2: usable with a warning (expired, rotation late, clock skew,
-    /// slow, unexpected role, STS cannot be asked).
+    /// slow, unexpected role, IMDSv1 only, through a proxy, clients stuck, STS cannot be asked).
     #[command(after_help = environment_help())]
     Check {
         /// Print JSON.

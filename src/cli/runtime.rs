@@ -11,7 +11,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::output::print_error;
 
-/// Threads for what may hang: a look at the processes, a write to a disk, the resolution of a name.
+/// Threads for what may hang: a scan of the processes, a write to a disk, the resolution of a name.
 const BLOCKING_THREADS: usize = 3;
 
 /// Longer than the program runs: a thread that has begun is kept, since the system may have none left for another.
@@ -23,7 +23,7 @@ pub(super) fn block_on(command: impl Future<Output = io::Result<ExitCode>>) -> E
     builder.enable_all().max_blocking_threads(BLOCKING_THREADS).thread_keep_alive(KEPT);
     let ended = builder.build().and_then(|runtime| {
         let ended = runtime.block_on(command);
-        // A look at the processes or a write to a disk may hang: nothing waits for it.
+        // A scan of the processes or a write to a disk may hang: nothing waits for it.
         runtime.shutdown_background();
         ended
     });

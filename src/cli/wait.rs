@@ -49,7 +49,7 @@ pub(super) fn run(config: &Config, timeout: Duration) -> ExitCode {
             };
             if printed != Some(failure) {
                 let Failure { kind, step } = failure;
-                print_event(format_args!("waiting: {kind} in the {step} step: {}", kind.when()));
+                print_event(format_args!("waiting: {kind} in the {step} step: {}", kind.observed()));
                 printed = Some(failure);
             }
             let next = began + schedule::delay(schedule::SHORTEST_INTERVAL, true, fastrand::f64());

@@ -5,6 +5,7 @@
 
 mod proxy;
 mod reader;
+mod shared_files;
 mod signed_call;
 mod unknown;
 mod variables;
@@ -33,6 +34,7 @@ use crate::platform::logging;
 use crate::sts;
 use proxy::ProxyVariables;
 use reader::{Reader, is_true};
+use shared_files::{Profile, SharedFiles};
 use variables::Raw;
 
 /// The default port, outside the range that Prometheus allocates to exporters, which is full.
@@ -50,13 +52,10 @@ const LONGEST_TIMEOUT: Duration = Duration::from_secs(30);
 const MOST_ATTEMPTS: u32 = 20;
 
 /// Variables that make the SDKs' default chain find credentials before it would ask IMDS.
-const SHADOWING: &[&str] = &[
-    "AWS_ACCESS_KEY_ID",
-    "AWS_WEB_IDENTITY_TOKEN_FILE",
-    "AWS_ROLE_ARN",
-    "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
-    "AWS_CONTAINER_CREDENTIALS_FULL_URI",
-];
+const SHADOWING: &[&str] = &["AWS_ACCESS_KEY_ID", "AWS_WEB_IDENTITY_TOKEN_FILE"];
+
+/// Likewise.
+const CONTAINER: &[&str] = &["AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", "AWS_CONTAINER_CREDENTIALS_FULL_URI"];
 
 /// Everything that can be configured.
 #[derive(Clone, Debug)]
@@ -95,9 +94,10 @@ impl Config {
     }
 }
 
-/// The environment of this process as it is, non-UTF-8 variables included.
+/// The environment of this process as it is, non-UTF-8 variables included, with the user's home folder.
 pub fn environment() -> impl Iterator<Item = (OsString, OsString)> {
-    std::env::vars_os()
+    let home = std::env::home_dir().map(|folder| ("HOME".into(), folder.into()));
+    std::env::vars_os().chain(home)
 }
 
 impl Config {
@@ -110,24 +110,31 @@ impl Config {
         let mut known = Vec::new();
         let mut proxies = ProxyVariables::default();
         let mut platform = Platform::Host;
+        let mut home = None;
         for (name, value) in environment {
             let Some(name) = name.to_str() else { continue };
             proxies.take(name, &value);
             platform = platform_of(name).unwrap_or(platform);
+            if name == "HOME" {
+                home = Some(PathBuf::from(&value));
+            }
             if VARIABLES.iter().all(|variable| variable.name != name) {
                 errors.extend(unknown::error(name));
                 continue;
             }
             match value.into_string() {
-                Ok(value) if value.trim().is_empty() => {}
+                // boto3 raises an error where these are set to nothing.
+                Ok(value) if value.trim().is_empty() && !CONTAINER.contains(&name) => {}
                 // Only whether these are set counts: no value of theirs is kept.
-                Ok(_) if SHADOWING.contains(&name) => known.push((name.to_owned(), "set".to_owned())),
+                Ok(_) if SHADOWING.contains(&name) || CONTAINER.contains(&name) => {
+                    known.push((name.to_owned(), "set".to_owned()))
+                }
                 Ok(value) => known.push((name.to_owned(), value.trim().to_owned())),
                 Err(_) => errors.push(format!("{name}: is not UTF-8")),
             }
         }
         match envy::from_iter::<_, Raw>(known) {
-            Ok(raw) => Self::from_raw(raw, &proxies, platform, errors),
+            Ok(raw) => Self::from_raw(raw, &proxies, platform, home, errors),
             Err(error) => {
                 errors.push(error.to_string());
                 Err(ConfigErrors(errors))
@@ -139,6 +146,7 @@ impl Config {
         raw: Raw,
         proxies: &ProxyVariables,
         platform: Platform,
+        home: Option<PathBuf>,
         errors: Vec<String>,
     ) -> Result<Self, ConfigErrors> {
         let sts = signed_call::options(&raw, proxies);
@@ -201,12 +209,25 @@ impl Config {
             // Without it, a restart of the exporter alone would look like a start of both.
             read.error("IMDS_EXPORTER_WORKLOAD", &format!("{workload} needs IMDS_EXPORTER_STATE_FILE"));
         }
-        let container = raw
-            .aws_container_credentials_relative_uri
-            .or(raw.aws_container_credentials_full_uri)
-            .map(|_| Shadow::Container);
-        let web_identity = raw.aws_web_identity_token_file.and(raw.aws_role_arn).map(|_| Shadow::WebIdentity);
-        let earlier_in_chain = raw.aws_access_key_id.map(|_| Shadow::Environment).or(web_identity).or(container);
+        let files = SharedFiles {
+            credentials: raw.aws_shared_credentials_file,
+            config: raw.aws_config_file,
+            // In this order to botocore.
+            profile: raw.aws_default_profile.or(raw.aws_profile),
+            home,
+        };
+        let profile = files.profile();
+        let environment = raw.aws_access_key_id.map(|_| Shadow::Environment);
+        let web_identity = raw.aws_web_identity_token_file.map(|_| Shadow::WebIdentity);
+        let container = raw.aws_container_credentials_relative_uri.or(raw.aws_container_credentials_full_uri);
+        let container = container.map(|_| Shadow::Container);
+        let shared_files = Some(Shadow::SharedCredentialsFile);
+        let earlier_in_chain = environment.or(match profile {
+            Profile::AssumesRole => shared_files,
+            Profile::AssumesRoleFromImds => None,
+            Profile::Provides => web_identity.or(shared_files),
+            Profile::Nothing => web_identity.or(container),
+        });
         let ipv4 = || Endpoint::parse(IPV4_ENDPOINT).expect("a literal that tests parse");
 
         let endpoint = endpoint.or(mode_endpoint).unwrap_or_else(ipv4);
@@ -225,6 +246,7 @@ impl Config {
             environment: WorkloadEnvironment {
                 workload,
                 earlier_in_chain,
+                assumes_role: profile == Profile::AssumesRoleFromImds,
                 proxied_by: proxies.proxy_of(&endpoint.authority()),
                 place,
             },

@@ -111,15 +111,17 @@ fn what_shadows_imds_is_found_in_the_order_of_the_chain() {
     let full = ("AWS_CONTAINER_CREDENTIALS_FULL_URI", "http://169.254.170.23/v1/credentials");
     for (variables, shadowed) in [
         (&[][..], None),
-        (&[file], None),
+        (&[file], Some(Shadow::WebIdentity)),
         (&[role], None),
         (&[("AWS_ACCESS_KEY_ID", "")], None),
-        (&[("AWS_SECRET_ACCESS_KEY", "x"), ("AWS_PROFILE", "x")], None),
+        (&[("AWS_SECRET_ACCESS_KEY", "x")], None),
+        (&[("AWS_PROFILE", "x"), file], Some(Shadow::SharedCredentialsFile)),
+        (&[("AWS_CONTAINER_CREDENTIALS_FULL_URI", "")], Some(Shadow::Container)),
         (&[keys], Some(Shadow::Environment)),
         (&[full, role, file, keys], Some(Shadow::Environment)),
         (&[relative, role, file], Some(Shadow::WebIdentity)),
         (&[relative, role], Some(Shadow::Container)),
-        (&[full, file], Some(Shadow::Container)),
+        (&[full, file], Some(Shadow::WebIdentity)),
     ] {
         assert_eq!(good(variables).environment.earlier_in_chain, shadowed, "{variables:?}");
     }

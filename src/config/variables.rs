@@ -65,13 +65,19 @@ variables! {
     aws_access_key_id = "AWS_ACCESS_KEY_ID", default "none",
         "If set, the SDKs do not ask IMDS: see imds_chain_shadowed. Its value is not kept.";
     aws_web_identity_token_file = "AWS_WEB_IDENTITY_TOKEN_FILE", default "none",
-        "If set with AWS_ROLE_ARN (IRSA), the SDKs do not ask IMDS: see imds_chain_shadowed.";
-    aws_role_arn = "AWS_ROLE_ARN", default "none",
-        "See AWS_WEB_IDENTITY_TOKEN_FILE.";
+        "If set (IRSA), the SDKs do not ask IMDS: see imds_chain_shadowed.";
     aws_container_credentials_relative_uri = "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", default "none",
         "If set (ECS task roles), the SDKs do not ask IMDS: see imds_chain_shadowed.";
     aws_container_credentials_full_uri = "AWS_CONTAINER_CREDENTIALS_FULL_URI", default "none",
         "If set (EKS Pod Identity), the SDKs do not ask IMDS: see imds_chain_shadowed.";
+    aws_shared_credentials_file = "AWS_SHARED_CREDENTIALS_FILE", default "~/.aws/credentials",
+        "If this file has credentials for the profile, the SDKs do not ask IMDS: see imds_chain_shadowed. Read at the start; no value in it is kept.";
+    aws_config_file = "AWS_CONFIG_FILE", default "~/.aws/config",
+        "Likewise.";
+    aws_profile = "AWS_PROFILE", default "default",
+        "The profile in these files, as for the SDKs.";
+    aws_default_profile = "AWS_DEFAULT_PROFILE", default "none",
+        "The same; takes precedence over AWS_PROFILE, as for boto3.";
     aws_region = "AWS_REGION", default "the region that IMDS names",
         "Region of the STS that signed calls go to, as for the SDKs.";
     aws_default_region = "AWS_DEFAULT_REGION", default "none",

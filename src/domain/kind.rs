@@ -91,7 +91,7 @@ impl Kind {
 
     /// What was seen on the wire.
     #[must_use]
-    pub fn when(self) -> &'static str {
+    pub fn observed(self) -> &'static str {
         self.get_documentation().expect("every kind has a doc comment")
     }
 
@@ -118,7 +118,7 @@ mod tests {
     fn each_kind_has_a_label_and_a_meaning_of_its_own() {
         assert_eq!(Kind::ConnectRefused.label(), "connect_refused");
         let labels: BTreeSet<_> = Kind::VARIANTS.iter().map(|kind| kind.label()).collect();
-        let meanings: BTreeSet<_> = Kind::VARIANTS.iter().map(|kind| kind.when()).collect();
+        let meanings: BTreeSet<_> = Kind::VARIANTS.iter().map(|kind| kind.observed()).collect();
         assert_eq!((labels.len(), meanings.len()), (Kind::VARIANTS.len(), Kind::VARIANTS.len()));
     }
 

@@ -5,6 +5,7 @@
 
 pub mod boto3;
 mod credential;
+mod human_duration;
 mod imds_state;
 mod kind;
 mod moment;
@@ -19,11 +20,11 @@ mod shadow;
 pub mod signed_call;
 mod signing;
 mod source;
-mod span;
 pub mod state;
 pub mod workload;
 
 pub use credential::{Credential, InvalidRoleName, RoleName};
+pub use human_duration::HumanDuration;
 pub use imds_state::ImdsState;
 pub use kind::Kind;
 pub use moment::{Moment, SinceBoot};
@@ -35,4 +36,3 @@ pub use resolution::{
 pub use shadow::Shadow;
 pub use signing::{Signing, SigningCredentials};
 pub use source::Source;
-pub use span::Span;

@@ -16,18 +16,18 @@ pub const KEPT: usize = 16;
 /// The window of an outage that is over: from the last success before it to the first success after it, so that it
 /// contains every moment at which credentials may have been unavailable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Window<T = Timestamp> {
+pub struct Outage<T = Timestamp> {
     /// The last success before the outage, or the exporter's start where there was none.
     pub start: T,
     /// The first success after it, or the end of the boot.
     pub end: T,
 }
 
-impl Window<SinceBoot> {
+impl Outage<SinceBoot> {
     /// The same window by the wall clock, where the machine booted at `booted_at`.
     #[must_use]
-    pub fn wall(self, booted_at: Timestamp) -> Window {
-        Window { start: self.start.wall(booted_at), end: self.end.wall(booted_at) }
+    pub fn wall(self, booted_at: Timestamp) -> Outage {
+        Outage { start: self.start.wall(booted_at), end: self.end.wall(booted_at) }
     }
 }
 
@@ -35,9 +35,9 @@ impl Window<SinceBoot> {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Outages {
     /// Of earlier boots, oldest first.
-    earlier_boots: Vec<Window>,
+    earlier_boots: Vec<Outage>,
     /// Of this boot, oldest first.
-    past: VecDeque<Window<SinceBoot>>,
+    past: VecDeque<Outage<SinceBoot>>,
     /// The last success, or the exporter's start: where an outage that begins now starts.
     last_success: SinceBoot,
     ongoing_since: Option<SinceBoot>,
@@ -54,9 +54,9 @@ impl Outages {
 
     /// After those of earlier boots, oldest first.
     #[must_use]
-    pub fn after_earlier_boots(mut self, mut windows: Vec<Window>) -> Self {
-        windows.drain(..windows.len().saturating_sub(KEPT));
-        self.earlier_boots = windows;
+    pub fn after_earlier_boots(mut self, mut outages: Vec<Outage>) -> Self {
+        outages.drain(..outages.len().saturating_sub(KEPT));
+        self.earlier_boots = outages;
         self
     }
 
@@ -67,15 +67,15 @@ impl Outages {
     pub fn restored(
         last_success: SinceBoot,
         ongoing_since: Option<SinceBoot>,
-        windows: &[Window<SinceBoot>],
+        outages: &[Outage<SinceBoot>],
         now: SinceBoot,
     ) -> Option<Self> {
-        let ordered = windows.iter().all(|window| window.start <= window.end)
-            && windows.windows(2).all(|pair| pair[0].end <= pair[1].start);
-        let last_end = windows.last().map_or(SinceBoot::default(), |window| window.end);
+        let ordered = outages.iter().all(|outage| outage.start <= outage.end)
+            && outages.windows(2).all(|pair| pair[0].end <= pair[1].start);
+        let last_end = outages.last().map_or(SinceBoot::default(), |outage| outage.end);
         let after_last = last_success >= last_end && ongoing_since.is_none_or(|start| start >= last_end);
         let in_the_past = last_success <= now && ongoing_since.is_none_or(|start| start <= now);
-        let past = windows.iter().rev().take(KEPT).rev().copied().collect();
+        let past = outages.iter().rev().take(KEPT).rev().copied().collect();
         (ordered && after_last && in_the_past).then_some(Self {
             past,
             last_success,
@@ -85,7 +85,7 @@ impl Outages {
     }
 
     /// Records a poll that ended at `at`. Returns the window of the outage that it ended.
-    pub fn record(&mut self, success: bool, at: SinceBoot) -> Option<Window<SinceBoot>> {
+    pub fn record(&mut self, success: bool, at: SinceBoot) -> Option<Outage<SinceBoot>> {
         if !success {
             if self.ongoing_since.is_none() {
                 self.ongoing_since = Some(self.last_success);
@@ -93,12 +93,12 @@ impl Outages {
             }
             return None;
         }
-        let ended = self.ongoing_since.take().map(|start| Window { start, end: at });
-        if let Some(window) = ended {
+        let ended = self.ongoing_since.take().map(|start| Outage { start, end: at });
+        if let Some(outage) = ended {
             if self.past.len() == KEPT {
                 self.past.pop_front();
             }
-            self.past.push_back(window);
+            self.past.push_back(outage);
         }
         self.last_success = at;
         ended
@@ -118,20 +118,20 @@ impl Outages {
 
     /// The outages of this boot that are over, oldest first, at most [`KEPT`].
     #[must_use]
-    pub fn past(&self) -> impl DoubleEndedIterator<Item = &Window<SinceBoot>> + ExactSizeIterator {
+    pub fn past(&self) -> impl DoubleEndedIterator<Item = &Outage<SinceBoot>> + ExactSizeIterator {
         self.past.iter()
     }
 
     /// The outages of earlier boots, oldest first, at most [`KEPT`].
     #[must_use]
-    pub fn earlier_boots(&self) -> &[Window] {
+    pub fn earlier_boots(&self) -> &[Outage] {
         &self.earlier_boots
     }
 
     /// All outages that are over, oldest first, at most [`KEPT`], where the machine booted at `booted_at`.
     #[must_use]
-    pub fn all_past(&self, booted_at: Timestamp) -> Vec<Window> {
-        let of_this_boot = self.past.iter().map(|window| window.wall(booted_at));
+    pub fn all_past(&self, booted_at: Timestamp) -> Vec<Outage> {
+        let of_this_boot = self.past.iter().map(|outage| outage.wall(booted_at));
         let mut all: Vec<_> = self.earlier_boots.iter().copied().chain(of_this_boot).collect();
         all.drain(..all.len().saturating_sub(KEPT));
         all
@@ -163,14 +163,14 @@ mod tests {
         outages
     }
 
-    fn windows(outages: &Outages) -> Vec<(i64, i64)> {
-        outages.past().map(|window| (window.start.0.as_secs(), window.end.0.as_secs())).collect()
+    fn seconds(outages: &Outages) -> Vec<(i64, i64)> {
+        outages.past().map(|outage| (outage.start.0.as_secs(), outage.end.0.as_secs())).collect()
     }
 
     #[test]
     fn a_window_reaches_from_the_success_before_to_the_success_after() {
         let outages = history(&[(true, 101), (true, 115), (false, 130), (false, 135), (true, 140), (true, 155)]);
-        assert_eq!(windows(&outages), [(115, 140)]);
+        assert_eq!(seconds(&outages), [(115, 140)]);
         assert_eq!((outages.ongoing_since(), outages.started_total()), (None, 1));
     }
 
@@ -178,36 +178,36 @@ mod tests {
     fn an_outage_at_birth_starts_with_the_exporter() {
         let mut outages = history(&[(false, 101), (false, 106)]);
         assert_eq!((outages.ongoing_since(), outages.started_total()), (Some(at(100)), 1));
-        assert_eq!(outages.record(true, at(111)), Some(Window { start: at(100), end: at(111) }));
+        assert_eq!(outages.record(true, at(111)), Some(Outage { start: at(100), end: at(111) }));
     }
 
     #[test]
     fn the_last_sixteen_are_kept_whichever_boot_they_were_in() {
         let polls: Vec<_> = (0..40).map(|n| (n % 2 == 1, 200 + i64::from(n))).collect();
         let wall = |second| Timestamp::from_second(second).expect("a small number of seconds");
-        let earlier: Vec<_> = (0..20).map(|n| Window { start: wall(n), end: wall(n) }).collect();
+        let earlier: Vec<_> = (0..20).map(|n| Outage { start: wall(n), end: wall(n) }).collect();
         let outages = history(&polls).after_earlier_boots(earlier);
         assert_eq!((outages.past().len(), outages.started_total()), (KEPT, 20));
         assert_eq!(outages.earlier_boots().len(), KEPT);
         let all = outages.all_past(wall(1_000));
-        assert_eq!((all.len(), all.last().map(|window| window.end)), (KEPT, Some(wall(1_239))));
-        let few = history(&polls[..4]).after_earlier_boots(vec![Window { start: wall(1), end: wall(2) }]);
-        let ends: Vec<_> = few.all_past(wall(1_000)).iter().map(|window| window.end).collect();
+        assert_eq!((all.len(), all.last().map(|outage| outage.end)), (KEPT, Some(wall(1_239))));
+        let few = history(&polls[..4]).after_earlier_boots(vec![Outage { start: wall(1), end: wall(2) }]);
+        let ends: Vec<_> = few.all_past(wall(1_000)).iter().map(|outage| outage.end).collect();
         assert_eq!(ends, [wall(2), wall(1_201), wall(1_203)]);
     }
 
     #[test]
     fn only_windows_in_order_and_in_the_past_are_restored() {
-        let window = |start, end| Window { start: at(start), end: at(end) };
-        let restored = |last_success, ongoing_since: Option<i64>, windows: &[_]| {
-            Outages::restored(at(last_success), ongoing_since.map(at), windows, at(60))
+        let outage = |start, end| Outage { start: at(start), end: at(end) };
+        let restored = |last_success, ongoing_since: Option<i64>, outages: &[_]| {
+            Outages::restored(at(last_success), ongoing_since.map(at), outages, at(60))
         };
-        assert!(restored(50, None, &[window(1, 2), window(2, 4)]).is_some());
+        assert!(restored(50, None, &[outage(1, 2), outage(2, 4)]).is_some());
         assert!(restored(60, Some(60), &[]).is_some());
-        assert!(restored(50, None, &[window(1, 3), window(2, 4)]).is_none());
-        assert!(restored(50, None, &[window(3, 1)]).is_none());
-        assert!(restored(3, None, &[window(1, 4)]).is_none());
-        assert!(restored(5, Some(3), &[window(1, 4)]).is_none());
+        assert!(restored(50, None, &[outage(1, 3), outage(2, 4)]).is_none());
+        assert!(restored(50, None, &[outage(3, 1)]).is_none());
+        assert!(restored(3, None, &[outage(1, 4)]).is_none());
+        assert!(restored(5, Some(3), &[outage(1, 4)]).is_none());
         assert!(restored(61, None, &[]).is_none());
         assert!(restored(50, Some(61), &[]).is_none());
     }
@@ -223,13 +223,13 @@ mod tests {
                 prop_assert_eq!(outages.started_total(), (ended.len() + usize::from(outages.ongoing_since().is_some())) as u64);
                 let kept: Vec<_> = outages.past().copied().collect();
                 prop_assert_eq!(&kept[..], &ended[ended.len().saturating_sub(KEPT)..]);
-                prop_assert!(kept.iter().all(|window| window.start <= window.end));
+                prop_assert!(kept.iter().all(|outage| outage.start <= outage.end));
                 prop_assert!(kept.windows(2).all(|pair| pair[0].end <= pair[1].start));
                 prop_assert!(outages.last_success() <= at(now) && outages.ongoing_since().is_none_or(|start| start <= at(now)));
             }
             let kept: Vec<_> = outages.past().copied().collect();
             let restored = Outages::restored(outages.last_success(), outages.ongoing_since(), &kept, at(now));
-            prop_assert_eq!(restored.map(|restored| windows(&restored)), Some(windows(&outages)));
+            prop_assert_eq!(restored.map(|restored| seconds(&restored)), Some(seconds(&outages)));
         }
     }
 }

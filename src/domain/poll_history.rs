@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
+use super::moment::SinceBoot;
 use super::resolution::Failure;
 
 /// How far back the history reaches.
@@ -26,23 +27,22 @@ pub struct Poll {
     pub failure: Option<Failure>,
 }
 
-/// The polls, oldest first.
+/// The polls, oldest first: when each ended, since the boot, so that a wall clock that is set loses none.
 #[derive(Clone, Debug, Default)]
-pub struct PollHistory(VecDeque<Poll>);
+pub struct PollHistory(VecDeque<(SinceBoot, Duration, Option<Failure>)>);
 
 impl PollHistory {
-    pub(crate) fn push(&mut self, at: Timestamp, duration: Duration, failure: Option<Failure>) {
-        // A wall clock that was set back leaves entries in the future; they are dropped like old ones.
-        self.0.retain(|poll| poll.at <= at && poll.at.duration_until(at) <= REACH);
+    pub(crate) fn push(&mut self, at: SinceBoot, duration: Duration, failure: Option<Failure>) {
+        self.0.retain(|(ended, ..)| at.0 - ended.0 <= REACH);
         if self.0.len() == KEPT {
             self.0.pop_front();
         }
-        self.0.push_back(Poll { at, duration, failure });
+        self.0.push_back((at, duration, failure));
     }
 
-    /// The polls, oldest first.
+    /// The polls, oldest first, by the wall clock of a machine that booted at `booted_at`.
     #[must_use]
-    pub fn polls(&self) -> impl DoubleEndedIterator<Item = &Poll> + ExactSizeIterator {
-        self.0.iter()
+    pub fn polls(&self, booted_at: Timestamp) -> impl DoubleEndedIterator<Item = Poll> + ExactSizeIterator {
+        self.0.iter().map(move |&(at, duration, failure)| Poll { at: at.wall(booted_at), duration, failure })
     }
 }

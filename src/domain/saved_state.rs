@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::boto3::BoundCredentials;
 use super::credential::{Credential, RoleName};
 use super::moment::SinceBoot;
-use super::outage::{KEPT, Outages, Window};
+use super::outage::{KEPT, Outage, Outages};
 use super::state::{RestoredInBoot, RestoredState, State};
 use super::workload::{Workload, WorkloadClient};
 
@@ -33,9 +33,9 @@ pub struct SavedState {
     /// Start of the present outage.
     outage_since: Option<SinceBoot>,
     /// Outages of that boot that are over, oldest first.
-    outages: Vec<Window<SinceBoot>>,
+    outages: Vec<Outage<SinceBoot>>,
     /// Outages of the boots before, oldest first.
-    earlier_outages: Vec<Window>,
+    earlier_outages: Vec<Outage>,
     /// The last document, without its secrets.
     document: Option<SavedDocument>,
     role_attached: bool,
@@ -139,9 +139,9 @@ impl SavedState {
     }
 
     /// All outages by the wall clock. One that was open ended with the boot.
-    fn outages_of_ended_boot(&self) -> Vec<Window> {
-        let open = self.outage_since.map(|start| Window { start, end: self.last_attempt.max(start) });
-        let of_boot = self.outages.iter().copied().chain(open).map(|window| window.wall(self.booted_at));
+    fn outages_of_ended_boot(&self) -> Vec<Outage> {
+        let open = self.outage_since.map(|start| Outage { start, end: self.last_attempt.max(start) });
+        let of_boot = self.outages.iter().copied().chain(open).map(|outage| outage.wall(self.booted_at));
         self.earlier_outages.iter().copied().chain(of_boot).collect()
     }
 }

@@ -14,7 +14,14 @@ pub const WHILE_FAILING: Duration = Duration::from_secs(5);
 pub const MAX_JITTER: f64 = 0.1;
 
 /// Intervals of silence after which the poll loop counts as dead.
-pub const SILENT_INTERVALS: u32 = 5;
+const SILENT_INTERVALS: u32 = 5;
+
+/// The time without a sign of the poll loop after which it counts as dead: a poll with many attempts may last longer than the
+/// intervals.
+#[must_use]
+pub fn silence_allowed(interval: Duration, longest_poll: Duration) -> Duration {
+    (interval * SILENT_INTERVALS).max(longest_poll)
+}
 
 /// The time from the start of one poll to the start of the next. `jitter` is a random number between 0 and 1.
 #[must_use]

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use strum::{EnumMessage, IntoStaticStr, VariantArray};
 
 use super::credential::{Credential, RoleName};
+use super::moment::SinceBoot;
 
 /// The shortest interval that may be configured. A failed call is repeated, and new credentials are tried, after this time.
 pub const SHORTEST_INTERVAL: Duration = Duration::from_mins(1);
@@ -59,7 +60,7 @@ impl Reason {
 
     /// What was seen.
     #[must_use]
-    pub fn when(self) -> &'static str {
+    pub fn observed(self) -> &'static str {
         self.get_documentation().expect("every reason has a doc comment")
     }
 
@@ -194,17 +195,17 @@ pub struct SignedCall {
 #[derive(Clone, Debug)]
 pub struct SignedCalls {
     interval: Duration,
-    begun: Option<Begun>,
+    last_started: Option<StartedCall>,
     in_flight: bool,
     last: Option<SignedCall>,
     last_success_at: Option<Timestamp>,
     failing_since: Option<Timestamp>,
 }
 
-/// A call that has begun.
+/// A call that has last_started.
 #[derive(Clone, Debug)]
-struct Begun {
-    at: Timestamp,
+struct StartedCall {
+    at: SinceBoot,
     credential: Credential,
 }
 
@@ -212,28 +213,25 @@ impl SignedCalls {
     /// None so far.
     #[must_use]
     pub fn new(interval: Duration) -> Self {
-        Self { interval, begun: None, in_flight: false, last: None, last_success_at: None, failing_since: None }
+        Self { interval, last_started: None, in_flight: false, last: None, last_success_at: None, failing_since: None }
     }
 
     /// Whether the next credentials are to be tried, where these were the last ones: the first ones at once; then when the
     /// interval is over, or after a minute if they are others or the last call failed; never while a call is in flight.
     #[must_use]
-    pub fn is_due(&self, credential: Option<&Credential>, at: Timestamp) -> bool {
-        let Some(begun) = &self.begun else { return true };
+    pub fn is_due(&self, credential: Option<&Credential>, at: SinceBoot) -> bool {
+        let Some(last_started) = &self.last_started else { return true };
         let renewed = credential.is_some_and(|credential| {
-            credential.is_rotated(&begun.credential) || credential.role != begun.credential.role
+            credential.is_rotated(&last_started.credential) || credential.role != last_started.credential.role
         });
         let soon = renewed || self.failing_since.is_some();
         let pause = if soon { self.interval.min(SHORTEST_INTERVAL) } else { self.interval };
-        let since = begun.at.duration_until(at);
-        // A clock that was set back must not stop the calls.
-        let over = since.is_negative() || since >= SignedDuration::try_from(pause).unwrap_or(SignedDuration::MAX);
-        !self.in_flight && over
+        !self.in_flight && at.0 - last_started.at.0 >= SignedDuration::try_from(pause).unwrap_or(SignedDuration::MAX)
     }
 
     /// Records that a call begins.
-    pub fn begin(&mut self, credential: &Credential, at: Timestamp) {
-        self.begun = Some(Begun { at, credential: credential.clone() });
+    pub fn begin(&mut self, credential: &Credential, at: SinceBoot) {
+        self.last_started = Some(StartedCall { at, credential: credential.clone() });
         self.in_flight = true;
     }
 
@@ -286,6 +284,10 @@ mod tests {
         START.parse::<Timestamp>().expect("an instant") + SignedDuration::from_secs(seconds)
     }
 
+    fn since_boot(seconds: i64) -> SinceBoot {
+        SinceBoot(SignedDuration::from_secs(seconds))
+    }
+
     fn credential(role: &str, updated: i64) -> Credential {
         Credential {
             role: role.to_owned().try_into().expect("a role name"),
@@ -302,7 +304,7 @@ mod tests {
 
     fn after(outcome: Result<(), Reason>) -> SignedCalls {
         let mut calls = SignedCalls::new(Duration::from_mins(15));
-        calls.begin(&credential("web", 0), at(0));
+        calls.begin(&credential("web", 0), since_boot(0));
         calls.finish(call(1, outcome));
         calls
     }
@@ -310,32 +312,31 @@ mod tests {
     #[test]
     fn a_call_is_due_at_first_then_at_the_interval_and_sooner_for_new_credentials_or_after_a_failure() {
         let same = credential("web", 0);
-        assert!(SignedCalls::new(Duration::from_mins(15)).is_due(None, at(0)));
+        assert!(SignedCalls::new(Duration::from_mins(15)).is_due(None, since_boot(0)));
         let accepted = after(Ok(()));
         for (credential, seconds, due) in [
             (&same, 15, false),
             (&same, 60, false),
             (&same, 899, false),
             (&same, 900, true),
-            (&same, -5, true),
             (&credential("web", 10), 59, false),
             (&credential("web", 10), 60, true),
             (&credential("other", 0), 60, true),
         ] {
-            assert_eq!(accepted.is_due(Some(credential), at(seconds)), due, "{credential:?} {seconds}");
+            assert_eq!(accepted.is_due(Some(credential), since_boot(seconds)), due, "{credential:?} {seconds}");
         }
         let failed = after(Err(Reason::Connect));
-        assert!(!failed.is_due(Some(&same), at(59)));
-        assert!(failed.is_due(Some(&same), at(60)));
+        assert!(!failed.is_due(Some(&same), since_boot(59)));
+        assert!(failed.is_due(Some(&same), since_boot(60)));
     }
 
     #[test]
     fn nothing_is_due_while_a_call_is_in_flight() {
         let mut calls = SignedCalls::new(Duration::from_mins(1));
-        calls.begin(&credential("web", 0), at(0));
-        assert!(!calls.is_due(Some(&credential("web", 3_600)), at(3_600)));
+        calls.begin(&credential("web", 0), since_boot(0));
+        assert!(!calls.is_due(Some(&credential("web", 3_600)), since_boot(3_600)));
         calls.finish(call(3_601, Ok(())));
-        assert!(calls.is_due(Some(&credential("web", 3_600)), at(3_602)));
+        assert!(calls.is_due(Some(&credential("web", 3_600)), since_boot(3_602)));
     }
 
     #[test]
@@ -362,7 +363,7 @@ mod tests {
         assert_eq!(Reason::ExpiredToken.anchor(), "signed_call_expired_token");
         assert_eq!(Reason::ExpiredToken.to_string(), "expired_token");
         assert_eq!(Reason::VARIANTS.len(), 11);
-        let meanings: BTreeSet<_> = Reason::VARIANTS.iter().map(|reason| reason.when()).collect();
+        let meanings: BTreeSet<_> = Reason::VARIANTS.iter().map(|reason| reason.observed()).collect();
         assert_eq!(meanings.len(), 11);
     }
 

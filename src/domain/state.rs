@@ -12,9 +12,9 @@ use super::boto3::{BoundCredentials, CachedDocument, Created, Prognosis, new_cli
 use super::credential::{Credential, RoleName};
 use super::kind::Kind;
 use super::moment::{Moment, SinceBoot};
-use super::outage::{Outages, Window};
+use super::outage::{Outage, Outages};
 use super::place::{Circumstances, Place};
-use super::poll_history::PollHistory;
+use super::poll_history::{Poll, PollHistory};
 use super::resolution::{Creation, Evidence, Failure, KeyFingerprint, Outcome, Resolution};
 use super::shadow::Shadow;
 use super::signed_call::{Reason, SignedCalls};
@@ -29,7 +29,7 @@ pub struct FailureStreak {
     /// The failure of the last one.
     pub failure: Failure,
     /// When the first one ended.
-    pub since: Timestamp,
+    pub since: SinceBoot,
     /// Their number.
     pub polls: NonZeroU32,
 }
@@ -52,6 +52,8 @@ pub struct WorkloadEnvironment {
     pub workload: Workload,
     /// What the SDKs' default chain finds before it would ask IMDS.
     pub earlier_in_chain: Option<Shadow>,
+    /// boto3 assumes a role with the credentials of IMDS, so that a poll shows only a part of what a client does.
+    pub assumes_role: bool,
     /// The proxy variable through which boto3 would send its requests to IMDS, so that a poll does not stand for it.
     pub proxied_by: Option<&'static str>,
     /// Where this program runs.
@@ -112,7 +114,7 @@ pub struct RestoredInBoot {
 /// What a poll changed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[expect(clippy::struct_excessive_bools, reason = "each is an event of its own")]
-pub struct Change {
+pub struct PollChange {
     /// IMDS has rotated the credentials: another `Expiration`, or another key.
     pub rotated: bool,
     /// The former role, if it changed.
@@ -120,7 +122,7 @@ pub struct Change {
     /// An outage began.
     pub outage_began: bool,
     /// An outage ended.
-    pub outage_ended: Option<Window>,
+    pub outage_ended: Option<Outage>,
     /// The failure is not that of the poll before.
     pub failure_changed: bool,
     /// Credentials resolve by IMDSv1 only since this poll, or for another reason, or not any more.
@@ -192,10 +194,10 @@ impl State {
     }
 
     /// Records a poll that ended at `at`.
-    pub fn record(&mut self, resolution: &Resolution, duration: Duration, at: impl Into<Moment>) -> Change {
+    pub fn record(&mut self, resolution: &Resolution, duration: Duration, at: impl Into<Moment>) -> PollChange {
         let moment = at.into();
         let at = moment.wall;
-        let mut change = Change::default();
+        let mut change = PollChange::default();
         self.last_attempt_at = Some(moment);
         if self.booted_at.duration_until(moment.booted_at()).abs() > CLOCK_WAS_SET {
             self.booted_at = moment.booted_at();
@@ -206,7 +208,7 @@ impl State {
         self.evidence = resolution.evidence;
         let started_before = self.outages.started_total();
         let ended = self.outages.record(resolution.outcome.is_ok(), moment.since_boot);
-        change.outage_ended = ended.map(|window| window.wall(self.booted_at));
+        change.outage_ended = ended.map(|outage| outage.wall(self.booted_at));
         change.outage_began = self.outages.started_total() > started_before;
 
         match &resolution.outcome {
@@ -232,7 +234,7 @@ impl State {
                         FailureStreak { failure: *failure, since: streak.since, polls: streak.polls.saturating_add(1) }
                     }
                     PollStatus::Unpolled | PollStatus::Resolved => {
-                        FailureStreak { failure: *failure, since: at, polls: NonZeroU32::MIN }
+                        FailureStreak { failure: *failure, since: moment.since_boot, polls: NonZeroU32::MIN }
                     }
                 };
                 change.failure_changed = self.failing().is_none_or(|before| before.failure != *failure);
@@ -243,7 +245,7 @@ impl State {
         let (workload, succeeded) = (self.environment.workload, resolution.outcome.is_ok());
         self.creation = Some(resolution.creation);
         self.workload_client.record(workload, succeeded, resolution.creation, self.started_at, moment);
-        self.history.push(at, duration, resolution.outcome.as_ref().err().copied());
+        self.history.push(moment.since_boot, duration, resolution.outcome.as_ref().err().copied());
         change
     }
 
@@ -328,7 +330,7 @@ impl State {
 
     /// The outages that are over, oldest first, by the wall clock.
     #[must_use]
-    pub fn past_outages(&self) -> Vec<Window> {
+    pub fn past_outages(&self) -> Vec<Outage> {
         self.outages.all_past(self.booted_at)
     }
 
@@ -338,10 +340,10 @@ impl State {
         self.workload_client.started_at().map(|at| at.wall(self.booted_at))
     }
 
-    /// The polls of the last hour.
+    /// The polls of the last hour, oldest first.
     #[must_use]
-    pub fn history(&self) -> &PollHistory {
-        &self.history
+    pub fn history(&self) -> impl DoubleEndedIterator<Item = Poll> + ExactSizeIterator {
+        self.history.polls(self.booted_at)
     }
 
     /// The signed calls; `None` where none are made.
@@ -417,12 +419,19 @@ impl State {
         Some(CachedDocument { fetched_at: self.fetched_at, expiration: *expiration })
     }
 
+    /// Whether a poll shows what a client gets: boto3 neither finds credentials before it would ask IMDS, nor asks through a
+    /// proxy, nor assumes another role.
+    #[must_use]
+    pub fn stands_for_boto3(&self) -> bool {
+        let WorkloadEnvironment { earlier_in_chain, proxied_by, assumes_role, .. } = self.environment;
+        earlier_in_chain.is_none() && proxied_by.is_none() && !assumes_role
+    }
+
     /// What the creation of a client does since the last poll; `None` before the first one ended, and where a poll does not
-    /// stand for boto3: it finds credentials before it would ask IMDS, or asks through a proxy.
+    /// stand for boto3.
     #[must_use]
     pub fn creation(&self) -> Option<Creation> {
-        let WorkloadEnvironment { earlier_in_chain, proxied_by, .. } = self.environment;
-        self.creation.filter(|_| earlier_in_chain.is_none() && proxied_by.is_none())
+        self.creation.filter(|_| self.stands_for_boto3())
     }
 
     /// Whether a client that was created at that time could sign a request at `at`; `None` is unknown.
@@ -466,7 +475,7 @@ pub struct PollReport {
     /// Its result.
     pub resolution: Resolution,
     /// What it changed.
-    pub change: Change,
+    pub change: PollChange,
 }
 
 /// The state, shared between the poll loop, which writes it, and everything that shows it.
@@ -496,6 +505,10 @@ mod tests {
 
     fn at(second: i64) -> Timestamp {
         Timestamp::from_second(second).expect("a small number of seconds")
+    }
+
+    fn since_boot(second: i64) -> SinceBoot {
+        Moment::from(at(second)).since_boot
     }
 
     fn document(role: &str, last_updated: i64) -> Credential {
@@ -544,7 +557,7 @@ mod tests {
         assert_eq!((state.last_attempt_at(), state.last_success_at()), (None, None));
         assert_eq!((state.clock_skew(), state.v1_fallback()), (None, None));
         assert_eq!(*state.outages(), Outages::new(Moment::from(at(1_000)).since_boot));
-        assert_eq!((state.history().polls().len(), state.before_outage()), (0, None));
+        assert_eq!((state.history().len(), state.before_outage()), (0, None));
         assert_eq!((state.workload_client(), state.creation()), (&WorkloadClient::NotCreated, None));
         for created in EVERY_CREATION {
             assert_eq!(state.client_usable(created, at(1_000)), None);
@@ -559,7 +572,7 @@ mod tests {
             Resolution { clock_skew: Some(SignedDuration::from_secs(3)), v1_fallback: Some(Kind::HopLimit), ..up() };
         let mut state = state(Workload::Independent);
         let change = state.record(&poll, Duration::from_millis(7), at(1_010));
-        assert_eq!(change, Change { v1_fallback_changed: true, ..Change::default() });
+        assert_eq!(change, PollChange { v1_fallback_changed: true, ..PollChange::default() });
         assert_eq!((state.poll_status(), state.last_outcome()), (PollStatus::Resolved, Some(Outcome::Success)));
         assert_eq!(state.failing(), None);
         assert_eq!((state.document(), state.credential()), (Some(&document("web", 1_000)), state.document()));
@@ -567,13 +580,13 @@ mod tests {
         assert_eq!((state.last_attempt_at(), state.last_success_at()), (Some(at(1_010)), Some(at(1_010))));
         assert_eq!(state.clock_skew(), Some(SignedDuration::from_secs(3)));
         assert_eq!(state.v1_fallback(), Some(Kind::HopLimit));
-        let polls: Vec<_> = state.history().polls().map(|poll| (poll.at, poll.duration, poll.failure)).collect();
+        let polls: Vec<_> = state.history().map(|poll| (poll.at, poll.duration, poll.failure)).collect();
         assert_eq!(polls, [(at(1_010), Duration::from_millis(7), None)]);
         assert_eq!(state.outages().last_success().wall(state.booted_at()), at(1_010));
         // The same again, and then with a session token.
-        assert_eq!(state.record(&poll, Duration::ZERO, at(1_025)), Change::default());
+        assert_eq!(state.record(&poll, Duration::ZERO, at(1_025)), PollChange::default());
         let change = state.record(&up(), Duration::ZERO, at(1_040));
-        assert_eq!(change, Change { v1_fallback_changed: true, ..Change::default() });
+        assert_eq!(change, PollChange { v1_fallback_changed: true, ..PollChange::default() });
         assert_eq!((state.clock_skew(), state.v1_fallback()), (None, None));
     }
 
@@ -581,14 +594,14 @@ mod tests {
     fn a_newer_document_is_a_rotation_and_another_role_is_named() {
         let mut state = after(state(Workload::Independent), &[(1_010, up())]);
         let mut record = |document, second| state.record(&resolution(Ok(document)), Duration::ZERO, at(second));
-        let rotated = Change { rotated: true, ..Change::default() };
+        let rotated = PollChange { rotated: true, ..PollChange::default() };
         assert_eq!(record(document("web", 2_000), 2_010), rotated);
-        assert_eq!(record(document("web", 2_000), 2_025), Change::default());
+        assert_eq!(record(document("web", 2_000), 2_025), PollChange::default());
         let former_role = Some(document("web", 0).role);
-        let replaced = Change { former_role, ..Change::default() };
+        let replaced = PollChange { former_role, ..PollChange::default() };
         assert_eq!(record(document("batch", 2_000), 2_040), replaced);
         let updated = Credential { last_updated: Some(at(2_050)), ..document("batch", 2_000) };
-        assert_eq!(record(updated.clone(), 2_055), Change::default(), "LastUpdated alone is no rotation");
+        assert_eq!(record(updated.clone(), 2_055), PollChange::default(), "LastUpdated alone is no rotation");
         assert_eq!(state.document(), Some(&updated));
         // The same expiration with another key; a document without a fingerprint is compared by its expiration alone.
         let mut with_key = |key| {
@@ -607,24 +620,24 @@ mod tests {
             (change, state.clone())
         };
         let (change, state) = record(&refused(), 1_025);
-        assert_eq!(change, Change { outage_began: true, failure_changed: true, ..Change::default() });
+        assert_eq!(change, PollChange { outage_began: true, failure_changed: true, ..PollChange::default() });
         assert_eq!((state.last_outcome(), state.outage_since()), (Some(Outcome::Failure), Some(at(1_010))));
         assert_eq!((state.last_attempt_at(), state.last_success_at()), (Some(at(1_025)), Some(at(1_010))));
 
-        assert_eq!(record(&refused(), 1_030).0, Change::default());
+        assert_eq!(record(&refused(), 1_030).0, PollChange::default());
         let (change, state) = record(&down(Kind::Throttled, Step::Role), 1_035);
-        assert_eq!(change, Change { failure_changed: true, ..Change::default() });
+        assert_eq!(change, PollChange { failure_changed: true, ..PollChange::default() });
         let failure = Failure { kind: Kind::Throttled, step: Step::Role };
-        let streak = FailureStreak { failure, since: at(1_025), polls: NonZeroU32::new(3).expect("not zero") };
+        let streak = FailureStreak { failure, since: since_boot(1_025), polls: NonZeroU32::new(3).expect("not zero") };
         assert_eq!((state.poll_status(), state.failing()), (PollStatus::Failing(streak), Some(streak)));
-        assert_eq!(state.history().polls().last().expect("it is kept").failure, Some(failure));
+        assert_eq!(state.history().last().expect("it is kept").failure, Some(failure));
         let (change, _) = record(&down(Kind::Throttled, Step::Token), 1_040);
-        assert_eq!(change, Change { failure_changed: true, ..Change::default() }, "in another step");
+        assert_eq!(change, PollChange { failure_changed: true, ..PollChange::default() }, "in another step");
 
         let (change, state) = record(&up(), 1_045);
-        let window = Window { start: at(1_010), end: at(1_045) };
-        assert_eq!(change, Change { outage_ended: Some(window), ..Change::default() });
-        assert_eq!((state.failing(), state.past_outages()), (None, vec![window]));
+        let outage = Outage { start: at(1_010), end: at(1_045) };
+        assert_eq!(change, PollChange { outage_ended: Some(outage), ..PollChange::default() });
+        assert_eq!((state.failing(), state.past_outages()), (None, vec![outage]));
     }
 
     #[test]
@@ -743,11 +756,11 @@ mod tests {
                 let set = if index % 2 == 1 { set } else { 0 };
                 state.record(poll, Duration::ZERO, moment(*second, set));
             }
-            let windows: Vec<_> =
-                state.outages().past().map(|window| [window.start, window.end].map(|at| at.0.as_secs())).collect();
-            assert_eq!(windows, [[1_005, 1_015], [1_015, 1_025]], "{set}");
+            let outages: Vec<_> =
+                state.outages().past().map(|outage| [outage.start, outage.end].map(|at| at.0.as_secs())).collect();
+            assert_eq!(outages, [[1_005, 1_015], [1_015, 1_025]], "{set}");
             let shown = state.past_outages();
-            assert_eq!(shown[1], Window { start: at(1_015), end: at(1_025) }, "{set}: by the clock of the last poll");
+            assert_eq!(shown[1], Outage { start: at(1_015), end: at(1_025) }, "{set}: by the clock of the last poll");
             assert_eq!(state.workload_started_at(), Some(at(1_000)), "{set}");
         }
     }
@@ -757,9 +770,9 @@ mod tests {
         let mut without = state(Workload::Independent);
         assert!(without.signed_calls().is_none() && without.signed_calls_mut().is_none());
         let mut with = without.with_signed_calls(Duration::from_mins(15));
-        with.signed_calls_mut().expect("they are configured").begin(&document("web", 1_000), at(1_010));
+        with.signed_calls_mut().expect("they are configured").begin(&document("web", 1_000), since_boot(1_010));
         let calls = with.signed_calls().expect("they are configured");
-        assert!(!calls.is_due(Some(&document("web", 1_000)), at(1_010)));
+        assert!(!calls.is_due(Some(&document("web", 1_000)), since_boot(1_010)));
         assert_eq!(with.started_at(), at(1_000));
     }
 

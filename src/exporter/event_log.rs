@@ -5,7 +5,7 @@
 use jiff::Timestamp;
 use tracing::{debug, info, warn};
 
-use crate::domain::outage::Window;
+use crate::domain::outage::Outage;
 use crate::domain::place::Place;
 use crate::domain::signed_call::{CallFailure, Caller, Obstacle, SignedCall};
 use crate::domain::state::{PollReport, State};
@@ -37,10 +37,10 @@ pub(super) fn poll(report: &PollReport, state: &State, expected_role: Option<&Ro
 
 fn success(report: &PollReport, credential: &Credential, state: &State, expected_role: Option<&RoleName>) {
     let change = &report.change;
-    let first = state.history().polls().len() == 1;
+    let first = state.history().len() == 1;
     let (role, remaining_seconds) = (credential.role.as_str(), credential.remaining(report.at).as_secs());
     match change.outage_ended {
-        Some(Window { start, end }) => {
+        Some(Outage { start, end }) => {
             info!(role, remaining_seconds, since = %start, until = %end, "credentials resolve again");
             if state.creation().is_some() {
                 warn!(

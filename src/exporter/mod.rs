@@ -1,11 +1,11 @@
 //! The exporter: its parts put together, the poll loop, and the graceful stop.
 
 mod event_log;
-mod facts;
 mod persistence;
 pub mod poll_loop;
 mod server;
 mod signed_call;
+mod snapshot;
 
 use std::future::Future;
 use std::io;
@@ -27,12 +27,12 @@ use crate::platform::state_file::StateFile;
 use crate::platform::systemd;
 use crate::sts::Sts;
 use crate::workload::ProcessWatcher;
-use facts::{LatestLook, lock, with_facts};
 use persistence::Persistence;
 use poll_loop::Poller;
 pub use server::Listeners;
 use server::Server;
 use signed_call::SignedCaller;
+use snapshot::{LatestScan, lock, with_snapshot};
 
 /// Polls IMDS and serves on `listeners`, until `stop`.
 ///
@@ -64,21 +64,22 @@ pub async fn run_with(
     let persistence = config.state_file.clone().map(StateFile::open).transpose()?.map(Persistence::new);
     let state = Shared::new(initial_state(&config, persistence.as_ref(), clock.moment()));
     let metrics = Arc::new(metrics(&config, sts.is_some()));
-    let latest_look = config.watch.as_ref().map(|_| LatestLook::default());
+    let latest_scan = config.watch.as_ref().map(|_| LatestScan::default());
     let signed_caller = sts.map(|sts| SignedCaller {
         sts,
         state: state.clone(),
         metrics: Arc::clone(&metrics),
         clock: Arc::clone(&clock),
     });
-    let mut poller = Poller::new(source, Arc::clone(&clock), state.clone(), config.poll_interval);
+    let longest_poll = config.imds.longest_poll();
+    let mut poller = Poller::new(source, Arc::clone(&clock), state.clone(), config.poll_interval, longest_poll);
 
     let context = Arc::new(Context {
         state: state.clone(),
         heartbeat: poller.heartbeat(),
-        exposition: exposition(&metrics, &state, latest_look.as_ref(), &clock),
+        exposition: exposition(&metrics, &state, latest_scan.as_ref(), &clock),
         clock: Arc::clone(&clock),
-        watched: latest_look.clone(),
+        watched: latest_scan.clone(),
         endpoint: config.imds.endpoint.as_str().to_owned(),
     });
     let mut server = Server::start(listeners, context)?;
@@ -87,7 +88,7 @@ pub async fn run_with(
     let (save, latest) = watch::channel(None);
     let writer = persistence.map(|file| (tokio::spawn(file.clone().keep(latest)), file));
     let (after_poll, polls) = watch::channel(());
-    let mut scans = config.watch.clone().zip(latest_look.clone()).map(|(pattern, latest)| {
+    let mut scans = config.watch.clone().zip(latest_scan.clone()).map(|(pattern, latest)| {
         let processes = ProcessWatcher::new(pattern);
         tokio::spawn(watch_processes(processes, polls, latest, state.clone(), Arc::clone(&metrics)))
     });
@@ -95,7 +96,7 @@ pub async fn run_with(
     let mut stop = std::pin::pin!(stop);
     loop {
         let (report, signing) = tokio::select! {
-            turn = poller.turn(|report| metrics.record(report)) => turn,
+            polled = poller.next_poll(|report| metrics.record(report)) => polled,
             () = &mut stop => break,
             error = server.ended() => return Err(error),
             error = scans_ended(&mut scans) => return Err(error),
@@ -183,23 +184,23 @@ fn sts(config: &Config, clock: &Arc<dyn Clock>) -> io::Result<Option<Sts>> {
     Sts::new(options, Arc::clone(clock)).map(Some).map_err(io::Error::other)
 }
 
-/// Looks at the processes after each poll, on a thread of its own: processes can make a look take long.
+/// Scans the processes after each poll, on a thread of its own: processes can make a scan take long.
 async fn watch_processes(
     processes: ProcessWatcher,
     mut polls: watch::Receiver<()>,
-    latest: LatestLook,
+    latest: LatestScan,
     state: Shared,
     metrics: Arc<Metrics>,
 ) {
     let processes = Arc::new(processes);
     while polls.changed().await.is_ok() {
-        let (windows, booted_at): (Vec<_>, _) = {
+        let (outages, booted_at): (Vec<_>, _) = {
             let state = state.lock();
             (state.outages().past().copied().collect(), state.booted_at())
         };
         let scan = tokio::task::spawn_blocking({
             let processes = Arc::clone(&processes);
-            move || processes.scan(&windows, booted_at)
+            move || processes.scan(&outages, booted_at)
         });
         let Ok(found) = scan.await else { return };
         let before = lock(&latest).replace(found.clone());
@@ -211,9 +212,11 @@ async fn watch_processes(
 fn exposition(
     metrics: &Arc<Metrics>,
     state: &Shared,
-    watched: Option<&LatestLook>,
+    watched: Option<&LatestScan>,
     clock: &Arc<dyn Clock>,
 ) -> Box<dyn Fn() -> String + Send + Sync> {
     let (metrics, state, watched, clock) = (Arc::clone(metrics), state.clone(), watched.cloned(), Arc::clone(clock));
-    Box::new(move || with_facts(&state, watched.as_ref(), |state, watched| metrics.render(state, watched, clock.now())))
+    Box::new(move || {
+        with_snapshot(&state, watched.as_ref(), |state, watched| metrics.render(state, watched, clock.now()))
+    })
 }

@@ -1,4 +1,4 @@
-//! One turn of the poll loop: wait, resolve, measure, record.
+//! The next poll: wait, resolve, measure, record.
 //!
 //! Must not know metrics, logs, pages or which source is polled.
 
@@ -24,10 +24,10 @@ pub struct Poller<S> {
 }
 
 impl<S: Source> Poller<S> {
-    /// The first poll is due at once.
-    pub fn new(source: S, clock: Arc<dyn Clock>, state: Shared, interval: Duration) -> Self {
+    /// The first poll is due at once. None takes longer than `longest_poll`.
+    pub fn new(source: S, clock: Arc<dyn Clock>, state: Shared, interval: Duration, longest_poll: Duration) -> Self {
         let now = monotonic();
-        let heartbeat = Heartbeat::new(now, interval * schedule::SILENT_INTERVALS);
+        let heartbeat = Heartbeat::new(now, schedule::silence_allowed(interval, longest_poll));
         Self { source, clock, state, heartbeat, interval, due: now }
     }
 
@@ -37,13 +37,13 @@ impl<S: Source> Poller<S> {
         self.heartbeat.clone()
     }
 
-    /// Waits until a poll is due, and polls. May be cancelled at any time. `count` gets the report while the state is locked, so
+    /// Waits until a poll is due, and polls. May be cancelled at any time. `record_metrics` gets the report while the state is locked, so
     /// that nobody sees the one without the other. If a signed call is due, what it needs is returned, too.
-    pub async fn turn(&mut self, count: impl FnOnce(&PollReport)) -> (PollReport, Option<Signing>) {
+    pub async fn next_poll(&mut self, record_metrics: impl FnOnce(&PollReport)) -> (PollReport, Option<Signing>) {
         sleep_until(self.due).await;
         let began = monotonic();
         self.heartbeat.record(began);
-        let now = self.clock.now();
+        let now = self.clock.moment().since_boot;
         let sign = {
             let state = self.state.lock();
             state.signed_calls().is_some_and(|calls| calls.is_due(state.credential(), now))
@@ -58,7 +58,7 @@ impl<S: Source> Poller<S> {
         let mut state = self.state.lock();
         let change = state.record(&resolution, duration, at);
         let report = PollReport { at: at.wall, duration, resolution, change };
-        count(&report);
+        record_metrics(&report);
         (report, signing)
     }
 }

@@ -25,7 +25,7 @@ impl SignedCaller {
     /// Begins a call with these credentials. Does not wait.
     pub(super) fn submit(&self, credential: &Credential, signing: Signing) {
         if let Some(calls) = self.state.lock().signed_calls_mut() {
-            calls.begin(credential, self.clock.now());
+            calls.begin(credential, self.clock.moment().since_boot);
         }
         tokio::spawn(self.clone().call(signing));
     }

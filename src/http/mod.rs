@@ -48,14 +48,14 @@ pub struct Context {
     pub clock: Arc<dyn Clock>,
     /// Renders the metrics.
     pub exposition: Box<dyn Fn() -> String + Send + Sync>,
-    /// The latest look at the watched processes, if processes are watched; `None` in it before the first look ended.
+    /// The latest scan of the watched processes, if processes are watched; `None` in it before the first look ended.
     pub watched: Option<Arc<Mutex<Option<Watched>>>>,
     /// The address of IMDS, for people.
     pub endpoint: String,
 }
 
 impl Context {
-    /// The latest look at the processes, without the suspects that have ended since.
+    /// The latest scan of the processes, without the suspects that have ended since.
     fn watched(&self) -> Option<Watched> {
         let latest = self.watched.as_ref()?.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let mut watched = latest.unwrap_or(Watched { sees_others: true, ..Watched::default() });
@@ -99,7 +99,7 @@ impl Route {
             Self::Metrics => get(metrics).layer(CompressionLayer::new()),
             Self::StatusPage => get(async |Extract(context): Known| html(status_page::render(&context.status()))),
             Self::StatusJson => {
-                get(async |Extract(context): Known| typed("application/json", context.status().to_json()))
+                get(async |Extract(context): Known| typed("application/json", status::to_json(&context.status())))
             }
             Self::Runbook => get(async || html(runbook_page::bytes())),
             Self::Healthy => get(healthy),

@@ -1,13 +1,13 @@
-//! The status: one value, from which the status page and the JSON are made.
+//! The status: one value, from which the status page, the JSON and the report of `check` are made.
 
 use jiff::Timestamp;
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Serialize, Serializer};
 
 use strum::VariantArray;
 
 use crate::domain::boto3::{Created, Prognosis, SDK};
-use crate::domain::outage::Window;
-use crate::domain::place::{Circumstances, Place};
+use crate::domain::outage::Outage;
+use crate::domain::place::Place;
 use crate::domain::poll_history::Poll;
 use crate::domain::signed_call::{CallFailure, Caller, Obstacle, Reason, SignedCall, SignedCalls};
 use crate::domain::state::{FailureStreak, State};
@@ -55,7 +55,7 @@ pub struct Status {
     /// Start of the present outage.
     pub outage_since: Option<Timestamp>,
     /// Outages that are over, oldest first.
-    pub outages: Vec<Window>,
+    pub outages: Vec<Outage>,
     /// Which workload is declared to start with the exporter.
     pub workload: &'static str,
     /// When the declared workload started; null if none is declared, or that is not known.
@@ -66,6 +66,8 @@ pub struct Status {
     pub imds_through_proxy: Option<&'static str>,
     /// Why the token request fails, while credentials resolve by IMDSv1 only.
     pub v1_fallback: Option<Kind>,
+    /// The same with its explanation.
+    pub v1_fallback_advice: Option<Advice>,
     /// The last signed call; null where none are made, and before the first one ended.
     pub signed_call: Option<SignedCallStatus>,
     /// Watched processes that started in an outage that is over; null if processes are not watched.
@@ -79,6 +81,30 @@ pub struct Status {
     pub history: Vec<Poll>,
 }
 
+/// The explanation of a kind of failure or of a reason.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Advice {
+    /// What was seen.
+    pub observed: &'static str,
+    /// Its likely cause.
+    pub cause: String,
+    /// A command that confirms the cause.
+    pub confirm: String,
+    /// What to do.
+    pub action: String,
+}
+
+impl Advice {
+    fn new(observed: &'static str, explanation: Explanation) -> Self {
+        let Explanation { cause, confirm, action, .. } = explanation;
+        Self { observed, cause, confirm, action }
+    }
+
+    fn about(kind: Kind, state: &State) -> Self {
+        Self::new(kind.observed(), explanation(kind, state.circumstances()))
+    }
+}
+
 /// A failure with its explanation.
 #[derive(Clone, Debug, Serialize)]
 pub struct FailureStatus {
@@ -90,22 +116,16 @@ pub struct FailureStatus {
     pub since: Timestamp,
     /// How many polls failed in a row.
     pub polls: u32,
-    /// What was seen.
-    pub when: &'static str,
-    /// Its likely cause.
-    pub cause: String,
-    /// What to do.
-    pub action: String,
-    /// A command that confirms the cause: for the page.
-    #[serde(skip)]
-    pub confirm: String,
+    /// What it means and what to do.
+    #[serde(flatten)]
+    pub advice: Advice,
 }
 
 impl FailureStatus {
-    fn of(streak: FailureStreak, circumstances: Circumstances) -> Self {
-        let Failure { kind, step } = streak.failure;
-        let Explanation { cause, confirm, action, .. } = explanation(kind, circumstances);
-        Self { kind, step, since: streak.since, polls: streak.polls.get(), when: kind.when(), cause, action, confirm }
+    fn of(FailureStreak { failure, since, polls }: FailureStreak, state: &State) -> Self {
+        let Failure { kind, step } = failure;
+        let since = since.wall(state.booted_at());
+        Self { kind, step, since, polls: polls.get(), advice: Advice::about(kind, state) }
     }
 }
 
@@ -143,15 +163,9 @@ pub struct CallFailureStatus {
     pub obstacle: Option<Obstacle>,
     /// Since when signed calls fail.
     pub since: Option<Timestamp>,
-    /// What was seen.
-    pub when: &'static str,
-    /// Its likely cause.
-    pub cause: String,
-    /// What to do.
-    pub action: String,
-    /// A command that confirms the cause: for the page.
-    #[serde(skip)]
-    pub confirm: String,
+    /// What it means and what to do.
+    #[serde(flatten)]
+    pub advice: Advice,
 }
 
 impl SignedCallStatus {
@@ -159,7 +173,7 @@ impl SignedCallStatus {
         let SignedCall { at, duration, outcome } = calls.last()?;
         let caller = outcome.as_ref().ok();
         let failure = outcome.as_ref().err().map(|CallFailure { reason, status, code, obstacle }| {
-            let Explanation { cause, confirm, action, .. } = reason_explanation(*reason, place);
+            let observed = obstacle.map_or(reason.observed(), Obstacle::meaning);
             CallFailureStatus {
                 reason: *reason,
                 refused: reason.is_refusal(),
@@ -167,10 +181,7 @@ impl SignedCallStatus {
                 code: *code,
                 obstacle: *obstacle,
                 since: calls.failing_since(),
-                when: obstacle.map_or(reason.when(), Obstacle::meaning),
-                cause,
-                action,
-                confirm,
+                advice: Advice::new(observed, reason_explanation(*reason, place)),
             }
         });
         Some(Self {
@@ -212,22 +223,58 @@ impl ClientStatus {
     /// A client that was created at that time.
     #[must_use]
     pub fn new(state: &State, created: Created, now: Timestamp) -> Self {
-        let prognosis = state.prognosis(created, now);
+        let text = if state.stands_for_boto3() {
+            sentence(created, state.prognosis(created, now), now)
+        } else {
+            "Unknown: boto3 does not ask IMDS here as the exporter does.".into()
+        };
         Self {
             sdk: SDK,
             created: created.label(),
             meaning: created.meaning(),
             usable: state.client_usable(created, now),
-            prognosis,
-            text: sentence(created, prognosis, now),
+            prognosis: state.prognosis(created, now),
+            text,
         }
+    }
+}
+
+/// What an exporter on this machine knows of the past: the part of its [`Status`] that `check` takes over.
+#[derive(Debug, Default, Deserialize)]
+pub struct KnownPast {
+    outages: Vec<Outage>,
+    clients: Vec<KnownClient>,
+}
+
+/// One of its clients.
+#[derive(Debug, Deserialize)]
+struct KnownClient {
+    created: String,
+    usable: Option<bool>,
+    #[serde(flatten)]
+    prognosis: Option<Prognosis>,
+}
+
+impl KnownClient {
+    /// `None` for one that is created now, or of which nothing is known.
+    fn status(&self, now: Timestamp) -> Option<ClientStatus> {
+        let created = Created::VARIANTS.iter().find(|created| created.label() == self.created)?;
+        let prognosis = self.prognosis.filter(|_| *created != Created::Now)?;
+        Some(ClientStatus {
+            sdk: SDK,
+            created: created.label(),
+            meaning: created.meaning(),
+            usable: self.usable,
+            prognosis: Some(prognosis),
+            text: sentence(*created, Some(prognosis), now),
+        })
     }
 }
 
 /// What the status needs to know beside the state.
 #[derive(Clone, Debug)]
 pub struct Facts<'a> {
-    /// The latest look at the processes, if processes are watched.
+    /// The latest scan of the processes, if processes are watched.
     pub watched: Option<Watched>,
     /// The address of IMDS.
     pub endpoint: &'a str,
@@ -258,7 +305,7 @@ impl Status {
             last_attempt_at: state.last_attempt_at(),
             last_success_at: state.last_success_at(),
             clock_skew_seconds: state.clock_skew().map(|skew| skew.as_secs_f64()),
-            failure: state.failing().map(|streak| FailureStatus::of(streak, state.circumstances())),
+            failure: state.failing().map(|streak| FailureStatus::of(streak, state)),
             clients: clients.collect(),
             clients_stuck: state.clients_stuck(now),
             outage_since: state.outage_since(),
@@ -268,19 +315,42 @@ impl Status {
             chain_shadowed: environment.earlier_in_chain,
             imds_through_proxy: environment.proxied_by,
             v1_fallback: state.v1_fallback(),
+            v1_fallback_advice: state.v1_fallback().map(|kind| Advice::about(kind, state)),
             signed_call: state.signed_calls().and_then(|calls| SignedCallStatus::of(calls, state.environment().place)),
             watched_processes: watched.as_ref().map(|watched| watched.processes),
             sees_other_processes: watched.as_ref().map(|watched| watched.sees_others),
             suspects: watched.map(|watched| watched.suspects),
-            history: state.history().polls().copied().collect(),
+            history: state.history().collect(),
         }
     }
 
-    /// As JSON, with a newline at its end.
+    /// The status of one poll, with what an exporter that has followed the clients knows of the past.
     #[must_use]
-    pub fn to_json(&self) -> String {
-        let mut json = serde_json::to_string_pretty(self).expect("all keys are strings");
-        json.push('\n');
-        json
+    pub fn with_past(mut self, past: &KnownPast) -> Self {
+        self.clients.retain(|client| client.created == Created::Now.label());
+        if self.chain_shadowed.is_none() && self.imds_through_proxy.is_none() {
+            self.clients.extend(past.clients.iter().filter_map(|client| client.status(self.now)));
+        }
+        self.outages.clone_from(&past.outages);
+        let signs = |client: &ClientStatus| client.created == Created::Now.label() && client.usable == Some(true);
+        let bound = |client: &ClientStatus| {
+            client.created == Created::AtStart.label() && client.prognosis == Some(Prognosis::BoundToNothing)
+        };
+        self.clients_stuck = self.clients.iter().any(signs) && self.clients.iter().any(bound);
+        if self.clients_stuck && self.state == ImdsState::Fine {
+            self.state = ImdsState::Stuck;
+        }
+        self
     }
+}
+
+/// As indented JSON, with a newline at its end.
+///
+/// # Panics
+/// If a key is no text.
+#[must_use]
+pub fn to_json(value: &impl Serialize) -> String {
+    let mut json = serde_json::to_string_pretty(value).expect("all keys are strings");
+    json.push('\n');
+    json
 }

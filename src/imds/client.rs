@@ -18,6 +18,7 @@ use super::endpoint::Endpoint;
 use super::role_path::role_path;
 use super::session_token::SessionToken;
 use super::status::{interceptor, status_kind};
+use super::time_limit::LONGEST_ANSWER;
 use super::transport::{Asked, Response, Transport, TransportError};
 use crate::domain::{
     Creation, Credential, Evidence, Failure, KeyFingerprint, Kind, Region, Request, RequestRecord, Resolution,
@@ -59,6 +60,19 @@ pub struct Options {
     pub v1_disabled: bool,
     /// The region of signed calls, where it is configured: IMDS is asked for it only otherwise, and once.
     pub region: Option<Region>,
+}
+
+impl Options {
+    /// No poll takes longer, unless this process does not get the CPU.
+    #[must_use]
+    pub fn longest_poll(&self) -> Duration {
+        /// Token, role list and document. Where a request that is not tried again takes the place of one that is, less.
+        const REQUESTS: u32 = 3;
+        /// For a connection and an answer.
+        const TIMEOUTS: u32 = 1 + LONGEST_ANSWER;
+        (self.timeout * TIMEOUTS * REQUESTS).saturating_mul(self.attempts.get())
+            + self.timeout.mul_f64(HOP_LIMIT_WAIT_FACTOR)
+    }
 }
 
 /// The IMDS client.

@@ -20,7 +20,7 @@ const PART: Duration = Duration::from_millis(10);
 const LONGEST_PART: Duration = Duration::from_millis(20);
 
 /// In limits: how long an answer may take whose parts all come in time.
-const LONGEST_ANSWER: u32 = 10;
+pub(super) const LONGEST_ANSWER: u32 = 10;
 
 /// Turns of the runtime in which what has arrived is delivered.
 const LAST_TURNS: u32 = 8;

@@ -125,7 +125,7 @@ catalog! {
     CLOCK_SKEW = "imds_clock_skew_seconds", Gauge, [],
         "Date header of IMDS minus the local clock; the header has whole seconds; absent without the header.";
     CHAIN_SHADOWED = "imds_chain_shadowed", Gauge, ["by"],
-        "1 if the default chain of the SDKs finds credentials in the environment of the exporter before it would ask IMDS: then client metrics are not exported; absent otherwise.";
+        "1 if the default chain of the SDKs finds credentials in the environment of the exporter, or in the shared files that it can read, before it would ask IMDS: then client metrics are not exported; absent otherwise.";
     REQUESTS_PROXIED = "imds_requests_proxied", Gauge, [],
         "1 if the proxy variables in the environment of the exporter would send the requests of boto3 to IMDS through a proxy, which the exporter does not use: then client metrics are not exported; absent otherwise.";
     V1_FALLBACK_ACTIVE = "imds_v1_fallback_active", Gauge, ["kind"],

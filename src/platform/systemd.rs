@@ -63,7 +63,7 @@ fn status(state: &State) -> String {
             None => "credentials resolve".to_owned(),
         },
         PollStatus::Failing(streak) => {
-            let (failure, since, polls) = (streak.failure, streak.since, streak.polls);
+            let (failure, since, polls) = (streak.failure, streak.since.wall(state.booted_at()), streak.polls);
             format!("failing since {since:.0}: {} in the {} step, {polls} polls", failure.kind, failure.step)
         }
     }

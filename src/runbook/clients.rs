@@ -6,7 +6,7 @@ use std::fmt;
 
 use jiff::Timestamp;
 
-use crate::domain::Span;
+use crate::domain::HumanDuration;
 use crate::domain::boto3::{Created, Prognosis};
 
 /// A sentence about a client, around a time if there is one.
@@ -56,7 +56,7 @@ pub fn sentence(created: Created, prognosis: Option<Prognosis>, now: Timestamp) 
                 time: Some(until),
                 after: format!(
                     " ({}); then every call fails until IMDS answers again.",
-                    Span(now.duration_until(until))
+                    HumanDuration(now.duration_until(until))
                 ),
             };
         }

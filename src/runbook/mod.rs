@@ -78,7 +78,7 @@ impl From<&'static Alert> for Section {
 impl From<Kind> for Section {
     fn from(kind: Kind) -> Self {
         let usual = explanation(kind, Circumstances::default());
-        let mut section = Self::explained(kind.into(), kind.when(), usual.clone());
+        let mut section = Self::explained(kind.into(), kind.observed(), usual.clone());
         for (situation, here) in explanation::situations(kind) {
             section.parts.push((situation.heading(), text(here.cause)));
             if here.confirm != usual.confirm {
@@ -94,7 +94,7 @@ impl From<Kind> for Section {
 
 impl From<Reason> for Section {
     fn from(reason: Reason) -> Self {
-        Self::explained(reason.anchor(), reason.when(), reason_explanation(reason, Place::default()))
+        Self::explained(reason.anchor(), reason.observed(), reason_explanation(reason, Place::default()))
     }
 }
 

@@ -1,7 +1,7 @@
 //! Watched processes, and those among them that are suspects: they started in an outage that is over, and still run.
 //!
 //! Owns what is read from `/proc`. A suspicion, never a proof: nobody can see from outside when a process created its
-//! clients. Only the program's name is kept of a command line. A look can take long, so it is for a thread of its own.
+//! clients. Only the program's name is kept of a command line. A scan can take long, so it is for a thread of its own.
 
 use std::fs::File;
 use std::io::{self, ErrorKind, Read};
@@ -14,7 +14,7 @@ use serde::Serialize;
 
 use super::owner::Owner;
 use crate::domain::SinceBoot;
-use crate::domain::outage::Window;
+use crate::domain::outage::Outage;
 
 /// How long before an outage a process may have started: programs need some time before they create a client.
 pub const STARTED_BEFORE: SignedDuration = SignedDuration::from_secs(30);
@@ -42,7 +42,7 @@ pub struct SuspectProcess {
     /// When it started.
     pub started_at: Timestamp,
     /// The outage in which it started.
-    pub outage: Window,
+    pub outage: Outage,
     /// Who owns it.
     #[serde(flatten)]
     pub owner: Owner,
@@ -64,7 +64,7 @@ pub struct Candidate {
     pub start_ticks: u64,
 }
 
-/// What a look at the processes found.
+/// What a scan of the processes found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Watched {
     /// Processes that match the pattern.
@@ -81,15 +81,15 @@ pub struct Watched {
 #[must_use]
 pub fn suspects(
     candidates: Vec<Candidate>,
-    windows: &[Window<SinceBoot>],
+    outages: &[Outage<SinceBoot>],
     booted_at: Timestamp,
 ) -> Vec<SuspectProcess> {
-    let inside = |at: SinceBoot, window: &Window<SinceBoot>| {
-        window.start.0.saturating_sub(STARTED_BEFORE) <= at.0 && START_TIME_ERROR <= window.end.0.saturating_sub(at.0)
+    let inside = |at: SinceBoot, outage: &Outage<SinceBoot>| {
+        outage.start.0.saturating_sub(STARTED_BEFORE) <= at.0 && START_TIME_ERROR <= outage.end.0.saturating_sub(at.0)
     };
     let mut suspects: Vec<_> = (candidates.into_iter())
         .filter_map(|candidate| {
-            let outage = windows.iter().find(|window| inside(candidate.started, window))?.wall(booted_at);
+            let outage = outages.iter().find(|outage| inside(candidate.started, outage))?.wall(booted_at);
             let Candidate { pid, command, started, start_ticks } = candidate;
             let (started_at, owner) = (started.wall(booted_at), Owner::default());
             Some(SuspectProcess { pid, command, started_at, outage, owner, start_ticks })
@@ -135,7 +135,7 @@ impl ProcessWatcher {
     /// Scans all processes; the machine booted at `booted_at`. Those that may not be read are skipped. Command lines are read
     /// anew each time: a process can replace its program.
     #[must_use]
-    pub fn scan(&self, windows: &[Window<SinceBoot>], booted_at: Timestamp) -> Watched {
+    pub fn scan(&self, outages: &[Outage<SinceBoot>], booted_at: Timestamp) -> Watched {
         let own = i32::try_from(std::process::id()).ok();
         let mut found = Watched::default();
         let Ok(processes) = all_processes() else { return Watched { unread: 1, ..found } };
@@ -157,7 +157,7 @@ impl ProcessWatcher {
             }
         }
         found.processes = matching.len();
-        found.suspects = suspects(matching.iter().filter_map(candidate).collect(), windows, booted_at);
+        found.suspects = suspects(matching.iter().filter_map(candidate).collect(), outages, booted_at);
         for suspect in &mut found.suspects {
             match read(suspect.pid, "cgroup", LONGEST_CGROUP) {
                 Ok(cgroup) => suspect.owner = Owner::parse(&cgroup),
@@ -236,8 +236,8 @@ mod tests {
         SinceBoot(SignedDuration::from_secs(second))
     }
 
-    fn always() -> Window<SinceBoot> {
-        Window { start: at(0), end: SinceBoot(SignedDuration::MAX) }
+    fn always() -> Outage<SinceBoot> {
+        Outage { start: at(0), end: SinceBoot(SignedDuration::MAX) }
     }
 
     const BOOTED_AT: Timestamp = Timestamp::UNIX_EPOCH;
@@ -263,7 +263,7 @@ mod tests {
 
     #[test]
     fn an_outage_is_widened_at_its_start_and_a_start_at_its_very_end_was_after_it() {
-        let windows = [Window { start: at(1_000), end: at(1_100) }, Window { start: at(2_000), end: at(2_000) }];
+        let outages = [Outage { start: at(1_000), end: at(1_100) }, Outage { start: at(2_000), end: at(2_000) }];
         let started = |(pid, ms)| Candidate {
             pid,
             command: "python3".to_owned(),
@@ -272,9 +272,9 @@ mod tests {
         };
         let started_ms =
             [(1, 969_999), (7, 2_000_000), (6, 1_970_000), (5, 1_099_951), (4, 1_099_950), (3, 970_000), (2, 970_000)];
-        let found = suspects(started_ms.map(started).into(), &windows, BOOTED_AT);
+        let found = suspects(started_ms.map(started).into(), &outages, BOOTED_AT);
         let found: Vec<_> = found.iter().map(|suspect| (suspect.pid, suspect.outage)).collect();
-        let outages = windows.map(|window| window.wall(BOOTED_AT));
+        let outages = outages.map(|outage| outage.wall(BOOTED_AT));
         assert_eq!(found, [(2, outages[0]), (3, outages[0]), (4, outages[0]), (6, outages[1])]);
         assert!(suspects(started_ms.map(started).into(), &[], BOOTED_AT).is_empty());
     }
@@ -292,7 +292,7 @@ mod tests {
             pid,
             command: String::new(),
             started_at: BOOTED_AT,
-            outage: Window { start: BOOTED_AT, end: BOOTED_AT },
+            outage: Outage { start: BOOTED_AT, end: BOOTED_AT },
             owner: Owner::default(),
             start_ticks,
         };

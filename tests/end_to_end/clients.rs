@@ -1,5 +1,6 @@
 //! Real boto3 clients, which `boto3_clients.py` creates in a process of its own.
 
+use std::collections::HashMap;
 use std::fs;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -64,17 +65,12 @@ impl Clients {
     pub(crate) fn start_version(version: &str, imds: SocketAddr, environment: &[(&str, &str)]) -> Self {
         let endpoint = format!("http://{imds}");
         let own = [("AWS_EC2_METADATA_SERVICE_ENDPOINT", endpoint.as_str())];
-        let mut variables = [&own, environment].concat();
-        let packages = tool("python").parent().expect("a folder").join(format!("boto3-{version}"));
-        let packages = packages.to_str().expect("UTF-8");
-        if version != VERSIONS[0] {
-            variables.push(("PYTHONPATH", packages));
-        }
-        Self::start_with(&variables)
+        Self::start_with(version, &[&own, environment].concat())
     }
 
-    /// The newest boto3 with these variables alone.
-    pub(crate) fn start_with(environment: &[(&str, &str)]) -> Self {
+    /// One of [`VERSIONS`] with these variables alone.
+    pub(crate) fn start_with(version: &str, environment: &[(&str, &str)]) -> Self {
+        let packages = tool("python").parent().expect("a folder").join(format!("boto3-{version}"));
         let folder = TempDir::new().expect("a temporary folder");
         let ahead = folder.path().join("ahead");
         fs::write(&ahead, "+0\n").expect("the folder can be written");
@@ -84,6 +80,9 @@ impl Clients {
         python.env("LD_PRELOAD", libfaketime()).env("FAKETIME_TIMESTAMP_FILE", ahead);
         python.env("FAKETIME_NO_CACHE", "1").env("FAKETIME_DONT_FAKE_MONOTONIC", "1");
         python.envs(environment.iter().copied());
+        if version != VERSIONS[0] {
+            python.env("PYTHONPATH", packages);
+        }
         let mut process = python.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("Python runs");
         let stdin = process.stdin.take().expect("it is piped");
         let lines = Lines::of(process.stdout.take());
@@ -135,10 +134,10 @@ impl Clients {
         Ok(())
     }
 
-    /// Where a new session gets its credentials from.
-    pub(crate) async fn find_credentials(&mut self) -> Found {
-        self.created += 1;
-        let answer = self.ask(json!({"do": "find", "session": format!("session-{}", self.created)})).await;
+    /// Where a new session gets its credentials from, with these variables beside.
+    pub(crate) async fn find_credentials(&mut self, environment: &[(&str, &str)]) -> Found {
+        let environment: HashMap<_, _> = environment.iter().copied().collect();
+        let answer = self.ask(json!({"do": "find", "environment": environment})).await;
         match (answer["method"].as_str(), answer["raised"].as_str()) {
             (Some(method), _) => Found::Method(method.to_owned()),
             (None, Some(error)) => Found::Raised(error.to_owned()),

@@ -189,10 +189,11 @@ async fn each_of_thousands_of_polls_is_counted_once_and_recovery_is_visible_at_o
             let metrics = Metrics::new(options, Build::THIS);
             let script = (0..POLLS).map(|poll| if fails(poll) { failed(*kind, Step::Token) } else { good() });
             let source = FakeSource::new(script);
-            let mut poller = Poller::new(source, Arc::clone(&clock) as Arc<dyn Clock>, state.clone(), interval);
+            let mut poller =
+                Poller::new(source, Arc::clone(&clock) as Arc<dyn Clock>, state.clone(), interval, interval);
             let (mut failures, mut outages) = (0, 0);
             for poll in 0..POLLS {
-                poller.turn(|report| metrics.record(report)).await;
+                poller.next_poll(|report| metrics.record(report)).await;
                 failures += u32::from(fails(poll));
                 outages += u64::from(fails(poll) && (poll == 0 || !fails(poll - 1)));
                 let up = state.lock().last_outcome() == Some(Outcome::Success);

@@ -135,7 +135,7 @@ impl Exporter {
 
     async fn poll(&self, number: u64, resolution: Resolution) {
         self.polls.send(resolution).expect("it runs");
-        // The first look at the processes follows the first poll.
+        // The first scan of the processes follows the first poll.
         scrape_until(self.address, "a poll and a look", |scrape| {
             scrape.polls() == number && scrape.0.contains("\nimds_watched_processes 0\n")
         })

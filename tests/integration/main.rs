@@ -5,6 +5,7 @@
 
 mod alert_rules;
 mod architecture;
+mod check_agrees;
 mod cli;
 mod declared_workload;
 mod fault_matrix;

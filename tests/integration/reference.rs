@@ -44,7 +44,7 @@ fn metrics() -> String {
 fn kinds() -> String {
     let rows = Kind::VARIANTS.iter().map(|kind| {
         let texts = explanation(*kind, Circumstances::default());
-        [code(kind.label()), kind.when().to_owned(), texts.cause, texts.action]
+        [code(kind.label()), kind.observed().to_owned(), texts.cause, texts.action]
     });
     table(["kind", "when", "likely cause", "what to do"], rows)
 }
@@ -54,7 +54,7 @@ fn reasons() -> String {
         let texts = reason_explanation(*reason, Place::default());
         let verdict = if reason.is_refusal() { "AWS refuses" } else { "STS cannot be asked" };
         let name = format!("[`{reason}`](prometheus/RUNBOOK.md#{})", reason.anchor());
-        [name, verdict.to_owned(), reason.when().to_owned(), texts.cause, texts.action]
+        [name, verdict.to_owned(), reason.observed().to_owned(), texts.cause, texts.action]
     });
     table(["reason", "verdict", "when", "likely cause", "what to do"], rows)
 }

@@ -381,8 +381,8 @@ async fn check_signed_calls_sts_only_where_imds_returned_credentials() {
         serde_json::from_str(&text).expect("JSON")
     };
     let accepted = json(0).await;
-    assert_eq!((&accepted["verdict"], &accepted["signed_call"]["accepted"]), (&"usable".into(), &true.into()));
-    assert_eq!(accepted["signed_call"]["user_id"], USER_ID);
+    assert_eq!((&accepted["verdict"], &accepted["signed_call"]["up"]), (&"usable".into(), &true.into()));
+    assert_eq!(accepted["sts"]["user_id"], USER_ID);
     // Without the option: never.
     let calls = sts.calls().len();
     assert_eq!(check(&["check"]).await.0, Some(0));
@@ -390,13 +390,16 @@ async fn check_signed_calls_sts_only_where_imds_returned_credentials() {
     // AWS refuses: failing. STS cannot be asked: a warning.
     sts.forget_all();
     let refused = json(1).await;
-    assert_eq!((&refused["verdict"], &refused["signed_call"]["accepted"]), (&"failing".into(), &false.into()));
+    assert_eq!((&refused["verdict"], &refused["signed_call"]["failure"]["refused"]), (&"failing".into(), &true.into()));
     assert_eq!(refused["signed_call"]["failure"]["reason"], "invalid_token");
     let (_, text) = check(&["check", "--signed"]).await;
     assert!(text.contains("REFUSED") && text.contains("InvalidClientTokenId"), "{text}");
     sts.set(Behavior::Answer(503, error_body("ServiceUnavailable", "")));
     let unknown = json(2).await;
-    assert_eq!((&unknown["verdict"], &unknown["signed_call"]["accepted"]), (&"warning".into(), &Value::Null));
+    assert_eq!(
+        (&unknown["verdict"], &unknown["signed_call"]["failure"]["refused"]),
+        (&"warning".into(), &false.into())
+    );
     assert_eq!(unknown["signed_call"]["failure"]["reason"], "server_error");
     assert_eq!(unknown["warnings"][0], "signed_call_failed");
 }

@@ -7,7 +7,7 @@ use std::os::unix::ffi::OsStringExt;
 use std::process::Command;
 
 use imds_exporter::domain::SinceBoot;
-use imds_exporter::domain::outage::Window;
+use imds_exporter::domain::outage::Outage;
 use imds_exporter::simulator::Simulator;
 use imds_exporter::workload::{Candidate, still_running, suspects};
 use jiff::{SignedDuration, Timestamp};
@@ -264,11 +264,11 @@ fn start_ticks(pid: u32) -> u64 {
 #[test]
 fn a_zombie_and_another_process_with_the_same_id_are_not_the_suspect() {
     let at = |second| SinceBoot(SignedDuration::from_secs(second));
-    let window = Window { start: at(0), end: at(100) };
+    let outage = Outage { start: at(0), end: at(100) };
     let runs = |pid: u32, start_ticks: u64| {
         let pid = pid.try_into().expect("a small number");
         let candidate = Candidate { pid, command: "sh".to_owned(), started: at(50), start_ticks };
-        still_running(&suspects(vec![candidate], &[window], Timestamp::UNIX_EPOCH)[0])
+        still_running(&suspects(vec![candidate], &[outage], Timestamp::UNIX_EPOCH)[0])
     };
     let worker = Worker::start("x");
     let ticks = start_ticks(worker.pid());

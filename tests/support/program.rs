@@ -23,11 +23,15 @@ pub(crate) fn command(program: impl Into<PathBuf>) -> Command {
     command
 }
 
-/// The program with nothing in its environment but an endpoint on loopback at which nothing answers.
+/// The program with nothing in its environment but an endpoint on loopback at which nothing answers, and no home folder.
 pub(crate) fn program(arguments: &[&str]) -> Command {
     let tested = std::env::var_os(TESTED_PROGRAM).unwrap_or_else(|| env!("CARGO_BIN_EXE_imds-exporter").into());
     let mut command = command(tested);
-    command.args(arguments).env_clear().env("AWS_EC2_METADATA_SERVICE_ENDPOINT", "http://127.255.255.255:9");
+    command
+        .args(arguments)
+        .env_clear()
+        .env("HOME", "/nonexistent")
+        .env("AWS_EC2_METADATA_SERVICE_ENDPOINT", "http://127.255.255.255:9");
     command
 }
 

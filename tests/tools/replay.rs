@@ -12,7 +12,7 @@ use std::io::{BufRead, BufWriter, Write};
 use std::time::Duration;
 
 use imds_exporter::domain::saved_state::SavedState;
-use imds_exporter::domain::signed_call::{AccountId, Caller, Reason, SignedCall};
+use imds_exporter::domain::signed_call::{AccountId, Caller, Reason, SignedCall, SignedCalls};
 use imds_exporter::domain::state::{PollReport, State, WorkloadEnvironment};
 use imds_exporter::domain::workload::Workload;
 use imds_exporter::domain::{
@@ -304,7 +304,7 @@ impl Exporter {
         let change = self.state.record(&resolution, took, moment);
         let failed = resolution.outcome.is_err();
         if let Ok(credential) = &resolution.outcome {
-            self.call(credential, machine.signed_call_failure, at);
+            self.call(credential, machine.signed_call_failure, moment);
         }
         self.metrics.record(&PollReport { at, duration: took, resolution, change });
         self.next_poll += schedule::delay(duration(history.poll_interval_seconds), failed, 0.5).as_secs_f64();
@@ -317,23 +317,24 @@ impl Exporter {
     }
 
     /// Makes a signed call with these credentials, if one is due.
-    fn call(&mut self, credential: &Credential, failure: Option<Reason>, at: Timestamp) {
-        let Some(calls) = self.state.signed_calls_mut().filter(|calls| calls.is_due(Some(credential), at)) else {
+    fn call(&mut self, credential: &Credential, failure: Option<Reason>, at: Moment) {
+        let is_due = |calls: &&mut SignedCalls| calls.is_due(Some(credential), at.since_boot);
+        let Some(calls) = self.state.signed_calls_mut().filter(is_due) else {
             return;
         };
         let caller = || Caller { account: AccountId::parse("123456789012").expect("an account"), role: None };
         let outcome = failure.map_or_else(|| Ok(caller()), |reason| Err(reason.into()));
-        let call = SignedCall { at, duration: duration(0.08), outcome };
-        calls.begin(credential, at);
+        let call = SignedCall { at: at.wall, duration: duration(0.08), outcome };
+        calls.begin(credential, at.since_boot);
         self.metrics.record_signed_call(&call);
         calls.finish(call);
     }
 
     fn scrape(&self, history: &History, machine: &Machine, at: f64) -> BTreeMap<String, String> {
         let watched = history.watch.then(|| {
-            let windows: Vec<_> = self.state.outages().past().copied().collect();
+            let outages: Vec<_> = self.state.outages().past().copied().collect();
             let candidates = machine.processes.iter().map(|(candidate, _)| candidate.clone()).collect();
-            let mut suspects = suspects(candidates, &windows, self.state.booted_at());
+            let mut suspects = suspects(candidates, &outages, self.state.booted_at());
             for suspect in &mut suspects {
                 let owner = machine.processes.iter().find(|(candidate, _)| candidate.pid == suspect.pid);
                 suspect.owner = owner.expect("a suspect is a process").1.clone();

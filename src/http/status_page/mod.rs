@@ -9,10 +9,10 @@ use jiff::{SignedDuration, Timestamp};
 use maud::{Markup, PreEscaped, html};
 
 use super::document::Page;
-use super::status::{CallFailureStatus, FailureStatus, SignedCallStatus, Status};
+use super::status::{Advice, CallFailureStatus, FailureStatus, SignedCallStatus, Status};
 use super::text::{Time, rich};
-use crate::domain::outage::Window;
-use crate::domain::{ImdsState, Span};
+use crate::domain::outage::Outage;
+use crate::domain::{HumanDuration, ImdsState, Kind};
 use crate::runbook::Sentence;
 use crate::workload::SuspectProcess;
 
@@ -49,7 +49,7 @@ fn headline(status: &Status) -> String {
         ImdsState::Proxied => "boto3 would ask IMDS through a proxy".to_owned(),
         ImdsState::Failing => {
             let since = status.outage_since.unwrap_or(status.started_at);
-            format!("Failing for {}", Span(since.duration_until(status.now)))
+            format!("Failing for {}", HumanDuration(since.duration_until(status.now)))
         }
         ImdsState::Expired => "Expired".to_owned(),
         ImdsState::Refused => "AWS refuses the credentials".to_owned(),
@@ -89,10 +89,10 @@ fn lead(status: &Status) -> Markup {
         },
         ImdsState::Refused => html! {
             "IMDS returns credentials, but AWS refuses them: every call that is signed with them fails. "
-            (rich(refusal(status).map_or("", |failure| failure.when)))
+            (rich(refusal(status).map_or("", |failure| failure.advice.observed)))
         },
         ImdsState::Failing => {
-            let seen = status.failure.as_ref().map_or("", |failure| failure.when);
+            let seen = status.failure.as_ref().map_or("", |failure| failure.advice.observed);
             html! { "Credentials cannot be fetched. " (rich(seen)) " " (held_credentials(status)) }
         }
         ImdsState::Stuck => {
@@ -140,16 +140,16 @@ fn held_credentials(status: &Status) -> String {
         None if status.last_success_at.is_some() => String::new(),
         None => "None have been seen so far.".to_owned(),
         Some(left) if left > 0 => {
-            format!("Those fetched before are valid for another {}.", Span(SignedDuration::from_secs(left)))
+            format!("Those fetched before are valid for another {}.", HumanDuration(SignedDuration::from_secs(left)))
         }
-        Some(left) => format!("Those fetched before expired {} ago.", Span(SignedDuration::from_secs(-left))),
+        Some(left) => format!("Those fetched before expired {} ago.", HumanDuration(SignedDuration::from_secs(-left))),
     }
 }
 
 /// The outage in which the declared workload started.
-fn window_of_start(status: &Status) -> Option<&Window> {
+fn window_of_start(status: &Status) -> Option<&Outage> {
     let started_at = status.workload_started_at?;
-    let contains = |window: &&Window| window.start <= started_at && started_at <= window.end;
+    let contains = |window: &&Outage| window.start <= started_at && started_at <= window.end;
     status.outages.iter().find(contains)
 }
 
@@ -181,6 +181,9 @@ pub(super) fn render(status: &Status) -> String {
         main: html! {
             (banner(&headline, status))
             @if let Some(failure) = &status.failure { (failure_section(failure)) }
+            @if let (Some(kind), Some(advice)) = (status.v1_fallback, &status.v1_fallback_advice) {
+                (fallback_section(kind, advice))
+            }
             @if let Some(failure) = status.signed_call.as_ref().and_then(|call| call.failure.as_ref()) {
                 (call_failure_section(failure))
             }
@@ -209,10 +212,10 @@ fn banner(headline: &str, status: &Status) -> Markup {
 }
 
 fn figures(status: &Status) -> Vec<(&'static str, Markup)> {
-    let ago = |at: Timestamp| html! { b { (Span(at.duration_until(status.now))) " ago" } };
+    let ago = |at: Timestamp| html! { b { (HumanDuration(at.duration_until(status.now))) " ago" } };
     let mut figures = vec![match (status.remaining_seconds, status.expiration) {
         (Some(left), Some(end)) => {
-            let span = Span(SignedDuration::from_secs(left.abs()));
+            let span = HumanDuration(SignedDuration::from_secs(left.abs()));
             if left > 0 {
                 ("Time left", html! { b { (span) } " " small { "until " (Time(end)) } (meter(status)) })
             } else {
@@ -243,7 +246,7 @@ fn figures(status: &Status) -> Vec<(&'static str, Markup)> {
                 None => { (accepted(call)) @if let Some(role) = &call.role { ", role " (role) } }
                 Some(failure) => { code { (failure.reason) } }
             }
-            ", " (Span(call.at.duration_until(status.now))) " ago"
+            ", " (HumanDuration(call.at.duration_until(status.now))) " ago"
         };
         ("Signed call", html! { b { (word) } " " small { (detail) } })
     }));
@@ -267,7 +270,7 @@ fn meter(status: &Status) -> Markup {
 }
 
 fn failure_section(failure: &FailureStatus) -> Markup {
-    let FailureStatus { kind, step, polls, cause, action, confirm, .. } = failure;
+    let FailureStatus { kind, step, polls, advice, .. } = failure;
     html! {
         section aria-labelledby="failure" {
             h2 id="failure" { "What is wrong: " code { (kind) } }
@@ -275,18 +278,36 @@ fn failure_section(failure: &FailureStatus) -> Markup {
                 "Seen in the " code { (step) } " request, in "
                 @if *polls == 1 { "one poll." } @else { (polls) " polls in a row." }
             }
-            dl.advice {
-                div { dt { "Likely cause" } dd { (rich(cause)) } }
-                div.action { dt { "What to do" } dd { (rich(action)) } }
-                div { dt { "To confirm" } dd { code { (confirm) } } }
-            }
+            (list(advice))
             p { a href={ "runbook#" (kind) } { "Runbook section for " code { (kind) } } }
         }
     }
 }
 
+/// Why IMDSv2 does not work, while IMDSv1 does.
+fn fallback_section(kind: Kind, advice: &Advice) -> Markup {
+    html! {
+        section aria-labelledby="fallback" {
+            h2 id="fallback" { "Why IMDSv2 does not work: " code { (kind) } }
+            p { (rich(advice.observed)) }
+            (list(advice))
+            p { a href={ "runbook#" (kind) } { "Runbook section for " code { (kind) } } }
+        }
+    }
+}
+
+fn list(Advice { cause, action, confirm, .. }: &Advice) -> Markup {
+    html! {
+        dl.advice {
+            div { dt { "Likely cause" } dd { (rich(cause)) } }
+            div.action { dt { "What to do" } dd { (rich(action)) } }
+            div { dt { "To confirm" } dd { code { (confirm) } } }
+        }
+    }
+}
+
 fn call_failure_section(failure: &CallFailureStatus) -> Markup {
-    let CallFailureStatus { reason, refused, status, code, since, cause, action, confirm, .. } = failure;
+    let CallFailureStatus { reason, refused, status, code, since, advice, .. } = failure;
     let anchor = reason.anchor();
     html! {
         section aria-labelledby="signed-call" {
@@ -298,11 +319,7 @@ fn call_failure_section(failure: &CallFailureStatus) -> Markup {
                 @if let Some(code) = code { " and the code " code { (code) } }
                 @if let Some(since) = since { "; failing since " (Time(*since)) } "."
             }
-            dl.advice {
-                div { dt { "Likely cause" } dd { (rich(cause)) } }
-                div.action { dt { "What to do" } dd { (rich(action)) } }
-                div { dt { "To confirm" } dd { code { (confirm) } } }
-            }
+            (list(advice))
             p { a href={ "runbook#" (anchor) } { "Runbook section for " code { (anchor) } } }
         }
     }
@@ -369,7 +386,7 @@ fn suspects_section(suspects: &[SuspectProcess], status: &Status) -> Markup {
 
 fn outages(status: &Status) -> Markup {
     let row = |start: Timestamp, end: Option<Timestamp>| {
-        let lasted = Span(start.duration_until(end.unwrap_or(status.now)));
+        let lasted = HumanDuration(start.duration_until(end.unwrap_or(status.now)));
         let ended = html! { @match end { Some(end) => { (Time(end)) } None => { "not yet" } } };
         [html! { (Time(start)) }, ended, html! { (lasted) }].map(Cell::plain)
     };

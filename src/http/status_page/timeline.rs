@@ -11,7 +11,7 @@ use maud::{Markup, html};
 use strum::VariantArray;
 
 use crate::domain::poll_history::{Poll, REACH};
-use crate::domain::{Kind, Span};
+use crate::domain::{HumanDuration, Kind};
 
 const WIDTH: f64 = 720.0;
 /// The space at both ends, so that the outermost bars are complete.
@@ -77,7 +77,7 @@ fn summary(polls: &[Poll]) -> Markup {
         .filter(|(_, times)| *times > 0)
         .collect();
     html! {
-        @if polls.len() == 1 { "1 poll" } @else { (polls.len()) " polls in " (Span(first.at.duration_until(last.at))) }
+        @if polls.len() == 1 { "1 poll" } @else { (polls.len()) " polls in " (HumanDuration(first.at.duration_until(last.at))) }
         ": " (polls.len() - failed) " succeeded, " (failed) " failed"
         @for (index, (kind, times)) in kinds.iter().enumerate() {
             @if index == 0 { " (" } @else { ", " }

@@ -1,7 +1,7 @@
 //! Any bytes as a state file: a past that the exporter can go on from and write again, or a reason.
 
 use imds_exporter::domain::boto3::BoundCredentials;
-use imds_exporter::domain::outage::{KEPT, Window};
+use imds_exporter::domain::outage::{KEPT, Outage};
 use imds_exporter::domain::saved_state::SavedState;
 use imds_exporter::domain::state::{RestoredState, State, WorkloadEnvironment};
 use imds_exporter::domain::workload::{Workload, WorkloadClient};
@@ -10,7 +10,7 @@ use jiff::{SignedDuration, Timestamp};
 
 const BOOT_ID: Option<&str> = Some("01234567-89ab-cdef-0123-456789abcdef");
 
-fn windows(restored: &RestoredState) -> Vec<Window> {
+fn windows(restored: &RestoredState) -> Vec<Outage> {
     restored.outages.all_past(Timestamp::UNIX_EPOCH)
 }
 

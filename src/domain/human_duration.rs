@@ -6,9 +6,9 @@ use jiff::SignedDuration;
 
 /// A span of time in its two largest units. A negative span counts as zero.
 #[derive(Clone, Copy, Debug)]
-pub struct Span(pub SignedDuration);
+pub struct HumanDuration(pub SignedDuration);
 
-impl fmt::Display for Span {
+impl fmt::Display for HumanDuration {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let seconds = self.0.as_secs().max(0);
         let (minutes, hours, days) = (seconds / 60, seconds / 3_600, seconds / 86_400);
@@ -27,7 +27,7 @@ mod tests {
 
     #[test]
     fn durations_have_their_two_largest_units() {
-        let span = |seconds| Span(SignedDuration::from_secs(seconds)).to_string();
+        let span = |seconds| HumanDuration(SignedDuration::from_secs(seconds)).to_string();
         assert_eq!([span(-5), span(0), span(59)], ["0 s", "0 s", "59 s"]);
         assert_eq!([span(60), span(3_599)], ["1 min 0 s", "59 min 59 s"]);
         assert_eq!([span(3_600), span(86_399)], ["1 h 0 min", "23 h 59 min"]);
