@@ -28,7 +28,7 @@ use crate::exporter::{self, Listeners};
 use crate::http::Route;
 use crate::imds::Imds;
 use crate::platform::clock::{Clock, SystemClock, monotonic};
-use crate::simulator::{Change, Options, Simulator};
+use crate::simulator::{Change, Simulator, SimulatorOptions};
 
 /// Where the exporter listens, if the port is free.
 const ADDRESS: (Ipv4Addr, u16) = (Ipv4Addr::LOCALHOST, DEFAULT_PORT);
@@ -192,7 +192,7 @@ async fn play(
     stop: impl Future<Output = ()>,
     print: impl Fn(&str),
 ) -> io::Result<()> {
-    let options = Options { sts: Some((Ipv4Addr::LOCALHOST, 0).into()), ..Options::default() };
+    let options = SimulatorOptions { sts: Some((Ipv4Addr::LOCALHOST, 0).into()), ..SimulatorOptions::default() };
     let simulator = Simulator::start(options, Arc::clone(&clock)).await?;
     let address = listener.local_addr()?;
     let endpoint = format!("http://{}", simulator.address());
@@ -371,7 +371,7 @@ mod tests {
     async fn a_client_created_in_the_outage_heals_or_is_stuck_until_its_worker_restarts() {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let simulator =
-            Simulator::start(Options::default(), Arc::clone(&clock)).await.expect("loopback has a free port");
+            Simulator::start(SimulatorOptions::default(), Arc::clone(&clock)).await.expect("loopback has a free port");
         let endpoint = ("AWS_EC2_METADATA_SERVICE_ENDPOINT".into(), format!("http://{}", simulator.address()).into());
         let config = Config::from_environment([endpoint].into_iter()).expect("a configuration");
         let mut imds = Imds::new(config.imds, Arc::clone(&clock));

@@ -17,8 +17,8 @@ use crate::sts::CallerIdentity;
 /// `LastUpdated` older than this is a late rotation: IMDS rotates about hourly. Source: boto/botocore#2670.
 const ROTATION_LATE: SignedDuration = SignedDuration::from_mins(90);
 
-/// From a minute of clock skew on, somebody should look at the clock: AWS rejects signatures from 5 minutes on.
-const CLOCK_SKEW: Duration = Duration::from_secs(60);
+/// Clock skew that deserves a warning: AWS rejects signatures from 5 minutes on.
+const CLOCK_SKEW: Duration = Duration::from_mins(1);
 
 /// Requests that take longer are slow: the default time-out of every SDK.
 const SLOW: Duration = Duration::from_secs(1);

@@ -62,7 +62,7 @@ pub(super) fn run(config: Config) -> ExitCode {
         if let Some(shadowed) = config.environment.earlier_in_chain {
             warn!(
                 by = shadowed.label(),
-                "the SDKs' default chain finds credentials in this environment before it asks IMDS: nothing is said of clients"
+                "the SDKs' default chain finds credentials in this environment before it asks IMDS: client metrics are not exported"
             );
         }
         if let Some(variable) = config.environment.proxied_by {

@@ -11,7 +11,7 @@ use clap::Args;
 use super::output::{print, print_error, print_event, usage_error};
 use super::runtime::{block_on, stop_signal};
 use crate::platform::clock::SystemClock;
-use crate::simulator::{Options, Scenario, Simulator};
+use crate::simulator::{Scenario, Simulator, SimulatorOptions};
 
 #[derive(Args)]
 pub(super) struct Arguments {
@@ -45,7 +45,7 @@ pub(super) fn run(arguments: &Arguments) -> ExitCode {
         Err(error) => return usage_error(format_args!("imds-exporter: {error}")),
     };
     block_on(async {
-        let options = Options {
+        let options = SimulatorOptions {
             listen: arguments.listen,
             control: Some(arguments.control),
             sts: arguments.sts,

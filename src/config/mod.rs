@@ -69,7 +69,7 @@ pub struct Config {
     /// Time between polls.
     pub poll_interval: Duration,
     /// How to reach IMDS.
-    pub imds: imds::Options,
+    pub imds: imds::ImdsOptions,
     /// The role that is expected.
     pub expected_role: Option<RoleName>,
     /// What the workload is declared to be, and what its environment says.
@@ -79,11 +79,11 @@ pub struct Config {
     /// Time between signed calls; `None`: none are made.
     pub signed_call_interval: Option<Duration>,
     /// How to reach STS, or what is wrong with that, which does not matter where no signed call is made.
-    pub sts: Result<sts::Options, ConfigErrors>,
+    pub sts: Result<sts::StsOptions, ConfigErrors>,
     /// The file in which outages survive a restart.
     pub state_file: Option<PathBuf>,
     /// What is logged.
-    pub log: logging::Options,
+    pub log: logging::LogOptions,
 }
 
 impl Config {
@@ -127,7 +127,7 @@ impl Config {
                 Ok(value) if value.trim().is_empty() && !CONTAINER.contains(&name) => {}
                 // Only whether these are set counts: no value of theirs is kept.
                 Ok(_) if SHADOWING.contains(&name) || CONTAINER.contains(&name) => {
-                    known.push((name.to_owned(), "set".to_owned()))
+                    known.push((name.to_owned(), "set".to_owned()));
                 }
                 Ok(value) => known.push((name.to_owned(), value.trim().to_owned())),
                 Err(_) => errors.push(format!("{name}: is not UTF-8")),
@@ -150,6 +150,8 @@ impl Config {
         errors: Vec<String>,
     ) -> Result<Self, ConfigErrors> {
         let sts = signed_call::options(&raw, proxies);
+        let profile = SharedFiles::new(&raw, home).profile();
+        let earlier_in_chain = earlier_in_chain(&raw, profile);
         let mut read = Reader { errors };
         let poll_interval = read
             .parse_optional("IMDS_EXPORTER_POLL_INTERVAL", raw.imds_exporter_poll_interval, duration)
@@ -209,25 +211,6 @@ impl Config {
             // Without it, a restart of the exporter alone would look like a start of both.
             read.error("IMDS_EXPORTER_WORKLOAD", &format!("{workload} needs IMDS_EXPORTER_STATE_FILE"));
         }
-        let files = SharedFiles {
-            credentials: raw.aws_shared_credentials_file,
-            config: raw.aws_config_file,
-            // In this order to botocore.
-            profile: raw.aws_default_profile.or(raw.aws_profile),
-            home,
-        };
-        let profile = files.profile();
-        let environment = raw.aws_access_key_id.map(|_| Shadow::Environment);
-        let web_identity = raw.aws_web_identity_token_file.map(|_| Shadow::WebIdentity);
-        let container = raw.aws_container_credentials_relative_uri.or(raw.aws_container_credentials_full_uri);
-        let container = container.map(|_| Shadow::Container);
-        let shared_files = Some(Shadow::SharedCredentialsFile);
-        let earlier_in_chain = environment.or(match profile {
-            Profile::AssumesRole => shared_files,
-            Profile::AssumesRoleFromImds => None,
-            Profile::Provides => web_identity.or(shared_files),
-            Profile::Nothing => web_identity.or(container),
-        });
         let ipv4 = || Endpoint::parse(IPV4_ENDPOINT).expect("a literal that tests parse");
 
         let endpoint = endpoint.or(mode_endpoint).unwrap_or_else(ipv4);
@@ -250,18 +233,34 @@ impl Config {
                 proxied_by: proxies.proxy_of(&endpoint.authority()),
                 place,
             },
-            imds: imds::Options { endpoint, timeout, attempts, disabled, v1_disabled, region },
+            imds: imds::ImdsOptions { endpoint, timeout, attempts, disabled, v1_disabled, region },
             expected_role,
             watch,
             signed_call_interval,
             sts,
             state_file: raw.imds_exporter_state_file.map(PathBuf::from),
-            log: logging::Options {
+            log: logging::LogOptions {
                 filter: filter.unwrap_or_else(logging::default_filter),
                 format: format.unwrap_or_default(),
             },
         })
     }
+}
+
+/// What boto3 finds before it would ask IMDS, in its order.
+fn earlier_in_chain(raw: &Raw, profile: Profile) -> Option<Shadow> {
+    let set = |value: &Option<String>, shadow| value.is_some().then_some(shadow);
+    let environment = set(&raw.aws_access_key_id, Shadow::Environment);
+    let web_identity = set(&raw.aws_web_identity_token_file, Shadow::WebIdentity);
+    let relative = set(&raw.aws_container_credentials_relative_uri, Shadow::Container);
+    let container = relative.or(set(&raw.aws_container_credentials_full_uri, Shadow::Container));
+    let shared_files = Some(Shadow::SharedCredentialsFile);
+    environment.or(match profile {
+        Profile::AssumesRole => shared_files,
+        Profile::AssumesRoleFromImds => None,
+        Profile::Provides => web_identity.or(shared_files),
+        Profile::Nothing => web_identity.or(container),
+    })
 }
 
 /// The platform that sets this variable in what it runs.

@@ -7,43 +7,52 @@ use std::ffi::OsStr;
 
 use crate::sts::Proxy;
 
-/// The proxy variables of an environment. A lower-case name wins.
+/// The proxy variables of an environment.
 #[derive(Default)]
 pub(super) struct ProxyVariables {
-    http: Option<&'static str>,
-    http_lower: bool,
-    /// The URL, which may hold a password.
-    https: Option<String>,
-    https_lower: bool,
-    exempted: Option<String>,
-    exempted_lower: bool,
+    http: Variable,
+    /// The URL may hold a password.
+    https: Variable,
+    exempted: Variable,
+    is_cgi: bool,
+}
+
+/// One of them, whose name may be in any case. One in lower case wins, also if it is empty.
+#[derive(Default)]
+struct Variable {
+    value: Option<String>,
+    in_lower_case: bool,
 }
 
 impl ProxyVariables {
     /// Takes a variable in, if it is one of these.
     pub(super) fn take(&mut self, name: &str, value: &OsStr) {
-        match name {
-            "http_proxy" => (self.http, self.http_lower) = ((!value.is_empty()).then_some("http_proxy"), true),
-            "HTTP_PROXY" if !self.http_lower => self.http = (!value.is_empty()).then_some("HTTP_PROXY"),
-            "https_proxy" => (self.https, self.https_lower) = (text(value), true),
-            "HTTPS_PROXY" if !self.https_lower => self.https = text(value),
-            "no_proxy" => {
-                (self.exempted, self.exempted_lower) = (Some(value.to_string_lossy().into_owned()), true);
+        let variable = match name.to_ascii_lowercase().as_str() {
+            "http_proxy" => &mut self.http,
+            "https_proxy" => &mut self.https,
+            "no_proxy" => &mut self.exempted,
+            "request_method" => {
+                self.is_cgi |= name == "REQUEST_METHOD";
+                return;
             }
-            "NO_PROXY" if !self.exempted_lower => self.exempted = Some(value.to_string_lossy().into_owned()),
-            _ => {}
+            _ => return,
+        };
+        let in_lower_case = name.ends_with("_proxy");
+        if in_lower_case || !variable.in_lower_case && !value.is_empty() {
+            let value = Some(value.to_string_lossy().into_owned()).filter(|value| !value.is_empty());
+            *variable = Variable { value, in_lower_case };
         }
     }
 
     /// The proxy for signed calls, if there is one.
     pub(super) fn https(&self) -> Option<Result<Proxy, &'static str>> {
-        Some(Proxy::parse(self.https.as_ref()?, self.exempted.clone()))
+        Some(Proxy::parse(self.https.value.as_ref()?, self.exempted.value.clone()))
     }
 
     /// The variable through whose proxy the SDKs ask IMDS at this host, if they do. `authority` is the host as in a URL,
     /// with brackets around an IPv6 address, and the port if the URL has one.
     pub(super) fn proxy_of(&self, authority: &str) -> Option<&'static str> {
-        let exempted = self.exempted.as_deref().unwrap_or_default();
+        let exempted = self.exempted.value.as_deref().unwrap_or_default();
         let without_port =
             authority.rsplit_once(':').filter(|(_, port)| port.bytes().all(|byte| byte.is_ascii_digit()));
         let host = without_port.map_or(authority, |(host, _)| host);
@@ -54,13 +63,11 @@ impl ProxyVariables {
             !entry.is_empty() && (matches(host) || matches(authority))
         };
         let is_exempted = exempted == "*" || exempted.split(',').any(names_it);
-        self.http.filter(|_| !is_exempted)
+        let Variable { value, in_lower_case } = &self.http;
+        // In a CGI program, a request's header can set it in upper case.
+        let is_set = value.is_some() && (*in_lower_case || !self.is_cgi);
+        (is_set && !is_exempted).then_some(if *in_lower_case { "http_proxy" } else { "HTTP_PROXY" })
     }
-}
-
-/// The value, if there is one; what is not UTF-8 is no URL.
-fn text(value: &OsStr) -> Option<String> {
-    (!value.is_empty()).then(|| value.to_string_lossy().into_owned())
 }
 
 #[cfg(test)]

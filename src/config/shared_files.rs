@@ -9,16 +9,17 @@ use std::fs::{self, File};
 use std::io::Read;
 use std::path::PathBuf;
 
+use super::variables::Raw;
+
 /// A larger file is not one that people write.
 const LARGEST: u64 = 1024 * 1024;
 
 /// Where the files are, and which profile is in use.
-#[derive(Debug, Default)]
 pub(super) struct SharedFiles {
-    pub(super) credentials: Option<String>,
-    pub(super) config: Option<String>,
-    pub(super) profile: Option<String>,
-    pub(super) home: Option<PathBuf>,
+    credentials: Option<String>,
+    config: Option<String>,
+    profile: Option<String>,
+    home: Option<PathBuf>,
 }
 
 /// What boto3 does with its profile. Each of the first two may also be an error that it raises.
@@ -51,6 +52,17 @@ const PROVIDING: [&str; 6] = [
 const FROM_IMDS: &str = "credential_source = ec2instancemetadata";
 
 impl SharedFiles {
+    /// As the variables say.
+    pub(super) fn new(raw: &Raw, home: Option<PathBuf>) -> Self {
+        Self {
+            credentials: raw.aws_shared_credentials_file.clone(),
+            config: raw.aws_config_file.clone(),
+            // In this order to botocore.
+            profile: raw.aws_default_profile.clone().or(raw.aws_profile.clone()),
+            home,
+        }
+    }
+
     /// What boto3 does with them.
     pub(super) fn profile(&self) -> Profile {
         let (credentials, config) = (self.credentials.as_deref(), self.config.as_deref());
@@ -141,7 +153,9 @@ fn sections(text: &str) -> Option<Sections> {
         }
         key_at = Some(indentation);
     }
-    sections.values_mut().for_each(|keys| keys.extend(defaults.iter().cloned()));
+    for keys in sections.values_mut() {
+        keys.extend(defaults.iter().cloned());
+    }
     Some(sections)
 }
 

@@ -4,10 +4,10 @@ use super::proxy::ProxyVariables;
 use super::reader::{ConfigErrors, Reader, is_true};
 use super::variables::Raw;
 use crate::domain::Region;
-use crate::sts::{CaBundle, Choice, Endpoint, Options};
+use crate::sts::{CaBundle, Choice, Endpoint, StsOptions};
 
 /// The options, or all errors.
-pub(super) fn options(raw: &Raw, proxies: &ProxyVariables) -> Result<Options, ConfigErrors> {
+pub(super) fn options(raw: &Raw, proxies: &ProxyVariables) -> Result<StsOptions, ConfigErrors> {
     let mut read = Reader { errors: Vec::new() };
     let region = |text: &str| Region::parse(text).map_err(|error| error.to_string());
     let endpoint = |text: &str| Endpoint::parse(text).map_err(str::to_owned);
@@ -46,7 +46,7 @@ pub(super) fn options(raw: &Raw, proxies: &ProxyVariables) -> Result<Options, Co
         .into_iter()
         .filter_map(|(variable, path)| path.as_ref().map(|path| CaBundle { variable, path: path.into() }));
     if read.errors.is_empty() {
-        Ok(Options {
+        Ok(StsOptions {
             region: own_region.or(default_region),
             endpoint: endpoint_url,
             choice,

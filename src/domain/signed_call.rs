@@ -202,7 +202,7 @@ pub struct SignedCalls {
     failing_since: Option<Timestamp>,
 }
 
-/// A call that has last_started.
+/// The last call that was started.
 #[derive(Clone, Debug)]
 struct StartedCall {
     at: SinceBoot,

@@ -96,7 +96,7 @@ pub async fn run_with(
     let mut stop = std::pin::pin!(stop);
     loop {
         let (report, signing) = tokio::select! {
-            polled = poller.next_poll(|report| metrics.record(report)) => polled,
+            finished = poller.next_poll(|report| metrics.record(report)) => finished,
             () = &mut stop => break,
             error = server.ended() => return Err(error),
             error = scans_ended(&mut scans) => return Err(error),
@@ -172,8 +172,11 @@ fn initial_state(config: &Config, persistence: Option<&Persistence>, now: Moment
 
 fn metrics(config: &Config, with_signed_calls: bool) -> Metrics {
     let Config { poll_interval, expected_role, .. } = config;
-    let options =
-        metrics::Options { poll_interval: *poll_interval, expected_role: expected_role.clone(), process_metrics: true };
+    let options = metrics::MetricsOptions {
+        poll_interval: *poll_interval,
+        expected_role: expected_role.clone(),
+        process_metrics: true,
+    };
     let metrics = Metrics::new(options, Build::THIS);
     if with_signed_calls { metrics.with_signed_calls() } else { metrics }
 }

@@ -55,7 +55,7 @@ pub struct Context {
 }
 
 impl Context {
-    /// The latest scan of the processes, without the suspects that have ended since.
+    /// The latest scan of the processes, without the suspects that have exited since.
     fn watched(&self) -> Option<Watched> {
         let latest = self.watched.as_ref()?.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let mut watched = latest.unwrap_or(Watched { sees_others: true, ..Watched::default() });

@@ -60,7 +60,7 @@ pub struct Status {
     pub workload: &'static str,
     /// When the declared workload started; null if none is declared, or that is not known.
     pub workload_started_at: Option<Timestamp>,
-    /// What the SDKs' default chain finds before it would ask IMDS; then nothing is said of clients.
+    /// What the SDKs' default chain finds before it would ask IMDS; then no claim about clients is made.
     pub chain_shadowed: Option<Shadow>,
     /// The proxy variable through which the SDKs would ask IMDS.
     pub imds_through_proxy: Option<&'static str>,

@@ -47,7 +47,7 @@ const PROMPT_ANSWER_FACTOR: f64 = 0.5;
 
 /// How to reach IMDS.
 #[derive(Clone, Debug)]
-pub struct Options {
+pub struct ImdsOptions {
     /// Where it is.
     pub endpoint: Endpoint,
     /// Time-out of a connection and of each read.
@@ -62,7 +62,7 @@ pub struct Options {
     pub region: Option<Region>,
 }
 
-impl Options {
+impl ImdsOptions {
     /// No poll takes longer, unless this process does not get the CPU.
     #[must_use]
     pub fn longest_poll(&self) -> Duration {
@@ -185,8 +185,8 @@ struct TokenFailure {
 impl Imds {
     /// A client that has sent nothing yet.
     #[must_use]
-    pub fn new(options: Options, clock: Arc<dyn Clock>) -> Self {
-        let Options { endpoint, timeout, attempts, disabled, v1_disabled, region } = options;
+    pub fn new(options: ImdsOptions, clock: Arc<dyn Clock>) -> Self {
+        let ImdsOptions { endpoint, timeout, attempts, disabled, v1_disabled, region } = options;
         let transport = Transport::new(endpoint, timeout, clock);
         Self {
             transport,

@@ -25,7 +25,7 @@ pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// What the metrics need to know of the configuration.
 #[derive(Clone, Debug)]
-pub struct Options {
+pub struct MetricsOptions {
     /// Configured time between polls.
     pub poll_interval: Duration,
     /// The role that is to be in force.
@@ -36,7 +36,7 @@ pub struct Options {
 
 /// All metrics of one exporter.
 pub struct Metrics {
-    options: Options,
+    options: MetricsOptions,
     counters: Counters,
     /// Asked at each scrape.
     process: Option<ProcessCollector>,
@@ -47,7 +47,7 @@ pub struct Metrics {
 impl Metrics {
     /// All counters at 0.
     #[must_use]
-    pub fn new(options: Options, build: Build) -> Self {
+    pub fn new(options: MetricsOptions, build: Build) -> Self {
         let counters = Counters::new(options.poll_interval, build);
         let process = options.process_metrics.then(ProcessCollector::for_self);
         Self { options, counters, process, rendered_at_poll: Mutex::new(None) }

@@ -9,4 +9,4 @@ mod exposition;
 mod gauges;
 
 pub use build_info::Build;
-pub use exposition::{CONTENT_TYPE, Metrics, Options};
+pub use exposition::{CONTENT_TYPE, Metrics, MetricsOptions};

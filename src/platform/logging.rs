@@ -23,7 +23,7 @@ pub enum Format {
 
 /// What is logged, and in which format.
 #[derive(Clone, Debug)]
-pub struct Options {
+pub struct LogOptions {
     /// The modules and levels that are logged.
     pub filter: Targets,
     /// The format.
@@ -66,7 +66,7 @@ pub fn exit_on_panic() {
 }
 
 /// Sets up the log of this process; a second call changes nothing.
-pub fn set_up(options: &Options) {
+pub fn set_up(options: &LogOptions) {
     let dropped: fn(u64) -> String = match options.format {
         Format::Text => |lines| format!("{lines} log lines were dropped: nobody read the log\n"),
         Format::Json => |lines| {

@@ -245,7 +245,7 @@ pub enum FaultError {
     Variant(Kind),
     /// The kind begins at these steps only.
     Step(Kind, &'static [Step]),
-    /// This key goes with a fault.
+    /// This key needs a fault.
     WithoutFault(&'static str),
 }
 
@@ -278,7 +278,7 @@ impl fmt::Display for FaultError {
             Self::Step(kind, steps) => {
                 write!(f, "in this form {kind} begins at {} only", listed(steps.iter().map(|step| step.label())))
             }
-            Self::WithoutFault(_) => f.write_str("it goes with a `fault` other than none"),
+            Self::WithoutFault(_) => f.write_str("it needs a `fault` other than none"),
         }
     }
 }

@@ -59,7 +59,7 @@ use crate::platform::clock::Clock;
 
 /// Where the simulator listens.
 #[derive(Clone, Copy, Debug)]
-pub struct Options {
+pub struct SimulatorOptions {
     /// The simulated IMDS; port 0 takes a free one.
     pub listen: SocketAddr,
     /// The control interface, if any.
@@ -70,7 +70,7 @@ pub struct Options {
     pub allow_any_address: bool,
 }
 
-impl Default for Options {
+impl Default for SimulatorOptions {
     /// Loopback, any port, no control interface, no STS.
     fn default() -> Self {
         Self { listen: (Ipv4Addr::LOCALHOST, 0).into(), control: None, sts: None, allow_any_address: false }
@@ -90,7 +90,7 @@ impl Simulator {
     /// # Errors
     /// If an address cannot be bound, or is not one of loopback and that is not allowed (`InvalidInput`).
     #[expect(clippy::unused_async, reason = "it needs a runtime")]
-    pub async fn start(options: Options, clock: Arc<dyn Clock>) -> io::Result<Self> {
+    pub async fn start(options: SimulatorOptions, clock: Arc<dyn Clock>) -> io::Result<Self> {
         for address in [Some(options.listen), options.control, options.sts].into_iter().flatten() {
             if !address.ip().to_canonical().is_loopback() && !options.allow_any_address {
                 let text = format!("{address} is not a loopback address, and no other is allowed");

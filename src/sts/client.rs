@@ -30,7 +30,7 @@ const LONGEST_BODY: usize = 64 * 1024;
 
 /// How to reach STS.
 #[derive(Clone, Debug, Default)]
-pub struct Options {
+pub struct StsOptions {
     /// The region; without one, the one that IMDS names.
     pub region: Option<Region>,
     /// The address; without one, that of the region.
@@ -91,8 +91,8 @@ impl Sts {
     ///
     /// # Errors
     /// What is wrong with a bundle, with the name of its variable.
-    pub fn new(options: &Options, clock: Arc<dyn Clock>) -> Result<Self, String> {
-        let Options { region, endpoint, choice, proxy, ca_bundles } = options;
+    pub fn new(options: &StsOptions, clock: Arc<dyn Clock>) -> Result<Self, String> {
+        let StsOptions { region, endpoint, choice, proxy, ca_bundles } = options;
         let mut builder = Client::builder()
             .no_proxy()
             .tls_backend_preconfigured(tls(ca_bundles)?)

@@ -11,7 +11,7 @@ mod signature;
 mod trust;
 
 pub use answer::{CallerIdentity, parse_error, parse_identity};
-pub use client::{Options, Proxy, Sts};
+pub use client::{Proxy, Sts, StsOptions};
 pub use endpoint::{Choice, Endpoint};
 pub use signature::{Unsignable, signed_headers};
 pub use trust::CaBundle;

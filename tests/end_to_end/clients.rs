@@ -1,4 +1,4 @@
-//! Real boto3 clients, which `boto3_clients.py` creates in a process of its own.
+//! Real boto3 clients, which `boto3_clients.py` creates in a separate process.
 
 use std::collections::HashMap;
 use std::fs;

@@ -6,6 +6,7 @@
 
 use std::collections::BTreeSet;
 use std::mem;
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,7 +15,7 @@ use imds_exporter::domain::saved_state::SavedState;
 use imds_exporter::domain::state::{PollReport, State, WorkloadEnvironment};
 use imds_exporter::domain::workload::Workload;
 use imds_exporter::domain::{Kind, Resolution, Source};
-use imds_exporter::imds::{Imds, Options};
+use imds_exporter::imds::{DEFAULT_ATTEMPTS, Imds, ImdsOptions};
 use imds_exporter::metrics::{self, Build, Metrics};
 use imds_exporter::platform::clock::Clock;
 use imds_exporter::simulator::{self, Change, Simulator};
@@ -27,6 +28,8 @@ use crate::support::simulator::{apply, apply_toml, imds_options_for};
 
 const AT_START: &str = "at-start";
 
+const PROXY_VARIABLE: &str = "HTTP_PROXY";
+
 /// boto3 refreshes when less than this remains, and ignores errors of its own until less than the other does.
 const LIMITS: [SignedDuration; 2] = [SignedDuration::from_mins(15), SignedDuration::from_mins(10)];
 
@@ -38,6 +41,11 @@ pub(crate) struct Setup {
     pub(crate) state_file: bool,
     /// Time-out of the exporter's requests.
     pub(crate) timeout: Duration,
+    /// boto3's time-out in seconds, and its attempts; the exporter makes as many.
+    pub(crate) timeout_of_boto3: u32,
+    pub(crate) attempts: NonZeroU32,
+    /// A proxy variable that does not exempt IMDS, for both.
+    pub(crate) proxied: bool,
     /// The versions of boto3.
     pub(crate) versions: &'static [&'static str],
 }
@@ -50,6 +58,9 @@ impl Default for Setup {
             v1_disabled: false,
             state_file: true,
             timeout: Duration::from_secs(1),
+            timeout_of_boto3: 1,
+            attempts: DEFAULT_ATTEMPTS,
+            proxied: false,
             versions: &VERSIONS[..1],
         }
     }
@@ -105,7 +116,10 @@ pub(crate) struct Compared {
 /// The simulator, the exporter and boto3.
 pub(crate) struct Comparison {
     setup: Setup,
+    /// The machine's.
     clock: Arc<TestClock>,
+    /// Likewise, but nobody sets it.
+    clock_of_imds: Arc<TestClock>,
     pub(crate) simulator: Simulator,
     imds: Imds,
     state: State,
@@ -136,15 +150,21 @@ impl Comparison {
 
     /// As [`Self::start`], before the first poll.
     pub(crate) async fn before_start(setup: Setup, change: &str) -> Self {
-        let clock = TestClock::from_now();
+        let [clock, clock_of_imds] = [(); 2].map(|()| TestClock::from_now());
         let shared: Arc<dyn Clock> = Arc::clone(&clock) as Arc<dyn Clock>;
-        let simulator =
-            Simulator::start(simulator::Options::default(), Arc::clone(&shared)).await.expect("a free port");
+        let of_imds: Arc<dyn Clock> = Arc::clone(&clock_of_imds) as Arc<dyn Clock>;
+        let simulator = Simulator::start(simulator::SimulatorOptions::default(), of_imds).await.expect("a free port");
         apply_toml(&simulator, change).await;
-        let environment: &[_] = if setup.v1_disabled { &[("AWS_EC2_METADATA_V1_DISABLED", "true")] } else { &[] };
+        let (attempts, timeout) = (setup.attempts.to_string(), setup.timeout_of_boto3.to_string());
+        let mut environment = vec![
+            ("AWS_EC2_METADATA_V1_DISABLED", if setup.v1_disabled { "true" } else { "false" }),
+            ("AWS_METADATA_SERVICE_NUM_ATTEMPTS", &attempts),
+            ("AWS_METADATA_SERVICE_TIMEOUT", &timeout),
+        ];
+        environment.extend(setup.proxied.then_some((PROXY_VARIABLE, "http://127.0.0.1:1")));
         let versions = setup.versions.iter().map(|name| Version {
             name,
-            boto3: Clients::start_version(name, simulator.address(), environment),
+            boto3: Clients::start_version(name, simulator.address(), &environment),
             before_outage: None,
             workload_client: WorkloadClient::Waits,
             workload_session: String::new(),
@@ -156,6 +176,7 @@ impl Comparison {
             metrics: metrics(),
             setup,
             clock,
+            clock_of_imds,
             simulator,
             versions,
             workload_started: false,
@@ -201,6 +222,11 @@ impl Comparison {
 
     /// Stops the exporter, lets time pass, and starts it again.
     pub(crate) async fn restart(&mut self, stop: Stop, seconds: i64) {
+        self.restart_with(stop, seconds, |content| content).await;
+    }
+
+    /// As [`Self::restart`], with what this makes of the content of the state file.
+    pub(crate) async fn restart_with(&mut self, stop: Stop, seconds: i64, spoil: impl Fn(Vec<u8>) -> Vec<u8>) {
         self.timeline.push(format!("restart: {stop:?}, after {seconds} s"));
         if stop != Stop::KilledBeforeSaving {
             self.save();
@@ -227,12 +253,18 @@ impl Comparison {
         }
         self.versions.iter_mut().for_each(|version| version.before_outage = None);
         if let Some((saved, clients)) = &self.file {
-            let content = serde_json::to_vec(saved).expect("it can be written");
-            let restored =
-                SavedState::restore(&content, Some(&self.boot_id()), now.since_boot).expect("it can be read again");
-            self.state = self.state.clone().with_restored(restored);
-            for (version, client) in self.versions.iter_mut().zip(clients) {
-                version.before_outage.clone_from(client);
+            let written = serde_json::to_vec(saved).expect("it can be written");
+            let content = spoil(written.clone());
+            if let Ok(restored) = SavedState::restore(&content, Some(&self.boot_id()), now.since_boot) {
+                self.state = self.state.clone().with_restored(restored);
+                for (version, client) in self.versions.iter_mut().zip(clients) {
+                    version.before_outage.clone_from(client);
+                }
+            } else {
+                assert_ne!(content, written, "it can be read again");
+                self.timeline.push(format!("    the state file is {} bytes that cannot be used", content.len()));
+                self.state = self.state.clone().with_unknown_past();
+                self.file = None;
             }
         }
         self.save_at_start();
@@ -289,7 +321,19 @@ impl Comparison {
     }
 
     pub(crate) async fn advance(&mut self, seconds: i64) {
+        self.clock_of_imds.advance(seconds);
         self.clock.advance(seconds);
+        self.move_clocks_of_boto3(seconds).await;
+    }
+
+    /// The machine's clock is set by so much, forward or back.
+    pub(crate) async fn set_clock(&mut self, seconds: i64) {
+        self.timeline.push(format!("the clock is set by {seconds} s"));
+        self.clock.set_by(seconds);
+        self.move_clocks_of_boto3(seconds).await;
+    }
+
+    async fn move_clocks_of_boto3(&mut self, seconds: i64) {
         for version in &mut self.versions {
             version.boto3.advance(seconds).await;
         }
@@ -380,7 +424,7 @@ impl Comparison {
     fn row(&mut self, version: &str, created: Created, actual: Option<bool>) {
         let exported = self.exported(created.label());
         if exported.is_none() {
-            self.compared.absent += usize::from(actual.is_some());
+            self.compared.absent += usize::from(actual.is_some() && !self.setup.proxied);
             return;
         }
         let created = created.label();
@@ -451,17 +495,17 @@ impl Version {
     }
 }
 
-fn declared(Setup { workload, .. }: Setup) -> WorkloadEnvironment {
-    WorkloadEnvironment { workload, ..WorkloadEnvironment::default() }
+fn declared(Setup { workload, proxied, .. }: Setup) -> WorkloadEnvironment {
+    WorkloadEnvironment { workload, proxied_by: proxied.then_some(PROXY_VARIABLE), ..WorkloadEnvironment::default() }
 }
 
 fn imds(setup: Setup, simulator: &Simulator, clock: Arc<dyn Clock>) -> Imds {
-    let Setup { v1_disabled, timeout, .. } = setup;
-    Imds::new(Options { timeout, v1_disabled, ..imds_options_for(simulator) }, clock)
+    let Setup { v1_disabled, timeout, attempts, .. } = setup;
+    Imds::new(ImdsOptions { timeout, attempts, v1_disabled, ..imds_options_for(simulator) }, clock)
 }
 
 fn metrics() -> Metrics {
     let options =
-        metrics::Options { poll_interval: Duration::from_secs(15), expected_role: None, process_metrics: false };
+        metrics::MetricsOptions { poll_interval: Duration::from_secs(15), expected_role: None, process_metrics: false };
     Metrics::new(options, Build::THIS)
 }

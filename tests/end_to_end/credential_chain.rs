@@ -141,7 +141,8 @@ async fn in_the_namespace() {
         ip(&format!("address add {address}/32 dev lo"));
     }
     let imds = SocketAddr::from(([169, 254, 169, 254], 80));
-    let options = simulator::Options { listen: imds, allow_any_address: true, ..simulator::Options::default() };
+    let options =
+        simulator::SimulatorOptions { listen: imds, allow_any_address: true, ..simulator::SimulatorOptions::default() };
     let simulator = Simulator::start(options, Arc::new(SystemClock)).await.expect("the address is there");
     for address in ["169.254.170.2:80", "169.254.170.23:80", "127.0.0.1:8001"] {
         serve(address, "GET /v1/credentials ", CONTAINER_CREDENTIALS).await;

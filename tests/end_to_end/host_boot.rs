@@ -55,7 +55,7 @@ async fn in_the_namespace() {
         ip(&format!("link set {link} up"));
     }
     ip("address add 169.254.169.254/32 dev eth0");
-    let options = simulator::Options {
+    let options = simulator::SimulatorOptions {
         listen: SocketAddr::from(([169, 254, 169, 254], 80)),
         control: None,
         sts: None,

@@ -14,6 +14,7 @@ mod moto;
 mod network_namespace;
 mod odd_answers;
 mod prometheus;
+mod proxies;
 mod random_timelines;
 mod signed_call;
 mod steady_state;

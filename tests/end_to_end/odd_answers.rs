@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use imds_exporter::domain::{Creation, Source};
-use imds_exporter::imds::{DEFAULT_ATTEMPTS, Endpoint, Imds, Options};
+use imds_exporter::imds::{DEFAULT_ATTEMPTS, Endpoint, Imds, ImdsOptions};
 use imds_exporter::platform::clock::{Clock, SystemClock};
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
@@ -455,7 +455,7 @@ async fn created_by_exporter(cases: &[Case], imds: SocketAddr) -> Vec<Creation> 
     for (number, case) in cases.iter().enumerate() {
         let endpoint = Endpoint::parse(&format!("http://{imds}/{number}/exporter/")).expect("an endpoint");
         let attempts = NonZeroU32::new(case.attempts).unwrap_or(DEFAULT_ATTEMPTS);
-        let options = Options {
+        let options = ImdsOptions {
             endpoint,
             timeout: TIMEOUT,
             attempts,

@@ -1,10 +1,12 @@
-//! Random timelines: faults of all kinds at all steps, recoveries, roles that come and go, tokens that become optional,
-//! time, and restarts of the exporter between the steps. After each step, everything that the exporter says of clients is
-//! compared with real boto3 clients in four versions.
+//! Random timelines: faults of all kinds at all steps, recoveries, roles that come and go, tokens that become optional, time,
+//! clocks that are set, restarts of the exporter between the steps, and state files that are spoiled; with attempts, time-outs
+//! and proxies. After each step, everything that the exporter says of clients is compared with real boto3 clients in four
+//! versions.
 //!
 //! A timeline follows from its seed. A failing one prints itself; `TIMELINES=17..18` runs that of seed 17 alone, and
 //! `TIMELINES=0..1000` looks for more.
 
+use std::num::NonZeroU32;
 use std::ops::Range;
 
 use fastrand::Rng;
@@ -24,7 +26,7 @@ const STEPS: usize = 14;
 const AT_A_TIME: usize = 4;
 
 /// The timelines of each run of the tests, and with `THOROUGH=1`.
-const SEEDS: [Range<u64>; 2] = [0..12, 0..300];
+const SEEDS: [Range<u64>; 2] = [0..14, 0..300];
 
 /// So many values are compared in [`SEEDS`] at least, in all versions together.
 const LEAST_COMPARED: usize = 1_500;
@@ -42,6 +44,9 @@ fn faults() -> Vec<Fault> {
     server_side_kinds().flat_map(all_faults).filter(comparable).collect()
 }
 
+/// One of so many values may be absent, where requests go to IMDS: most are of clients of a start that nobody has seen.
+const MOST_ABSENT: usize = 6;
+
 struct Timeline {
     rng: Rng,
     comparison: Comparison,
@@ -54,11 +59,17 @@ impl Timeline {
     async fn start(seed: u64) -> Self {
         let mut rng = Rng::with_seed(seed);
         let workload = Workload::VARIANTS[rng.usize(..Workload::VARIANTS.len())];
+        // Both at once would be minutes of waiting.
+        let (attempts, timeout) = [(1, 1), (1, 1), (1, 1), (1, 2), (2, 1), (3, 1)][rng.usize(..6)];
+        let attempts = NonZeroU32::new(attempts).expect("it is one of these");
         let setup = Setup {
             workload,
             v1_disabled: rng.u8(..3) == 0,
             state_file: workload != Workload::Independent || rng.bool(),
-            timeout: REQUEST_TIMEOUT,
+            timeout: REQUEST_TIMEOUT * timeout,
+            timeout_of_boto3: timeout,
+            attempts,
+            proxied: rng.u8(..12) == 0,
             versions: &VERSIONS,
         };
         let tokens_optional = rng.bool();
@@ -92,7 +103,12 @@ impl Timeline {
                 self.comparison.then("rotate = true").await;
             }
             12 => self.change_tokens().await,
-            13..16 => self.time().await,
+            13 => {
+                let seconds = self.rng.i64(-3_600..=3_600);
+                self.comparison.set_clock(seconds).await;
+                self.comparison.compare("the clock").await;
+            }
+            14..17 => self.time().await,
             _ => self.restart().await,
         }
     }
@@ -146,7 +162,17 @@ impl Timeline {
             Stop::KilledBeforeSaving => 0,
             Stop::Orderly | Stop::Killed | Stop::Reboot => [1, 60, 3_600][self.rng.usize(..3)],
         };
-        self.comparison.restart(stop, seconds).await;
+        if self.rng.u8(..6) == 0 {
+            let (form, cut) = (self.rng.u8(..3), self.rng.usize(..10_000));
+            let spoil = |content: Vec<u8>| match form {
+                0 => content[..cut % content.len()].to_vec(),
+                1 => vec![0; content.len()],
+                _ => br#"{"version": 9000}"#.to_vec(),
+            };
+            self.comparison.restart_with(stop, seconds, spoil).await;
+        } else {
+            self.comparison.restart(stop, seconds).await;
+        }
         if matches!(stop, Stop::Orderly | Stop::Reboot) && self.rng.u8(..3) == 0 {
             self.comparison.start_workload_unseen().await;
             self.comparison.restart(Stop::Killed, 1).await;
@@ -185,5 +211,6 @@ async fn in_random_timelines_with_restarts_each_value_is_what_a_real_client_does
         running.extend(seeds_left.next().map(run));
     }
     println!("{} values compared with real clients, {} left absent", compared.values, compared.absent);
+    assert!(compared.absent * MOST_ABSENT <= compared.values + compared.absent, "{compared:?}");
     assert!(!SEEDS.contains(&seeds()) || compared.values >= LEAST_COMPARED, "{compared:?}");
 }

@@ -202,8 +202,12 @@ async fn wait_returns_when_credentials_resolve_and_prints_changes_only() {
     assert!(first.contains("imds_disabled"), "{first}");
     wait_until("it tries again", || simulator.counts().token >= 3).await;
     apply_toml(&simulator, HEALTHY).await;
-    let second = lines.next().await;
-    assert!(second.contains(simulator.credential().role.as_str()), "{second}");
+    // At most, the request in progress fails in another way, since the fault ends between its requests.
+    let (role, mut others) = (simulator.credential().role, 0);
+    while !lines.next().await.contains(role.as_str()) {
+        others += 1;
+    }
+    assert!(others <= 1, "{others} lines of other failures");
     assert_eq!(exit_status(&mut child).await.code(), Some(0));
 }
 

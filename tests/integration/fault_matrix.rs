@@ -11,7 +11,7 @@ use std::time::Duration;
 use imds_exporter::domain::state::{Shared, State, WorkloadEnvironment};
 use imds_exporter::domain::{Kind, Outcome, Step};
 use imds_exporter::exporter::poll_loop::Poller;
-use imds_exporter::metrics::{Build, Metrics, Options};
+use imds_exporter::metrics::{Build, Metrics, MetricsOptions};
 use imds_exporter::platform::clock::Clock;
 use imds_exporter::simulator::{Change, Simulator};
 use strum::VariantArray;
@@ -185,7 +185,7 @@ async fn each_of_thousands_of_polls_is_counted_once_and_recovery_is_visible_at_o
             let clock = TestClock::new(START);
             let state = Shared::new(State::new(WorkloadEnvironment::default(), clock.now()));
             let interval = Duration::from_secs(15);
-            let options = Options { poll_interval: interval, expected_role: None, process_metrics: false };
+            let options = MetricsOptions { poll_interval: interval, expected_role: None, process_metrics: false };
             let metrics = Metrics::new(options, Build::THIS);
             let script = (0..POLLS).map(|poll| if fails(poll) { failed(*kind, Step::Token) } else { good() });
             let source = FakeSource::new(script);

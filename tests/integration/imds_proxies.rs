@@ -1,5 +1,5 @@
 //! What a poll makes of IMDS proxies and of other clouds, in each step of the scenarios that simulate them: the role where
-//! an SDK gets credentials, else the kind of failure; and whether EC2 or somebody else answered.
+//! an SDK gets credentials, else the kind of failure; and whether EC2 or another server answered.
 
 use imds_exporter::domain::Kind::{
     NoRole, ProfileWithoutRole, ReadTimeout, ServerError, TokenForbidden, TokenRejected, TokenUnsupported,

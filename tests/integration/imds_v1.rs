@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use imds_exporter::domain::{Failure, Kind, Source, Step};
-use imds_exporter::imds::{Imds, Options};
+use imds_exporter::imds::{Imds, ImdsOptions};
 use imds_exporter::simulator::{Change, Simulator};
 use tokio::task::JoinSet;
 use tokio::time::{advance, pause, resume};
@@ -43,7 +43,7 @@ const TOKEN_FAILURES: [(&str, Kind, Then); 12] = [
 async fn pair(fault: &str, tokens: &str, v1_disabled: bool) -> (Simulator, Imds) {
     let simulator = start_simulator().await;
     apply_toml(&simulator, &format!("tokens = '{tokens}'\n{fault}")).await;
-    let imds = imds_client(Options { v1_disabled, ..imds_options_for(&simulator) });
+    let imds = imds_client(ImdsOptions { v1_disabled, ..imds_options_for(&simulator) });
     (simulator, imds)
 }
 

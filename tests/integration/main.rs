@@ -16,6 +16,7 @@ mod hostile_clients;
 mod http;
 mod imds_proxies;
 mod imds_v1;
+mod log_lines;
 mod log_output;
 mod loopback;
 mod memory;

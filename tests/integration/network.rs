@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use imds_exporter::config::DEFAULT_PORT;
 use imds_exporter::platform::clock::SystemClock;
-use imds_exporter::simulator::{Options, Simulator};
+use imds_exporter::simulator::{Simulator, SimulatorOptions};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -33,7 +33,7 @@ fn loopback(family: &str) -> [SocketAddr; 2] {
 async fn child() {
     let Ok(family) = std::env::var(FAMILY) else { return };
     let [here, not_here] = loopback(&family);
-    let options = Options { listen: SocketAddr::new(here.ip(), 0), ..Options::default() };
+    let options = SimulatorOptions { listen: SocketAddr::new(here.ip(), 0), ..SimulatorOptions::default() };
     let simulator = Simulator::start(options, Arc::new(SystemClock)).await.expect("loopback is up");
     assert!(TcpListener::bind(SocketAddr::new(not_here.ip(), 0)).await.is_err(), "the other family is not there");
 

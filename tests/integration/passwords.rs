@@ -88,6 +88,30 @@ async fn connections_from_elsewhere_outlive_a_flood_of_others() {
 }
 
 #[tokio::test]
+async fn a_slow_handshake_from_elsewhere_outlives_a_flood_of_others() {
+    let config = WebConfigFile::new();
+    config.write(&config.tls(2100));
+    let exporter = exporter(&config).await;
+    let mut slow = connect_from(ELSEWHERE, exporter.address).await;
+    // The head of a TLS record, but for its last byte; the record is then no handshake, which is answered with an alert.
+    slow.write_all(&[0x16, 3, 1, 0]).await.expect("it reads");
+    let mut flood = Vec::new();
+    for _ in 0..200 {
+        flood.push(TcpStream::connect(exporter.address).await.expect("it listens"));
+    }
+    let record: &[u8] = &[5, 0, 0, 0, 0, 0];
+    let last = flood.last_mut().expect("there are some");
+    last.write_all(&[&[0x16, 3, 1, 0], record].concat()).await.expect("it reads");
+    for stream in [last, &mut slow] {
+        if stream.local_addr().expect("it is connected").ip() == ELSEWHERE {
+            stream.write_all(record).await.expect("it is open");
+        }
+        let first = timeout(DEADLINE, stream.read_u8()).await.expect("it is answered");
+        assert_eq!(first.expect("it is not closed"), 0x15);
+    }
+}
+
+#[tokio::test]
 async fn what_was_closed_stays_closed_and_each_mistake_is_logged_once() {
     let config = WebConfigFile::new();
     config.write(&users(4));

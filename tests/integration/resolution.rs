@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use imds_exporter::domain::Source;
 use imds_exporter::domain::{Failure, Kind, Request, Resolution, Step};
-use imds_exporter::imds::Options;
+use imds_exporter::imds::ImdsOptions;
 use imds_exporter::platform::clock::{Clock, SystemClock};
 use imds_exporter::simulator::{self, Change, Fault, Simulator, is_client_side};
 use strum::VariantArray;
@@ -86,7 +86,7 @@ async fn a_name_that_does_not_resolve_is_network_unreachable() {
 #[tokio::test]
 async fn a_client_that_is_disabled_by_the_environment_sends_nothing() {
     let simulator = start_simulator().await;
-    let disabled = Options { disabled: true, ..imds_options_for(&simulator) };
+    let disabled = ImdsOptions { disabled: true, ..imds_options_for(&simulator) };
     let resolution = imds_client(disabled).resolve().await;
     assert_eq!(resolution.outcome, Err(Failure { kind: Kind::DisabledByEnvironment, step: Step::Token }));
     assert_eq!(simulator.counts().connections, 0);
@@ -125,7 +125,7 @@ async fn connections_that_close_after_each_response_are_replaced() {
 #[tokio::test]
 async fn a_hop_limit_is_distinguished_from_an_imds_that_hangs() {
     let simulator = start_simulator().await;
-    let mut imds = imds_client(Options { v1_disabled: true, ..imds_options_for(&simulator) });
+    let mut imds = imds_client(ImdsOptions { v1_disabled: true, ..imds_options_for(&simulator) });
     apply_toml(&simulator, "fault = \"hop_limit\"").await;
     let resolution = imds.resolve().await;
     // The probe sends an invalid token: the response is a 401, and the request does not count as IMDSv1.
@@ -166,7 +166,7 @@ async fn a_session_token_without_a_lifetime_header_is_used() {
 
 #[tokio::test]
 async fn credentials_resolve_over_ipv6() {
-    let options = simulator::Options { listen: ([0, 0, 0, 0, 0, 0, 0, 1], 0).into(), ..Default::default() };
+    let options = simulator::SimulatorOptions { listen: ([0, 0, 0, 0, 0, 0, 0, 1], 0).into(), ..Default::default() };
     let simulator = Simulator::start(options, Arc::new(SystemClock)).await.expect("loopback has IPv6");
     assert!(imds_client_for(&simulator).resolve().await.outcome.is_ok());
 }

@@ -6,7 +6,7 @@ use imds_exporter::domain::signed_call::{AccountId, CallFailure, Caller, Reason,
 use imds_exporter::domain::state::{PollReport, State, WorkloadEnvironment};
 use imds_exporter::domain::workload::Workload;
 use imds_exporter::domain::{Kind, Moment, Resolution, Shadow, Step};
-use imds_exporter::metrics::{Build, Metrics, Options, catalog};
+use imds_exporter::metrics::{Build, Metrics, MetricsOptions, catalog};
 use imds_exporter::workload::{Candidate, Owner, Watched, suspects};
 use jiff::{SignedDuration, Timestamp};
 use strum::VariantArray;
@@ -22,7 +22,7 @@ fn start() -> Timestamp {
 
 fn metrics() -> Metrics {
     Metrics::new(
-        Options {
+        MetricsOptions {
             poll_interval: Duration::from_secs(15),
             expected_role: Some("web".to_owned().try_into().expect("a role name")),
             process_metrics: false,
@@ -238,7 +238,7 @@ fn the_expiry_disappears_only_when_imds_says_that_there_is_no_role() {
 
 #[test]
 fn at_most_160_series_whatever_happens() {
-    let options = Options { poll_interval: Duration::from_secs(15), expected_role: None, process_metrics: true };
+    let options = MetricsOptions { poll_interval: Duration::from_secs(15), expected_role: None, process_metrics: true };
     let declared = WorkloadEnvironment { workload: Workload::StartsWithExporter, ..WorkloadEnvironment::default() };
     let (metrics, mut state) = (Metrics::new(options, BUILD), State::new(declared, start()));
     let mut most = 0;

@@ -12,7 +12,7 @@ use imds_exporter::platform::clock::SystemClock;
 use imds_exporter::simulator::{
     self, CREDENTIAL_TOKEN_PREFIX, Change, Counts, KEY_ID_PREFIX, SECRET_KEY_PREFIX, SESSION_TOKEN_PREFIX, Simulator,
 };
-use imds_exporter::sts::{CaBundle, CallerIdentity, Endpoint, Options, Sts};
+use imds_exporter::sts::{CaBundle, CallerIdentity, Endpoint, Sts, StsOptions};
 use jiff::SignedDuration;
 use serde_json::Value;
 use strum::VariantArray;
@@ -47,7 +47,7 @@ fn credentials() -> SigningCredentials {
 fn client(url: &str, bundle: Option<&Path>) -> Sts {
     let ca_bundles = bundle.map(|path| CaBundle { variable: "AWS_CA_BUNDLE", path: path.to_owned() });
     let endpoint = Some(Endpoint::parse(url).expect("an endpoint"));
-    let options = Options { endpoint, ca_bundles: ca_bundles.into_iter().collect(), ..Options::default() };
+    let options = StsOptions { endpoint, ca_bundles: ca_bundles.into_iter().collect(), ..StsOptions::default() };
     Sts::new(&options, Arc::new(SystemClock)).expect("the bundle can be read")
 }
 
@@ -463,7 +463,8 @@ async fn the_log_tells_changes_and_neither_arn_nor_user_id() {
 /// The simulated STS, for the demo and for game days.
 #[tokio::test]
 async fn the_simulated_sts_checks_signatures_and_has_every_reason_that_a_server_can_have() {
-    let options = simulator::Options { sts: Some(([127, 0, 0, 1], 0).into()), ..simulator::Options::default() };
+    let options =
+        simulator::SimulatorOptions { sts: Some(([127, 0, 0, 1], 0).into()), ..simulator::SimulatorOptions::default() };
     let simulator = Simulator::start(options, Arc::new(SystemClock)).await.expect("loopback has free ports");
     let client = client(&format!("http://{}", simulator.sts_address().expect("it has an STS")), None);
     let identity = call(&client).await.expect("the signature is right");

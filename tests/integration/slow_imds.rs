@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use imds_exporter::domain::{Failure, Kind, Source, Step};
-use imds_exporter::imds::Options;
+use imds_exporter::imds::ImdsOptions;
 use tokio::task::JoinSet;
 
 use crate::support::simulator::{apply_toml, imds_client, imds_options_for, start_simulator};
@@ -18,7 +18,7 @@ const POLLS: u32 = 3;
 async fn assert_slow(delay: Duration, of: &[&str], tokens: &str, has_succeeded: bool) {
     let simulator = start_simulator().await;
     apply_toml(&simulator, &format!("tokens = '{tokens}'")).await;
-    let mut imds = imds_client(Options { timeout: TIMEOUT, ..imds_options_for(&simulator) });
+    let mut imds = imds_client(ImdsOptions { timeout: TIMEOUT, ..imds_options_for(&simulator) });
     if has_succeeded {
         let outcome = imds.resolve().await.outcome;
         assert!(outcome.is_ok(), "{outcome:?}");
@@ -58,7 +58,7 @@ async fn a_hop_limit_is_found_although_other_answers_take_a_while() {
     for delay in [0, 250] {
         let simulator = start_simulator().await;
         apply_toml(&simulator, &format!("fault = 'hop_limit'\nget_delay = '{delay}ms'")).await;
-        let mut imds = imds_client(Options { timeout: TIMEOUT, ..imds_options_for(&simulator) });
+        let mut imds = imds_client(ImdsOptions { timeout: TIMEOUT, ..imds_options_for(&simulator) });
         for _ in 0..POLLS {
             let outcome = imds.resolve().await.outcome;
             assert_eq!(outcome, Err(Failure { kind: Kind::HopLimit, step: Step::Token }), "{delay} ms");

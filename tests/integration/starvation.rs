@@ -1,6 +1,7 @@
 //! An exporter that is starved of CPU time, by a flood of requests or by the look at many processes, takes that for no
 //! failure of IMDS.
 
+use std::fs;
 use std::io::{PipeWriter, Read, Write, pipe};
 use std::net::{SocketAddr, TcpStream};
 use std::process::{Child, Command, Stdio};
@@ -16,7 +17,8 @@ use tokio::process::Child as AsyncChild;
 use tokio::time::sleep;
 
 use crate::support::cgroup::Cgroup;
-use crate::support::program::{ExporterProcess, command, program_with_imds};
+use crate::support::program::{ExporterProcess, command, program_with_imds, with_descriptors};
+use crate::support::repository;
 use crate::support::request::metrics_with;
 use crate::support::scrape::{Scrape, polls_after, scrape_until};
 use crate::support::simulator::{CONNECT_REFUSED, HEALTHY, apply_toml, start_simulator};
@@ -130,7 +132,7 @@ async fn no_poll_fails_in_a_flood_without_a_limit() {
 }
 
 const LARGE_PROCESSES: usize = 300;
-const SMALL_PROCESSES: usize = 700;
+const SMALL_PROCESSES: usize = 1_200;
 /// The longest argument that Linux allows is 128 KiB.
 const ARGUMENT_BYTES: usize = 120 * 1024;
 /// Almost 2 MB together, which is the most that Linux allows by default.
@@ -167,11 +169,16 @@ impl Drop for Crowd {
     }
 }
 
+/// With as few descriptors as the shipped unit allows, which is less than there are processes.
 #[tokio::test]
-async fn no_poll_fails_and_scrapes_are_answered_while_a_thousand_processes_are_looked_at() {
+async fn no_poll_fails_and_all_of_1500_processes_are_seen_under_the_limit_of_the_unit() {
     let simulator = start_simulator().await;
     let mark = format!("crowd-test-{}", std::process::id());
-    let mut command = program_with_imds(simulator.address(), &[]);
+    let unit = fs::read_to_string(repository::path("deploy/systemd/imds-exporter.service")).expect("the unit");
+    let limit = unit.lines().find_map(|line| line.strip_prefix("LimitNOFILE=")).expect("it limits descriptors");
+    let limit = limit.parse::<u32>().expect("a number");
+    assert!((limit as usize) < LARGE_PROCESSES + SMALL_PROCESSES);
+    let mut command = with_descriptors(&program_with_imds(simulator.address(), &[]), limit);
     command.env("IMDS_EXPORTER_WATCH_PROCESSES", &mark);
     let exporter = ExporterProcess::start_with(command).await;
     let address = exporter.address;
@@ -186,10 +193,12 @@ async fn no_poll_fails_and_scrapes_are_answered_while_a_thousand_processes_are_l
     // Each scrape is one that is answered.
     scrape_until(address, "all are watched", |scrape| scrape.value("imds_watched_processes") == all).await;
     // As many as are kept: the scan that finds them follows the end of the outage.
-    scrape_until(address, "they are suspect", |scrape| scrape.value("imds_suspect_processes") >= 100).await;
+    let suspects = |scrape: &Scrape| scrape.value("imds_suspect_processes") == 1_000;
+    scrape_until(address, "they are suspect", suspects).await;
     let after = polls_after(&before, 5, address).await;
     let (failures, outages) = (before.all_failures(), before.value("imds_outages_total"));
     assert_eq!((after.all_failures(), after.value("imds_outages_total")), (failures, outages), "{}", after.0);
+    assert_eq!(after.value("imds_unread_processes"), 0, "{}", after.0);
     // As many as get a series.
     assert_eq!(after.0.matches("\nimds_suspect_process_start_time_seconds{").count(), SUSPECT_SERIES);
     drop(crowd);

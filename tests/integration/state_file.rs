@@ -3,6 +3,7 @@
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+use std::process::Stdio;
 use std::time::Duration;
 
 use imds_exporter::domain::saved_state::SavedState;
@@ -237,7 +238,10 @@ async fn what_is_no_regular_file_is_refused_before_a_port_is_bound() {
     std::os::unix::fs::symlink(at("target"), at("link")).expect("the folder can be written");
     let made = command("mkfifo").arg(at("pipe")).status().await.expect("there is mkfifo");
     assert!(made.success());
-    for file in [at("folder"), at("link"), at("pipe"), "/dev/null".into()] {
+    // A null device of its own: a mistake must not replace the machine's. Only root can make one, or could replace that.
+    let made = command("mknod").arg(at("device")).args(["c", "1", "3"]).stderr(Stdio::null()).status().await;
+    let device = if made.is_ok_and(|made| made.success()) { at("device") } else { "/dev/null".into() };
+    for file in [at("folder"), at("link"), at("pipe"), device] {
         let mut command = program(&[]);
         // An address that cannot be bound has another exit code.
         command.env("IMDS_EXPORTER_LISTEN_ADDRESS", "192.0.2.1:1").env("IMDS_EXPORTER_STATE_FILE", &file);

@@ -15,7 +15,7 @@ use serde_json::Value;
 
 use crate::support::cgroup::Cgroup;
 use crate::support::exporter::Exporter;
-use crate::support::program::{ExporterProcess, command, program_with_imds};
+use crate::support::program::{ExporterProcess, command, program_with_imds, with_descriptors};
 use crate::support::request::{get, get_until, metrics_with};
 use crate::support::scrape::{Scrape, polls_after, scrape_until};
 use crate::support::simulator::{CONNECT_REFUSED, HEALTHY, apply_toml, start_simulator};
@@ -86,10 +86,7 @@ async fn with_fewer_descriptors_than_processes_all_are_seen_and_each_suspect_is_
     const WORKERS: usize = 100;
     let simulator = start_simulator().await;
     let mark = format!("many-{}", std::process::id());
-    let program = program_with_imds(simulator.address(), &[]);
-    let mut limited = command("sh");
-    limited.args(["-c", "ulimit -n 48; exec \"$0\""]).arg(program.as_std().get_program()).env_clear();
-    limited.envs(program.as_std().get_envs().filter_map(|(name, value)| Some((name, value?))));
+    let mut limited = with_descriptors(&program_with_imds(simulator.address(), &[]), 48);
     limited.env("IMDS_EXPORTER_WATCH_PROCESSES", &mark);
     let exporter = ExporterProcess::start_with(limited).await;
     metrics_with(exporter.address, "imds_up 1").await;

@@ -43,6 +43,14 @@ pub(crate) fn program_with_imds(imds: SocketAddr, arguments: &[&str]) -> Command
     command
 }
 
+/// The same program, with so many descriptors at most.
+pub(crate) fn with_descriptors(program: &Command, most: u32) -> Command {
+    let mut limited = command("sh");
+    limited.args(["-c", &format!("ulimit -n {most}; exec \"$0\"")]).arg(program.as_std().get_program()).env_clear();
+    limited.envs(program.as_std().get_envs().filter_map(|(name, value)| Some((name, value?))));
+    limited
+}
+
 /// This test binary with an empty environment, for one test that is ignored otherwise.
 pub(crate) fn test_as_process(name: &str) -> Command {
     let mut command = command(std::env::current_exe().expect("this binary has a path"));

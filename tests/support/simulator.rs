@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use imds_exporter::domain::Kind;
-use imds_exporter::imds::{DEFAULT_ATTEMPTS, Endpoint, Imds, Options};
+use imds_exporter::imds::{DEFAULT_ATTEMPTS, Endpoint, Imds, ImdsOptions};
 use imds_exporter::platform::clock::SystemClock;
 use imds_exporter::simulator::{self, Change, Fault, Simulator, is_client_side};
 use strum::VariantArray;
@@ -16,7 +16,9 @@ pub(crate) const HEALTHY: &str = "fault = \"none\"";
 pub(crate) const CONNECT_REFUSED: &str = "fault = \"connect_refused\"";
 
 pub(crate) async fn start_simulator() -> Simulator {
-    Simulator::start(simulator::Options::default(), Arc::new(SystemClock)).await.expect("loopback has a free port")
+    Simulator::start(simulator::SimulatorOptions::default(), Arc::new(SystemClock))
+        .await
+        .expect("loopback has a free port")
 }
 
 pub(crate) async fn apply(simulator: &Simulator, change: &Change) {
@@ -30,9 +32,9 @@ pub(crate) async fn apply_toml(simulator: &Simulator, toml: &str) {
 }
 
 /// The options of an IMDS client that asks at `endpoint`.
-pub(crate) fn imds_options(endpoint: &str) -> Options {
+pub(crate) fn imds_options(endpoint: &str) -> ImdsOptions {
     let endpoint = Endpoint::parse(endpoint).expect("a valid endpoint");
-    Options {
+    ImdsOptions {
         endpoint,
         timeout: REQUEST_TIMEOUT,
         attempts: DEFAULT_ATTEMPTS,
@@ -43,11 +45,11 @@ pub(crate) fn imds_options(endpoint: &str) -> Options {
 }
 
 /// The options of an IMDS client that asks the simulator.
-pub(crate) fn imds_options_for(simulator: &Simulator) -> Options {
+pub(crate) fn imds_options_for(simulator: &Simulator) -> ImdsOptions {
     imds_options(&format!("http://{}", simulator.address()))
 }
 
-pub(crate) fn imds_client(options: Options) -> Imds {
+pub(crate) fn imds_client(options: ImdsOptions) -> Imds {
     Imds::new(options, Arc::new(SystemClock))
 }
 

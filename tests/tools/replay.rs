@@ -19,7 +19,7 @@ use imds_exporter::domain::{
     Creation, Credential, Failure, Kind, Moment, Request, RequestRecord, Resolution, RoleName, Shadow, SinceBoot, Step,
     schedule,
 };
-use imds_exporter::metrics::{Build, Metrics, Options};
+use imds_exporter::metrics::{Build, Metrics, MetricsOptions};
 use imds_exporter::workload::{Candidate, Owner, Watched, suspects};
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Deserializer, Serialize};
@@ -284,7 +284,7 @@ impl Exporter {
         if let Some(interval) = history.signed_call_interval_seconds {
             state = state.with_signed_calls(duration(interval));
         }
-        let options = Options {
+        let options = MetricsOptions {
             poll_interval: duration(history.poll_interval_seconds),
             expected_role: history.expected_role.clone(),
             process_metrics: false,

@@ -74,7 +74,7 @@ impl Queue {
         true
     }
 
-    /// The next one for which somebody waits.
+    /// The next one that has a waiter.
     fn next(&mut self) -> Option<Attempt> {
         self.waiting.retain(|attempt| !attempt.result.is_closed());
         let wrong = |attempt: &Attempt| self.wrong.get(&attempt.client).copied().unwrap_or(0);

@@ -10,7 +10,7 @@ use tokio::time::timeout;
 
 use crate::domain::SinceBoot;
 use crate::platform::clock::Clock;
-use crate::simulator::{Change, Options, Simulator};
+use crate::simulator::{Change, Simulator, SimulatorOptions};
 
 /// Longer than anything on loopback takes; only a failing test waits this long.
 pub(super) const DEADLINE: Duration = Duration::from_secs(5);
@@ -33,7 +33,7 @@ impl Clock for Fixed {
 
 pub(super) async fn simulator() -> Simulator {
     let control = Some(([127, 0, 0, 1], 0).into());
-    Simulator::start(Options { control, ..Options::default() }, Arc::new(Fixed)).await.unwrap()
+    Simulator::start(SimulatorOptions { control, ..SimulatorOptions::default() }, Arc::new(Fixed)).await.unwrap()
 }
 
 pub(super) async fn apply(simulator: &Simulator, toml: &str) {

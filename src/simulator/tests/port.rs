@@ -10,7 +10,7 @@ use tokio::time::timeout;
 
 use super::client::*;
 use crate::platform::clock::SystemClock;
-use crate::simulator::{Options, Simulator};
+use crate::simulator::{Simulator, SimulatorOptions};
 
 /// A connection over loopback takes far less.
 const CONNECT_DEADLINE: Duration = Duration::from_millis(200);
@@ -61,7 +61,7 @@ async fn a_flapping_port_alternates_between_refusing_and_accepting() {
 #[tokio::test]
 async fn ipv6_loopback_is_supported() {
     let listen: SocketAddr = "[::1]:0".parse().unwrap();
-    let options = Options { listen, ..Options::default() };
+    let options = SimulatorOptions { listen, ..SimulatorOptions::default() };
     let Ok(simulator) = Simulator::start(options, Arc::new(SystemClock)).await else {
         // Not every machine that builds this has IPv6.
         return;
@@ -74,12 +74,12 @@ async fn ipv6_loopback_is_supported() {
 #[tokio::test]
 async fn only_loopback_is_bound_unless_other_addresses_are_allowed() {
     let any: SocketAddr = "0.0.0.0:0".parse().unwrap();
-    let listens = Options { listen: any, ..Options::default() };
-    let controlled = Options { control: Some(any), ..Options::default() };
+    let listens = SimulatorOptions { listen: any, ..SimulatorOptions::default() };
+    let controlled = SimulatorOptions { control: Some(any), ..SimulatorOptions::default() };
     for options in [listens, controlled] {
         let refused = Simulator::start(options, Arc::new(SystemClock)).await.err().expect("it is refused");
         assert_eq!(refused.kind(), io::ErrorKind::InvalidInput);
-        let allowed = Options { allow_any_address: true, ..options };
+        let allowed = SimulatorOptions { allow_any_address: true, ..options };
         assert!(Simulator::start(allowed, Arc::new(SystemClock)).await.is_ok());
     }
 }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use imds_exporter::domain::{Resolution, Source};
-use imds_exporter::imds::{DEFAULT_ATTEMPTS, Endpoint, Imds, Options};
+use imds_exporter::imds::{DEFAULT_ATTEMPTS, Endpoint, Imds, ImdsOptions};
 use imds_exporter::platform::clock::{SystemClock, monotonic};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
@@ -76,7 +76,7 @@ impl Stage {
         let endpoint = format!("http://127.{}.{c}.{}:{}", b % 255, d.clamp(1, 254), self.port);
         let endpoint = Endpoint::parse(&endpoint).expect("a good endpoint");
         let v1_disabled = run.is_multiple_of(4);
-        let options = Options {
+        let options = ImdsOptions {
             endpoint,
             timeout: TIMEOUT,
             attempts: DEFAULT_ATTEMPTS,

@@ -9,7 +9,7 @@ use imds_exporter::domain::state::{Shared, State, WorkloadEnvironment};
 use imds_exporter::domain::{Credential, Resolution};
 use imds_exporter::http::auth::Auth;
 use imds_exporter::http::{Context, Limits, router, serve_connection};
-use imds_exporter::metrics::{Build, Metrics, Options};
+use imds_exporter::metrics::{Build, Metrics, MetricsOptions};
 use imds_exporter::platform::clock::{Clock, SystemClock, monotonic};
 use imds_exporter::platform::heartbeat::Heartbeat;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
@@ -35,7 +35,8 @@ impl Stage {
         let resolution = Resolution::from(Ok(credential));
         state.record(&resolution, Duration::ZERO, clock.now());
         let state = Shared::new(state);
-        let options = Options { poll_interval: Duration::from_secs(15), expected_role: None, process_metrics: false };
+        let options =
+            MetricsOptions { poll_interval: Duration::from_secs(15), expected_role: None, process_metrics: false };
         let metrics = Metrics::new(options, Build::THIS);
         let shown = state.clone();
         let context = Context {
