@@ -78,6 +78,10 @@ pub async fn run_with(
         state: state.clone(),
         heartbeat: poller.heartbeat(),
         exposition: exposition(&metrics, &state, latest_scan.as_ref(), &clock),
+        changes: Box::new({
+            let metrics = Arc::clone(&metrics);
+            move || metrics.changes()
+        }),
         clock: Arc::clone(&clock),
         watched: latest_scan.clone(),
         endpoint: config.imds.endpoint.as_str().to_owned(),

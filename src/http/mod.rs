@@ -9,6 +9,7 @@ mod connection_slots;
 mod document;
 mod routes;
 mod runbook_page;
+mod scrape_cache;
 mod server;
 pub mod status;
 mod status_page;
@@ -21,6 +22,7 @@ use axum::body::Body;
 use axum::extract::{Query, State as Extract};
 use axum::http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE};
 use axum::http::{HeaderName, HeaderValue, StatusCode};
+use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, get};
 use serde::Deserialize;
@@ -36,6 +38,7 @@ use crate::metrics::CONTENT_TYPE as CONTENT_TYPE_OF_METRICS;
 use crate::platform::clock::{Clock, monotonic};
 use crate::platform::heartbeat::Heartbeat;
 use crate::workload::{SuspectProcess, Watched, still_running};
+use scrape_cache::ScrapeCache;
 use status::{Facts, Status};
 
 /// What the pages are made from.
@@ -48,6 +51,8 @@ pub struct Context {
     pub clock: Arc<dyn Clock>,
     /// Renders the metrics.
     pub exposition: Box<dyn Fn() -> String + Send + Sync>,
+    /// Grows when the metrics change by anything but the time.
+    pub changes: Box<dyn Fn() -> u64 + Send + Sync>,
     /// The latest scan of the watched processes, if processes are watched; `None` in it before the first look ended.
     pub watched: Option<Arc<Mutex<Option<Watched>>>>,
     /// The address of IMDS, for people.
@@ -85,7 +90,7 @@ pub fn probe_router(context: &Arc<Context>) -> Router {
 
 fn router_of(routes: impl Iterator<Item = Route>, context: &Arc<Context>) -> Router {
     routes
-        .fold(Router::new(), |router, route| router.route(route.path(), route.handler()))
+        .fold(Router::new(), |router, route| router.route(route.path(), route.handler(context)))
         .fallback(async || text(StatusCode::NOT_FOUND, "not found\n"))
         .with_state(Arc::clone(context))
 }
@@ -94,9 +99,12 @@ fn router_of(routes: impl Iterator<Item = Route>, context: &Arc<Context>) -> Rou
 type Known = Extract<Arc<Context>>;
 
 impl Route {
-    fn handler(self) -> MethodRouter<Arc<Context>> {
+    fn handler(self, context: &Arc<Context>) -> MethodRouter<Arc<Context>> {
         match self {
-            Self::Metrics => get(metrics).layer(CompressionLayer::new()),
+            Self::Metrics => {
+                let cache = from_fn_with_state(ScrapeCache::new(context), scrape_cache::answer);
+                get(metrics).layer(CompressionLayer::new()).layer(cache)
+            }
             Self::StatusPage => get(async |Extract(context): Known| html(status_page::render(&context.status()))),
             Self::StatusJson => {
                 get(async |Extract(context): Known| typed("application/json", status::to_json(&context.status())))

@@ -1,16 +1,12 @@
 //! The exposition: everything that a scrape returns.
-//!
-//! What changes only with a poll is rendered once per poll, so that a scrape stays cheap; what changes with time is rendered
-//! at each scrape.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use jiff::Timestamp;
 use prometheus::TextEncoder;
 use prometheus::core::Collector;
 use prometheus::process_collector::ProcessCollector;
-use prometheus::proto::MetricFamily;
 
 use super::build_info::Build;
 use super::counters::Counters;
@@ -38,10 +34,8 @@ pub struct MetricsOptions {
 pub struct Metrics {
     options: MetricsOptions,
     counters: Counters,
-    /// Asked at each scrape.
     process: Option<ProcessCollector>,
-    /// The part that changes only with a poll; `None` until it is rendered again.
-    rendered_at_poll: Mutex<Option<String>>,
+    changes: AtomicU64,
 }
 
 impl Metrics {
@@ -50,7 +44,7 @@ impl Metrics {
     pub fn new(options: MetricsOptions, build: Build) -> Self {
         let counters = Counters::new(options.poll_interval, build);
         let process = options.process_metrics.then(ProcessCollector::for_self);
-        Self { options, counters, process, rendered_at_poll: Mutex::new(None) }
+        Self { options, counters, process, changes: AtomicU64::new(0) }
     }
 
     /// The same, with the metrics of signed calls.
@@ -72,35 +66,24 @@ impl Metrics {
         self.changed();
     }
 
-    /// The next scrape renders everything again.
+    /// Something that is rendered changed.
     pub fn changed(&self) {
-        *self.rendered_at_poll() = None;
+        self.changes.fetch_add(1, Ordering::Release);
+    }
+
+    /// How often something changed: what was rendered at the same number differs in what passes with time alone.
+    pub fn changes(&self) -> u64 {
+        self.changes.load(Ordering::Acquire)
     }
 
     /// The exposition at `at`. `watched` is `None` if processes are not watched.
     #[must_use]
     pub fn render(&self, state: &State, watched: Option<&Watched>, at: Timestamp) -> String {
-        let mut text = self.rendered_at_poll().get_or_insert_with(|| self.render_at_poll(state, watched)).clone();
-        let mut families = gauges::families_at(state, at);
-        families.extend(self.process.iter().flat_map(Collector::collect));
-        encode(&families, &mut text);
-        text
-    }
-
-    fn rendered_at_poll(&self) -> MutexGuard<'_, Option<String>> {
-        self.rendered_at_poll.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn render_at_poll(&self, state: &State, watched: Option<&Watched>) -> String {
         let mut families = self.counters.gather();
         families.extend(gauges::families(state, self.options.expected_role.as_ref(), watched));
         families.sort_by(|a, b| a.name().cmp(b.name()));
-        let mut text = String::new();
-        encode(&families, &mut text);
-        text
+        families.extend(gauges::families_at(state, at));
+        families.extend(self.process.iter().flat_map(Collector::collect));
+        TextEncoder::new().encode_to_string(&families).expect("no family is empty")
     }
-}
-
-fn encode(families: &[MetricFamily], text: &mut String) {
-    TextEncoder::new().encode_utf8(families, text).expect("no family is empty, and a String takes all");
 }

@@ -44,6 +44,7 @@ impl Stage {
             heartbeat: Heartbeat::new(monotonic(), Duration::from_hours(1)),
             clock: Arc::new(clock),
             exposition: Box::new(move || metrics.render(&shown.lock(), None, SystemClock.now())),
+            changes: Box::new(|| 0),
             watched: Some(Arc::default()),
             endpoint: "http://127.0.0.1".to_owned(),
         };

@@ -1,0 +1,77 @@
+//! The answers to scrapes, kept until the metrics change: a scrape beside others needs neither rendering nor compression.
+//!
+//! Must not know what is in an answer.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use axum::body::{Body, Bytes, to_bytes};
+use axum::extract::{Request, State};
+use axum::http::header::ACCEPT_ENCODING;
+use axum::http::response::Parts;
+use axum::http::{HeaderValue, Method};
+use axum::middleware::Next;
+use axum::response::Response;
+use jiff::{SignedDuration, Timestamp};
+
+use super::Context;
+
+/// How old an answer may be in what passes with time alone, such as the remaining seconds and the process's own memory.
+const MAX_AGE: SignedDuration = SignedDuration::from_secs(10);
+
+/// How many answers are kept, for clients that accept different encodings.
+const MAX_ANSWERS: usize = 4;
+
+/// What a client accepts.
+type Encodings = Vec<HeaderValue>;
+
+#[derive(Clone)]
+struct Answer {
+    changes: u64,
+    at: Timestamp,
+    head: Parts,
+    body: Bytes,
+}
+
+/// The answers, and what they are made from.
+#[derive(Clone)]
+pub(super) struct ScrapeCache {
+    context: Arc<Context>,
+    answers: Arc<Mutex<HashMap<Encodings, Answer>>>,
+}
+
+impl ScrapeCache {
+    pub(super) fn new(context: &Arc<Context>) -> Self {
+        Self { context: Arc::clone(context), answers: Arc::default() }
+    }
+
+    fn answers(&self) -> MutexGuard<'_, HashMap<Encodings, Answer>> {
+        self.answers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Answers with what is kept, or with what `next` makes.
+pub(super) async fn answer(State(cache): State<ScrapeCache>, request: Request, next: Next) -> Response {
+    if request.method() != Method::GET {
+        return next.run(request).await;
+    }
+    let encodings: Encodings = request.headers().get_all(ACCEPT_ENCODING).iter().cloned().collect();
+    let (changes, now) = ((cache.context.changes)(), cache.context.clock.now());
+    let is_current = |answer: &Answer| answer.changes == changes && now.duration_since(answer.at).abs() < MAX_AGE;
+    let kept = cache.answers().get(&encodings).filter(|answer| is_current(answer)).cloned();
+    let answer = match kept {
+        Some(kept) => kept,
+        None => {
+            let (head, body) = next.run(request).await.into_parts();
+            let body = to_bytes(body, usize::MAX).await.expect("the body is in memory");
+            let made = Answer { changes, at: now, head, body };
+            let mut answers = cache.answers();
+            answers.retain(|_, answer| is_current(answer));
+            if answers.len() < MAX_ANSWERS {
+                answers.insert(encodings, made.clone());
+            }
+            made
+        }
+    };
+    Response::from_parts(answer.head, Body::from(answer.body))
+}
