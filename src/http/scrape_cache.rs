@@ -59,19 +59,16 @@ pub(super) async fn answer(State(cache): State<ScrapeCache>, request: Request, n
     let (changes, now) = ((cache.context.changes)(), cache.context.clock.now());
     let is_current = |answer: &Answer| answer.changes == changes && now.duration_since(answer.at).abs() < MAX_AGE;
     let kept = cache.answers().get(&encodings).filter(|answer| is_current(answer)).cloned();
-    let answer = match kept {
-        Some(kept) => kept,
-        None => {
-            let (head, body) = next.run(request).await.into_parts();
-            let body = to_bytes(body, usize::MAX).await.expect("the body is in memory");
-            let made = Answer { changes, at: now, head, body };
-            let mut answers = cache.answers();
-            answers.retain(|_, answer| is_current(answer));
-            if answers.len() < MAX_ANSWERS {
-                answers.insert(encodings, made.clone());
-            }
-            made
-        }
-    };
-    Response::from_parts(answer.head, Body::from(answer.body))
+    if let Some(Answer { head, body, .. }) = kept {
+        return Response::from_parts(head, Body::from(body));
+    }
+    let (head, body) = next.run(request).await.into_parts();
+    let body = to_bytes(body, usize::MAX).await.expect("the body is in memory");
+    let mut answers = cache.answers();
+    answers.retain(|_, answer| is_current(answer));
+    if answers.len() < MAX_ANSWERS {
+        answers.insert(encodings, Answer { changes, at: now, head: head.clone(), body: body.clone() });
+    }
+    drop(answers);
+    Response::from_parts(head, Body::from(body))
 }
