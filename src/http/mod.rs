@@ -102,7 +102,11 @@ impl Route {
     fn handler(self, context: &Arc<Context>) -> MethodRouter<Arc<Context>> {
         match self {
             Self::Metrics => {
-                let cache = from_fn_with_state(ScrapeCache::new(context), scrape_cache::answer);
+                let version = {
+                    let context = Arc::clone(context);
+                    move || ((context.changes)(), context.clock.now())
+                };
+                let cache = from_fn_with_state(ScrapeCache::new(version), scrape_cache::answer);
                 get(metrics).layer(CompressionLayer::new()).layer(cache)
             }
             Self::StatusPage => get(async |Extract(context): Known| html(status_page::render(&context.status()))),

@@ -14,10 +14,8 @@ use axum::middleware::Next;
 use axum::response::Response;
 use jiff::{SignedDuration, Timestamp};
 
-use super::Context;
-
 /// How old an answer may be in what passes with time alone, such as the remaining seconds and the process's own memory.
-const MAX_AGE: SignedDuration = SignedDuration::from_secs(10);
+const MAX_AGE: SignedDuration = SignedDuration::from_secs(1);
 
 /// How many answers are kept, for clients that accept different encodings.
 const MAX_ANSWERS: usize = 4;
@@ -25,24 +23,26 @@ const MAX_ANSWERS: usize = 4;
 /// What a client accepts.
 type Encodings = Vec<HeaderValue>;
 
+/// How often the metrics have changed, and the time.
+pub(super) type Version = (u64, Timestamp);
+
 #[derive(Clone)]
 struct Answer {
-    changes: u64,
-    at: Timestamp,
+    version: Version,
     head: Parts,
     body: Bytes,
 }
 
-/// The answers, and what they are made from.
+/// The answers, and which version of the metrics is the present one.
 #[derive(Clone)]
 pub(super) struct ScrapeCache {
-    context: Arc<Context>,
+    version: Arc<dyn Fn() -> Version + Send + Sync>,
     answers: Arc<Mutex<HashMap<Encodings, Answer>>>,
 }
 
 impl ScrapeCache {
-    pub(super) fn new(context: &Arc<Context>) -> Self {
-        Self { context: Arc::clone(context), answers: Arc::default() }
+    pub(super) fn new(version: impl Fn() -> Version + Send + Sync + 'static) -> Self {
+        Self { version: Arc::new(version), answers: Arc::default() }
     }
 
     fn answers(&self) -> MutexGuard<'_, HashMap<Encodings, Answer>> {
@@ -56,8 +56,12 @@ pub(super) async fn answer(State(cache): State<ScrapeCache>, request: Request, n
         return next.run(request).await;
     }
     let encodings: Encodings = request.headers().get_all(ACCEPT_ENCODING).iter().cloned().collect();
-    let (changes, now) = ((cache.context.changes)(), cache.context.clock.now());
-    let is_current = |answer: &Answer| answer.changes == changes && now.duration_since(answer.at).abs() < MAX_AGE;
+    let version = (cache.version)();
+    let (changes, now) = version;
+    let is_current = |answer: &Answer| {
+        let (at_changes, at) = answer.version;
+        at_changes == changes && now.duration_since(at).abs() < MAX_AGE
+    };
     let kept = cache.answers().get(&encodings).filter(|answer| is_current(answer)).cloned();
     if let Some(Answer { head, body, .. }) = kept {
         return Response::from_parts(head, Body::from(body));
@@ -67,7 +71,7 @@ pub(super) async fn answer(State(cache): State<ScrapeCache>, request: Request, n
     let mut answers = cache.answers();
     answers.retain(|_, answer| is_current(answer));
     if answers.len() < MAX_ANSWERS {
-        answers.insert(encodings, Answer { changes, at: now, head: head.clone(), body: body.clone() });
+        answers.insert(encodings, Answer { version, head: head.clone(), body: body.clone() });
     }
     drop(answers);
     Response::from_parts(head, Body::from(body))

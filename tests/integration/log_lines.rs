@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use imds_exporter::domain::{Kind, Resolution, Step};
 use imds_exporter::exporter;
-use imds_exporter::platform::clock::{Clock, SystemClock};
+use imds_exporter::platform::clock::Clock;
 use jiff::SignedDuration;
 use serde_json::Value;
 use tokio::sync::Notify;
@@ -15,7 +15,6 @@ use tracing_subscriber::fmt::MakeWriter;
 use crate::support::clock::TestClock;
 use crate::support::exporter::{config, listen, open};
 use crate::support::source::{FakeSource, START, credential, failed, resolved, success};
-use crate::support::worker::Worker;
 
 /// The lines that are logged by default.
 #[derive(Clone, Default)]
@@ -40,7 +39,7 @@ impl MakeWriter<'_> for Log {
 }
 
 /// The lines of an exporter that gets these answers, one a poll; nobody asks it anything.
-async fn lines(script: Vec<Resolution>, clock: Arc<dyn Clock>, variables: &[(&str, &str)]) -> Vec<Value> {
+async fn lines(script: Vec<Resolution>, clock: Arc<dyn Clock>) -> Vec<Value> {
     let log = Log::default();
     let subscriber = tracing_subscriber::fmt().json().flatten_event(true).with_max_level(Level::INFO);
     let guard = tracing::subscriber::set_default(subscriber.with_writer(log.clone()).finish());
@@ -54,7 +53,7 @@ async fn lines(script: Vec<Resolution>, clock: Arc<dyn Clock>, variables: &[(&st
     };
     let listeners = open(listen().await.0);
     let stop = async { done.notified().await };
-    let ended = exporter::run_with(config(variables), FakeSource::new(script), listeners, clock, on_poll, stop).await;
+    let ended = exporter::run_with(config(&[]), FakeSource::new(script), listeners, clock, on_poll, stop).await;
     ended.expect("it is stopped");
     drop(guard);
     let text = log.0.lock().expect("no writer panics").clone();
@@ -73,7 +72,7 @@ async fn an_emulator_that_makes_a_document_at_each_request_is_one_line() {
         let updated = (start + SignedDuration::from_secs(15 * poll)).to_string();
         resolved(credential("web", &updated, "2026-01-31T18:30:00Z"))
     };
-    let lines = lines((0..50).map(document).collect(), TestClock::new(START), &[]).await;
+    let lines = lines((0..50).map(document).collect(), TestClock::new(START)).await;
     assert_eq!(lines.len(), 1, "{lines:?}");
 }
 
@@ -83,7 +82,7 @@ async fn an_outage_is_a_line_when_it_begins_and_two_when_it_ends_however_long_it
     // Each with failures of one kind for half a minute, then success for as long: an hour.
     let refused = || failed(Kind::ConnectRefused, Step::Token);
     let cycle = |_| [vec![refused(); 6], vec![success(); 2]].concat();
-    let lines = lines((0..OUTAGES).flat_map(cycle).collect(), TestClock::new(START), &[]).await;
+    let lines = lines((0..OUTAGES).flat_map(cycle).collect(), TestClock::new(START)).await;
     let began = lines.iter().filter(|line| line["kind"].is_string()).count();
     assert_eq!((began, lines.len()), (OUTAGES, 3 * OUTAGES), "{lines:?}");
 }
@@ -92,19 +91,6 @@ async fn an_outage_is_a_line_when_it_begins_and_two_when_it_ends_however_long_it
 async fn a_failure_that_lasts_is_one_line_for_each_change_of_its_kind() {
     let kinds = [Kind::ConnectRefused, Kind::Throttled, Kind::ConnectRefused];
     let script = kinds.iter().flat_map(|kind| vec![failed(*kind, Step::Token); 50]);
-    let lines = lines(script.collect(), TestClock::new(START), &[]).await;
+    let lines = lines(script.collect(), TestClock::new(START)).await;
     assert_eq!(lines.len(), kinds.len(), "{lines:?}");
-}
-
-/// They started less than half a minute before the outage.
-#[tokio::test(start_paused = true)]
-async fn each_suspect_is_one_line_over_fifty_polls() {
-    const WORKERS: usize = 3;
-    let mark = format!("log-lines-{}", std::process::id());
-    let workers: Vec<_> = (0..WORKERS).map(|_| Worker::start(&mark)).collect();
-    let script = [vec![failed(Kind::ConnectRefused, Step::Token)], vec![success(); 50]].concat();
-    let lines = lines(script, Arc::new(SystemClock), &[("IMDS_EXPORTER_WATCH_PROCESSES", &mark)]).await;
-    let of_suspects: Vec<_> = lines.iter().filter_map(|line| line["pid"].as_u64()).collect();
-    assert_eq!(of_suspects.len(), WORKERS, "{lines:?}");
-    assert!(workers.iter().all(|worker| of_suspects.contains(&u64::from(worker.pid()))));
 }
