@@ -139,7 +139,7 @@ async fn moto_accepts_the_call_and_names_the_caller() {
     // moto is the IMDS too: the whole chain is of its making.
     let output = output(with_moto(address, &["check", "--signed", "--json"])).await;
     let checked: Value = serde_json::from_slice(&output.stdout).expect("JSON");
-    assert_eq!(checked["signed_call"]["accepted"], true, "{checked}");
+    assert_eq!(checked["signed_call"]["up"], true, "{checked}");
     assert_eq!(checked["signed_call"]["account"], "123456789012", "{checked}");
 
     let folder = tempfile::tempdir().expect("a folder");
