@@ -16,7 +16,6 @@ import argparse
 import contextlib
 import pathlib
 import re
-import shutil
 import statistics
 import sys
 import tempfile
@@ -33,7 +32,7 @@ CYCLES = 8
 # What rules read over an hour; the rest is needed for the longest of the other windows.
 LONG, SHORT = 65 * 60, 16 * 60
 LONG_METRICS = re.compile(r"imds_(outage_last|outages_total|credentials_expiration|fetch_duration)|process_start_time")
-# What the recording rules of the last hour have left.
+# What the recording rules of the last hour have left, with the labels that these rules give: with others, each exporter counted twice.
 RECORDED = {"imds:exporter:up": ("1", "1"), "imds:exporter:failing": ("0", "1")}
 
 
@@ -75,12 +74,21 @@ def evaluation_seconds(exporters):
     return max(5, exporters // 500)
 
 
+def host(exporter):
+    return f"10.{exporter >> 8}.{exporter & 255}.1"
+
+
 def target_labels(exporter):
-    return f'instance="10.{exporter >> 8}.{exporter & 255}.1:10169",job="imds-exporter"'
+    return f'instance="{host(exporter)}:10169",job="imds-exporter"'
 
 
-def openmetrics(exporters, failing, end, rules):
-    read = set(re.findall(r"\w+", rules))
+def recorded_labels(exporter, rules):
+    return target_labels(exporter) + (f',machine="{host(exporter)}"' if '"machine"' in rules else "")
+
+
+def openmetrics(exporters, failing, end, rules, read):
+    """The samples for a Prometheus with these rules; `read` is the text of all rules that are compared."""
+    read = set(re.findall(r"\w+", read))
     for name, (kind, samples) in families().items():
         if not read & {name, *(f"{name}_{suffix}" for suffix in ("bucket", "count", "sum"))}:
             continue
@@ -105,7 +113,7 @@ def openmetrics(exporters, failing, end, rules):
         yield f"# TYPE {name} gauge\n"
         for exporter in range(exporters):
             for now in range(end - LONG, end + 1, SCRAPE):
-                yield f"{name}{{{target_labels(exporter)}}} {values[exporter < failing]} {now}\n"
+                yield f"{name}{{{recorded_labels(exporter, rules)}}} {values[exporter < failing]} {now}\n"
     yield "# EOF\n"
 
 
@@ -118,12 +126,12 @@ def main():
     files = [RULES, *([arguments.beside.resolve()] if arguments.beside else [])]
     with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
         homes = [pathlib.Path(folder) / str(number) for number, _ in enumerate(files)]
-        homes[0].mkdir()
         # Prometheus must write nothing before the last backfilled sample, which hence lies after the preparation.
-        end = int(time.time()) + preparation_seconds(arguments.exporters)
-        backfill(homes[0], openmetrics(arguments.exporters, arguments.failing, end, "".join(file.read_text() for file in files)))
-        for home in homes[1:]:
-            shutil.copytree(homes[0], home)
+        end = int(time.time()) + preparation_seconds(arguments.exporters) * len(files)
+        texts = [file.read_text() for file in files]
+        for home, rules in zip(homes, texts):
+            home.mkdir()
+            backfill(home, openmetrics(arguments.exporters, arguments.failing, end, rules, "".join(texts)))
         late = time.time() - end
         if late > 120:
             sys.exit(f"preparing took {late:.0f} s too long: the windows would be empty")
