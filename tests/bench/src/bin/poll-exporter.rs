@@ -11,7 +11,7 @@ fn main() {
     let make = async |endpoint: String| {
         let endpoint = Endpoint::parse(&endpoint).expect("an endpoint");
         let timeout = Duration::from_secs(1);
-        let options = ImdsOptions { endpoint, timeout, attempts: DEFAULT_ATTEMPTS, disabled: false, v1_disabled: true };
+        let options = ImdsOptions { endpoint, timeout, attempts: DEFAULT_ATTEMPTS, disabled: false, v1_disabled: true, region: None };
         Imds::new(options, Arc::new(SystemClock))
     };
     imds_exporter_bench::polls(make, async |imds: &mut Imds| {
