@@ -134,7 +134,8 @@ def poll(name, mode, endpoint):
     program, *more = {"botocore": [PYTHON, ROOT / "tests/bench/peers/poll.py"],
                       "sdk-new": [PROGRAMS / "poll-sdk", "new"]}.get(name, [PROGRAMS / f"poll-{name}"])
     number = POLLS_OF_PYTHON if name == "botocore" else POLLS
-    arguments = [program, more[0], endpoint, number] if name == "botocore" else [program, endpoint, number, *more]
+    url = f"http://{endpoint}"
+    arguments = [program, more[0], url, number] if name == "botocore" else [program, url, number, *more]
     with on_one_cpu():
         output = subprocess.run([str(part) for part in arguments], check=True, capture_output=True, text=True, env={}).stdout
     wall, cpu = (float(value) / 1000 for value in output.split())
