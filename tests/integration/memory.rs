@@ -27,8 +27,6 @@ enum Wrong {
     DocumentCutOff,
     /// No JSON, after the secrets.
     DocumentMalformed,
-    /// Larger than what is read.
-    DocumentTooLarge,
     /// Secrets in fields that are text otherwise, with escapes that a parser has to decode.
     SecretsInOtherFields,
     /// An error with the document as its body.
@@ -111,7 +109,6 @@ impl SecretImds {
         );
         match wrong {
             Wrong::DocumentMalformed | Wrong::DocumentCutOff => (200, document),
-            Wrong::DocumentTooLarge => (200, format!("{document},\"More\":\"{}\"}}", self.secret(100_000))),
             Wrong::DocumentAsError => (500, format!("{document}}}")),
             _ => (200, format!("{document}}}")),
         }
@@ -151,7 +148,6 @@ async fn no_secret_stays_in_memory_after_polls_failures_and_reloads() {
         (Wrong::TokenNotText, "invalid_response"),
         (Wrong::DocumentCutOff, "connection_closed"),
         (Wrong::DocumentMalformed, "malformed_document"),
-        (Wrong::DocumentTooLarge, "invalid_response"),
         (Wrong::SecretsInOtherFields, "refused"),
         (Wrong::DocumentAsError, "server_error"),
     ] {
