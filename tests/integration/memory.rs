@@ -230,7 +230,8 @@ async fn the_scan_finds_a_secret_that_is_there() {
     let around = |run: &str| format!("{}#{run}#{}", other(), other());
     for at in [0, 5, kept.len() - RUN] {
         let found = Secrets::of([around(&kept[at..at + RUN])]).found_in(pid);
-        assert!(found.contains("[heap]"), "{found}");
+        // The C library of the image has its heap in anonymous memory.
+        assert!(found.contains("[heap]") || found.contains("anonymous memory"), "{found}");
     }
     assert_eq!(Secrets::of([around(&kept[3..2 + RUN])]).found_in(pid), "");
     exporter.stop().await;
