@@ -35,7 +35,7 @@ pub(super) enum Profile {
     Nothing,
 }
 
-/// The keys of each section, and of those that are no secret the value.
+/// The keys of each section, with [`FROM_IMDS`] among them where it applies; no value.
 type Sections = BTreeMap<String, BTreeSet<String>>;
 
 /// botocore takes credentials from a profile that has one of these. `login_session` is known to its newest versions only.

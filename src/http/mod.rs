@@ -53,7 +53,7 @@ pub struct Context {
     pub exposition: Box<dyn Fn() -> String + Send + Sync>,
     /// Grows when the metrics change by anything but the time.
     pub changes: Box<dyn Fn() -> u64 + Send + Sync>,
-    /// The latest scan of the watched processes, if processes are watched; `None` in it before the first look ended.
+    /// The latest scan of the watched processes, if processes are watched; `None` in it before the first scan ended.
     pub watched: Option<Arc<Mutex<Option<Watched>>>>,
     /// The address of IMDS, for people.
     pub endpoint: String,

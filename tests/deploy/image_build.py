@@ -40,10 +40,6 @@ def instructions(text):
             yield keyword, " ".join(rest.split())
 
 
-def _expanded(text, variables):
-    return re.sub(r"\$\{(\w+)\}", lambda match: variables.get(match[1], ""), text)
-
-
 # Optimized less, which takes a third of the time: the layer is reproducible for the same reasons.
 FAST = {"CARGO_PROFILE_RELEASE_LTO": "off", "CARGO_PROFILE_RELEASE_OPT_LEVEL": "0", "CARGO_PROFILE_RELEASE_CODEGEN_UNITS": "16"}
 

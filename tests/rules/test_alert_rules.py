@@ -493,7 +493,6 @@ def rhythm(on, off, until, start=20):
 
 
 NODE = {"cluster": "one", "instance": "10.8.1.1:10169", "node": "node-1"}
-BAD_NODE = {"cluster": "one", "instance": "", "node": "node-1"}
 VERSIONED = {**TARGET, "version": "v1"}
 # What prometheus.yaml makes of EC2 instances that do not run.
 STOPPED_HOSTS_ARE_TARGETS = "instance-state-name" not in str(example("ec2"))
