@@ -1,6 +1,7 @@
 //! No secret stays in the memory of the process: it is overwritten when it is freed, whichever library held it.
 //!
-//! `TESTED_PROGRAM=target/static/imds-exporter` runs these tests with the program of the image.
+//! That is so in an optimized program. Without optimization, the parser leaves words of the secrets on the stack, and they are
+//! copied to the heap as the padding of a `None`: `TESTED_PROGRAM=target/static/imds-exporter` runs the program of the image.
 
 use std::fs;
 use std::net::SocketAddr;
@@ -27,6 +28,8 @@ enum Wrong {
     DocumentCutOff,
     /// No JSON, after the secrets.
     DocumentMalformed,
+    /// Larger than what is read.
+    DocumentTooLarge,
     /// Secrets in fields that are text otherwise, with escapes that a parser has to decode.
     SecretsInOtherFields,
     /// An error with the document as its body.
@@ -109,6 +112,7 @@ impl SecretImds {
         );
         match wrong {
             Wrong::DocumentMalformed | Wrong::DocumentCutOff => (200, document),
+            Wrong::DocumentTooLarge => (200, format!("{document},\"More\":\"{}\"}}", self.secret(100_000))),
             Wrong::DocumentAsError => (500, format!("{document}}}")),
             _ => (200, format!("{document}}}")),
         }
@@ -148,6 +152,7 @@ async fn no_secret_stays_in_memory_after_polls_failures_and_reloads() {
         (Wrong::TokenNotText, "invalid_response"),
         (Wrong::DocumentCutOff, "connection_closed"),
         (Wrong::DocumentMalformed, "malformed_document"),
+        (Wrong::DocumentTooLarge, "invalid_response"),
         (Wrong::SecretsInOtherFields, "refused"),
         (Wrong::DocumentAsError, "server_error"),
     ] {
