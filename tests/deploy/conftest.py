@@ -1,5 +1,7 @@
 """What the tests of the deployment forms share: the forms, rendered once; one release, and one image of the same commit."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 
 from forms import kubernetes_forms
@@ -21,16 +23,37 @@ def commit(tmp_path_factory):
     return repository(tmp_path_factory.mktemp("release") / "repository")
 
 
-@pytest.fixture(scope="session")
-def released(commit):
-    """The folder of the release of that commit."""
+@pytest.fixture(scope="session", autouse=True)
+def _under_way(request, tmp_path_factory):
+    """The builds that selected tests need, begun before the first test: most tests wait for something else."""
+    needed = {name for item in request.session.items for name in item.fixturenames} & {"released", "image"}
+    if not needed:
+        yield {}
+        return
+    folder, commit = tmp_path_factory.mktemp("image"), request.getfixturevalue("commit")
+    builds = {"released": lambda: _release_of(commit), "image": lambda: _image_of(commit, folder)}
+    with ThreadPoolExecutor() as pool:
+        yield {name: pool.submit(builds[name]) for name in needed}
+
+
+def _release_of(commit):
     done = release(commit, reference.version())
     assert done.returncode == 0, done.stdout + done.stderr
     return commit / "target" / "releases" / reference.version()
 
 
-@pytest.fixture(scope="session")
-def image(commit, tmp_path_factory):
-    """What the Dockerfile's own steps put into the image, of the same commit, in a clean root."""
+def _image_of(commit, folder):
     revision, time = run("git", "log", "-1", "--format=%h %ct", "--abbrev=12", cwd=commit).split()
-    return build_image(tmp_path_factory.mktemp("image"), commit, REVISION=revision, SOURCE_DATE_EPOCH=time)
+    return build_image(folder, commit, REVISION=revision, SOURCE_DATE_EPOCH=time)
+
+
+@pytest.fixture(scope="session")
+def released(_under_way):
+    """The folder of the release of that commit."""
+    return _under_way["released"].result()
+
+
+@pytest.fixture(scope="session")
+def image(_under_way):
+    """What the Dockerfile's own steps put into the image, of the same commit, in a clean root."""
+    return _under_way["image"].result()
