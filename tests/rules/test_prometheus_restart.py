@@ -22,6 +22,7 @@ def test_an_outage_that_ended_meanwhile_has_ended(tmp_path):
         machine = f'machine="{exporter.address.partition(":")[0]}"'
         target = f'job="{JOB}",instance="{exporter.address}"'
         outage = {f"imds_up{{{target}}}": 0, f"imds:exporter:failing{{{target},{machine}}}": 1,
+                  f"imds:exporter:in_outage{{{target},{machine}}}": 1, f"imds:exporter:valid_until{{{target},{machine}}}": last + 60,
                   f"imds:machine:failing{{{machine}}}": 1, f"imds:machine:failing_since{{{machine}}}": last - 360,
                   f"imds:machine:outage_seconds{{{machine}}}": 360}
         backfill(tmp_path, [
