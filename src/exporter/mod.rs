@@ -191,7 +191,7 @@ fn sts(config: &Config, clock: &Arc<dyn Clock>) -> io::Result<Option<Sts>> {
     Sts::new(options, Arc::clone(clock)).map(Some).map_err(io::Error::other)
 }
 
-/// Scans the processes after each poll, on a thread of its own: processes can make a scan take long.
+/// Scans the processes after each poll, on a separate thread: processes can make a scan take long.
 async fn watch_processes(
     processes: ProcessWatcher,
     mut polls: watch::Receiver<()>,

@@ -1,4 +1,4 @@
-//! The server's thread: it has an event loop of its own, so that no flood of requests delays a poll.
+//! The server's thread: it has a separate event loop, so that no flood of requests delays a poll.
 
 use std::io;
 use std::sync::{Arc, mpsc};

@@ -1,4 +1,4 @@
-//! The signed calls: each is a task of its own, so that STS delays neither a poll nor a scrape.
+//! The signed calls: each is a separate task, so that STS delays neither a poll nor a scrape.
 
 use std::sync::Arc;
 

@@ -13,7 +13,7 @@ use crate::domain::{Kind, NetworkError, Server};
 pub enum Situation {
     /// The answers come from something that is no IMDS of EC2.
     NotEc2,
-    /// A proxy that gives each pod a role of its own answers in place of IMDS.
+    /// A proxy that gives each pod its own role answers in place of IMDS.
     IamProxy,
     /// The answer does not say that it is from IMDS.
     NotFromImds,

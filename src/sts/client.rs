@@ -1,4 +1,4 @@
-//! The call: no redirect, bounded body, bounded time, a connection of its own.
+//! The call: no redirect, bounded body, bounded time, a separate connection.
 //!
 //! Owns the mapping of HTTP errors to reasons.
 

@@ -1,5 +1,5 @@
 //! Which certificates are accepted: of Mozilla's authorities, which are part of the program since the image has no root
-//! store, and of those that the user adds: a proxy that inspects TLS has an authority of its own.
+//! store, and of those that the user adds: a proxy that inspects TLS has its own authority.
 
 use std::fs::File;
 use std::io::Read;

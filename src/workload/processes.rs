@@ -1,7 +1,7 @@
 //! Watched processes, and those among them that are suspects: they started in an outage that is over, and still run.
 //!
 //! Owns what is read from `/proc`. A suspicion, never a proof: nobody can see from outside when a process created its
-//! clients. Only the program's name is kept of a command line. A scan can take long, so it is for a thread of its own.
+//! clients. Only the program's name is kept of a command line. A scan can take long, so it is for a separate thread.
 
 use std::fs::File;
 use std::io::{self, ErrorKind, Read};
