@@ -23,10 +23,18 @@ def commit(tmp_path_factory):
     return repository(tmp_path_factory.mktemp("release") / "repository")
 
 
+BUILDS = {"released", "image"}
+
+
+def pytest_collection_modifyitems(items):
+    """What is built meanwhile is waited for last."""
+    items.sort(key=lambda item: not BUILDS.isdisjoint(getattr(item, "fixturenames", ())))
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _under_way(request, tmp_path_factory):
     """The builds that selected tests need, begun before the first test: most tests wait for something else."""
-    needed = {name for item in request.session.items for name in item.fixturenames} & {"released", "image"}
+    needed = {name for name in BUILDS for item in request.session.items if name in getattr(item, "fixturenames", ())}
     if not needed:
         yield {}
         return

@@ -5,6 +5,11 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 
+def pytest_collection_modifyitems(items):
+    """What is prepared is waited for last."""
+    items.sort(key=lambda item: hasattr(item.module, "prepare"))
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _under_way(request, tmp_path_factory):
     """For each module with a function `prepare` of which tests are selected: what that will return. It is given a folder and the

@@ -64,7 +64,7 @@ def judge(folder, series, checks):
     file.write_text(json.dumps({
         "rule_files": [str(file) for file in RULE_FILES], "evaluation_interval": f"{STEP}s", "group_eval_order": GROUPS_IN_ORDER,
         "tests": [{"interval": f"{STEP}s", "input_series": series, "promql_expr_test": checks}]}))
-    done = promtool("test", "rules", file)
+    done = promtool("test", "rules", file, patient=True)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
