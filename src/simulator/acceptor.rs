@@ -4,6 +4,10 @@
 
 use std::time::Duration;
 
+use axum::Router;
+use hyper::server::conn::http1;
+use hyper_util::rt::TokioIo;
+use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
@@ -18,6 +22,15 @@ const PAUSE_AFTER_FAILURE: Duration = Duration::from_millis(10);
 pub(super) trait Service: Clone + Send + Sync + 'static {
     /// Serves the connection until it is done with.
     fn serve(&self, stream: &mut TcpStream) -> impl Future<Output = ()> + Send;
+}
+
+/// HTTP, where it has no faults.
+impl Service for Router {
+    async fn serve(&self, stream: &mut TcpStream) {
+        let service = TowerToHyperService::new(self.clone());
+        // What a client does wrong ends its connection.
+        let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
+    }
 }
 
 /// A listener at work; dropped, it closes and kills its connections.

@@ -5,13 +5,11 @@
 use std::fmt;
 
 use super::answer::{Answer, Delivery};
-use super::document::Document;
-use super::endpoint::Endpoint;
-use super::request::MAX_BODY_BYTES;
+use super::document::SimulatedDocument;
+use super::imds_request::Resource;
 use crate::domain::{Kind, Step};
 
 /// A form of a kind.
-#[derive(Debug)]
 struct Form {
     kind: Kind,
     /// Its name; empty if the kind has no other form.
@@ -22,7 +20,7 @@ struct Form {
 }
 
 /// What a fault does.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub(super) enum Effect {
     /// The port is in this state.
     Port(PortState),
@@ -35,9 +33,9 @@ pub(super) enum Effect {
     /// The answers to token requests alone never arrive.
     LosesTokens,
     /// The role list and `iam/info` are answered so, and there is no document.
-    HasNoRole(fn() -> Answer, fn(&Document) -> Answer),
+    HasNoRole(fn() -> Answer, fn(&SimulatedDocument) -> Answer),
     /// The document of the role is answered so.
-    Document(fn(&Document) -> Answer),
+    Document(fn(&SimulatedDocument) -> Answer),
 }
 
 /// How the port treats clients.
@@ -75,7 +73,7 @@ const FORMS: &[Form] = {
         form(Kind::ConnectionClosed, "mid_body", ANY, Delivers(Delivery::Cut)),
         form(Kind::ConnectionClosed, "reset", ANY, Delivers(Delivery::Reset)),
         form(Kind::InvalidResponse, "not_http", ANY, Delivers(Delivery::Instead(b"SSH-2.0-OpenSSH_9.6\r\n"))),
-        form(Kind::InvalidResponse, "too_large", ANY, Answers(|| Answer::text(200, vec![b'a'; MAX_BODY_BYTES + 1]))),
+        form(Kind::InvalidResponse, "too_large", ANY, Answers(|| Answer::text(200, vec![b'a'; 64 * 1024 + 1]))),
         form(Kind::InvalidResponse, "not_text", ANY, Answers(|| Answer::text(200, b"\x00\x9f\x92\x96\xff\xfe\r\n\x01"))),
         // A page instead of the document is a malformed document.
         form(Kind::InvalidResponse, "page", &[Step::Token, Step::Role], Answers(|| {
@@ -138,8 +136,8 @@ fn proxy(status: u16) -> Answer {
 
 /// Whether only the client can produce this kind, not a server.
 #[must_use]
-pub const fn is_client_side(kind: Kind) -> bool {
-    matches!(kind, Kind::DisabledByEnvironment | Kind::NetworkUnreachable)
+pub fn is_client_side(kind: Kind) -> bool {
+    forms(kind).next().is_none()
 }
 
 /// A fault: a form of a kind from a step on.
@@ -150,27 +148,30 @@ pub struct Fault {
 }
 
 impl Fault {
-    /// The kind in its default form at its default step.
-    ///
-    /// # Errors
-    /// If no server can produce this kind; the text says how to produce it instead.
-    pub fn new(kind: Kind) -> Result<Self, FaultError> {
-        Self::find(kind, None, None)
-    }
-
-    /// Every form of the kind at every step at which it can begin.
+    /// Every form of the kind at every step at which it can begin; the default comes first.
     pub fn all(kind: Kind) -> impl Iterator<Item = Self> {
         forms(kind).flat_map(|form| form.steps.iter().map(move |step| Self { form, step: *step }))
     }
 
-    pub(super) fn find(kind: Kind, variant: Option<&str>, step: Option<Step>) -> Result<Self, FaultError> {
-        let form = forms(kind).next().ok_or(FaultError::ClientSide(kind))?;
-        let form = match variant {
-            Some(variant) => forms(kind).find(|form| form.variant == variant).ok_or(FaultError::Variant(kind))?,
-            None => form,
+    /// The fault of these keys, or why there is none.
+    pub(super) fn find(kind: Kind, variant: Option<&str>, step: Option<Step>) -> Result<Self, String> {
+        let Some(usual) = forms(kind).next() else {
+            let instead = match kind {
+                Kind::DisabledByEnvironment => "set AWS_EC2_METADATA_DISABLED=true in the client's environment",
+                _ => "set the client's endpoint to http://127.255.255.255:1338, which Linux reports as unreachable",
+            };
+            return Err(format!("`fault`: no server can produce {kind}: {instead}"));
+        };
+        let named = |variant| forms(kind).find(|form| form.variant == variant);
+        let Some(form) = variant.map_or(Some(usual), named) else {
+            let variants = listed(forms(kind).map(|form| form.variant));
+            return Err(format!("`variant`: no such form of {kind}; its forms: {variants}"));
         };
         let step = step.unwrap_or(form.steps[0]);
-        if form.steps.contains(&step) { Ok(Self { form, step }) } else { Err(FaultError::Step(kind, form.steps)) }
+        if !form.steps.contains(&step) {
+            return Err(format!("`step`: in this form {kind} begins at {} only", labels(form.steps)));
+        }
+        Ok(Self { form, step })
     }
 
     /// The kind.
@@ -199,13 +200,13 @@ impl Fault {
     }
 
     /// What it does to a request for this.
-    pub(super) fn effect_on(&self, endpoint: Endpoint, only_step: bool) -> Option<Effect> {
-        let asked = endpoint.step();
+    pub(super) fn effect_on(&self, resource: Resource, only_step: bool) -> Option<Effect> {
+        let asked = resource.step();
         let is_affected = match self.form.effect {
             Effect::Port(_) => false,
-            Effect::RefusesTokens(_) | Effect::LosesTokens => endpoint == Endpoint::Token,
-            Effect::HasNoRole(..) => matches!(endpoint, Endpoint::Role | Endpoint::Credentials | Endpoint::ProfileInfo),
-            Effect::Document(_) => endpoint == Endpoint::Credentials,
+            Effect::RefusesTokens(_) | Effect::LosesTokens => resource == Resource::Token,
+            Effect::HasNoRole(..) => matches!(resource, Resource::Role | Resource::Credentials | Resource::ProfileInfo),
+            Effect::Document(_) => resource == Resource::Credentials,
             Effect::Answers(_) | Effect::Delivers(_) if only_step => asked == Some(self.step),
             // What is no step of a resolution would be asked for after the token.
             Effect::Answers(_) | Effect::Delivers(_) => asked.unwrap_or(Step::Role) >= self.step,
@@ -220,70 +221,18 @@ impl fmt::Debug for Fault {
     }
 }
 
-impl PartialEq for Fault {
-    fn eq(&self, other: &Self) -> bool {
-        (self.kind(), self.variant(), self.step) == (other.kind(), other.variant(), other.step)
-    }
-}
-
 fn forms(kind: Kind) -> impl Iterator<Item = &'static Form> {
     FORMS.iter().filter(move |form| form.kind == kind)
 }
 
 /// Each kind that a server can produce, with its forms and their steps: a line for each form.
 pub(super) fn table() -> Vec<String> {
-    let steps = |form: &Form| listed(form.steps.iter().map(|step| step.label()));
-    FORMS.iter().map(|form| format!("  {:<22} {:<14} {}", form.kind, form.variant, steps(form))).collect()
+    FORMS.iter().map(|form| format!("  {:<22} {:<14} {}", form.kind, form.variant, labels(form.steps))).collect()
 }
 
-/// Why a fault cannot be produced.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum FaultError {
-    /// No server can produce this kind.
-    ClientSide(Kind),
-    /// The kind has no such variant.
-    Variant(Kind),
-    /// The kind begins at these steps only.
-    Step(Kind, &'static [Step]),
-    /// This key needs a fault.
-    WithoutFault(&'static str),
+fn labels(steps: &[Step]) -> String {
+    listed(steps.iter().map(|step| step.label()))
 }
-
-impl FaultError {
-    /// The key that is wrong.
-    pub(super) const fn key(&self) -> &'static str {
-        match self {
-            Self::ClientSide(_) => "fault",
-            Self::Variant(_) => "variant",
-            Self::Step(..) => "step",
-            Self::WithoutFault(key) => key,
-        }
-    }
-}
-
-impl fmt::Display for FaultError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::ClientSide(Kind::DisabledByEnvironment) => {
-                f.write_str("no server can produce it: set AWS_EC2_METADATA_DISABLED=true in the client's environment")
-            }
-            Self::ClientSide(_) => f.write_str(
-                "no server can produce it: set the client's endpoint to http://127.255.255.255:1338, loopback's \
-                 broadcast address, which Linux reports as unreachable",
-            ),
-            Self::Variant(kind) => {
-                let variants = listed(forms(*kind).map(|form| form.variant).filter(|variant| !variant.is_empty()));
-                write!(f, "no such form of {kind}; its forms: {}", if variants.is_empty() { "none" } else { &variants })
-            }
-            Self::Step(kind, steps) => {
-                write!(f, "in this form {kind} begins at {} only", listed(steps.iter().map(|step| step.label())))
-            }
-            Self::WithoutFault(_) => f.write_str("it needs a `fault` other than none"),
-        }
-    }
-}
-
-impl std::error::Error for FaultError {}
 
 /// The words, separated by commas.
 pub(super) fn listed<'a>(words: impl Iterator<Item = &'a str>) -> String {

@@ -5,13 +5,13 @@
 //! | --- | --- |
 //! | `change`, `scenario` | what it can be told to do, and how that is written |
 //! | `fault` | each kind of failure, and how it looks on the wire |
-//! | `imds`, `endpoint`, `document`, `tokens`, `counts` | the rules of IMDS, and what it was asked |
-//! | `sts`, `signature` | the simulated STS |
-//! | `answer`, `connection`, `request`, `acceptor`, `port` | HTTP and sockets |
+//! | `imds`, `document`, `tokens`, `counts` | the rules of IMDS, and what it was asked |
+//! | `imds_request`, `answer`, `connection` | its HTTP, written by hand: most faults are below HTTP |
+//! | `acceptor`, `port` | sockets |
 //! | `server`, `control` | changing it while it runs |
+//! | `sts`, `signature` | the simulated STS |
 //!
-//! HTTP is written by hand over plain sockets, because most faults are below HTTP. Must not know the exporter: it uses
-//! the vocabulary and the clock alone.
+//! Must not know the exporter: it uses the vocabulary and the clock alone.
 
 mod acceptor;
 mod answer;
@@ -20,17 +20,14 @@ mod connection;
 mod control;
 mod counts;
 mod document;
-mod endpoint;
 mod fault;
 mod imds;
+mod imds_request;
 mod port;
-mod request;
 mod scenario;
 mod server;
 mod signature;
 mod sts;
-#[cfg(test)]
-mod tests;
 mod tokens;
 
 use std::io;
@@ -38,21 +35,17 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
 use acceptor::Acceptor;
-use control::Control;
+use axum::Router;
 use imds::Imds;
-use server::Server;
-use sts::Sts;
+use server::ImdsServer;
 
-pub use change::{Change, Health, Part, TokenPolicy, Verdict};
+pub use change::{Change, Health, Part, StsVerdict, TokenPolicy};
 pub use counts::{Counts, Seen};
-pub use document::{CREDENTIAL_TOKEN_PREFIX, KEY_ID_PREFIX, Off, Rotation, SECRET_KEY_PREFIX};
-pub use endpoint::Endpoint;
-pub use fault::{Fault, FaultError, is_client_side};
-pub use scenario::{Scenario, ScenarioError};
-pub use server::ApplyError;
+pub use document::{CREDENTIAL_TOKEN_PREFIX, KEY_ID_PREFIX, Rotation, SECRET_KEY_PREFIX};
+pub use fault::{Fault, is_client_side};
+pub use imds_request::Resource;
+pub use scenario::Scenario;
 pub use tokens::SESSION_TOKEN_PREFIX;
-
-use tokio::net::TcpListener;
 
 use crate::domain::Credential;
 use crate::platform::clock::Clock;
@@ -79,9 +72,23 @@ impl Default for SimulatorOptions {
 
 /// A running simulated IMDS; dropping it stops it.
 pub struct Simulator {
-    server: Arc<Server>,
-    control: Option<(SocketAddr, Acceptor)>,
-    sts: Option<(SocketAddr, Acceptor)>,
+    server: Arc<ImdsServer>,
+    control: Option<Listener>,
+    sts: Option<Listener>,
+}
+
+/// The control interface, or the simulated STS.
+struct Listener {
+    address: SocketAddr,
+    acceptor: Acceptor,
+}
+
+impl Listener {
+    fn open(address: SocketAddr, router: impl FnOnce(SocketAddr) -> Router) -> io::Result<Self> {
+        let listener = port::bind(address)?.listen(16)?;
+        let address = listener.local_addr()?;
+        Ok(Self { address, acceptor: Acceptor::start(listener, router(address)) })
+    }
 }
 
 impl Simulator {
@@ -97,39 +104,37 @@ impl Simulator {
                 return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
             }
         }
-        let server = Server::open(options.listen, Imds::new(Arc::clone(&clock)))?;
-        let control = options.control.map(bound).transpose()?.map(|(listener, address)| {
-            (address, Acceptor::start(listener, Control::new(Arc::clone(&server), address)))
-        });
-        let sts = options.sts.map(bound).transpose()?.map(|(listener, address)| {
-            (address, Acceptor::start(listener, Sts { imds: Arc::clone(&server.imds), clock }))
-        });
+        let server = ImdsServer::open(options.listen, Imds::new(Arc::clone(&clock)))?;
+        let control = |address| Listener::open(address, |address| control::router(Arc::clone(&server), address));
+        let control = options.control.map(control).transpose()?;
+        let sts = |address| Listener::open(address, |_| sts::router(Arc::clone(&server.imds), clock));
+        let sts = options.sts.map(sts).transpose()?;
         Ok(Self { server, control, sts })
     }
 
     /// Where it listens; the address stays the same during outages.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
-        self.server.address()
+        self.server.address
     }
 
     /// Where the control interface listens.
     #[must_use]
     pub fn control_address(&self) -> Option<SocketAddr> {
-        self.control.as_ref().map(|(address, _)| *address)
+        self.control.as_ref().map(|listener| listener.address)
     }
 
     /// Where the simulated STS listens.
     #[must_use]
     pub fn sts_address(&self) -> Option<SocketAddr> {
-        self.sts.as_ref().map(|(address, _)| *address)
+        self.sts.as_ref().map(|listener| listener.address)
     }
 
     /// Applies the change; it has taken effect when this returns.
     ///
     /// # Errors
-    /// If there is no fault to flap, or the port cannot be closed or bound again.
-    pub async fn apply(&self, change: &Change) -> Result<(), ApplyError> {
+    /// If its keys do not fit together or there is no fault to flap (`InvalidInput`), or the port cannot be bound again.
+    pub async fn apply(&self, change: &Change) -> io::Result<()> {
         self.server.apply(change).await
     }
 
@@ -161,24 +166,15 @@ impl Simulator {
     ///
     /// # Errors
     /// As for [`Simulator::apply`], for the first step that fails.
-    pub async fn play(&self, scenario: &Scenario, on_step: impl FnMut(&Change)) -> Result<(), ApplyError> {
+    pub async fn play(&self, scenario: &Scenario, on_step: impl FnMut(&Change)) -> io::Result<()> {
         self.server.play(scenario, on_step).await
     }
 
     /// Stops it: when this returns, its ports and connections are closed.
     pub async fn shutdown(self) {
-        if let Some((_, control)) = self.control {
-            control.stop().await;
-        }
-        if let Some((_, sts)) = self.sts {
-            sts.stop().await;
+        for listener in [self.control, self.sts].into_iter().flatten() {
+            listener.acceptor.stop().await;
         }
         self.server.close().await;
     }
-}
-
-fn bound(address: SocketAddr) -> io::Result<(TcpListener, SocketAddr)> {
-    let listener = port::bind(address)?.listen(16)?;
-    let address = listener.local_addr()?;
-    Ok((listener, address))
 }

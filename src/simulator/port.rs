@@ -29,17 +29,13 @@ pub(super) struct Port {
     socket: Socket,
 }
 
+#[expect(dead_code, reason = "sockets are open as long as they are held")]
 enum Socket {
     Serving(Acceptor),
     /// Bound, so that no other process takes the port, but not listening.
-    Reserved {
-        _socket: TcpSocket,
-    },
+    Reserved(TcpSocket),
     /// Listening with a full backlog from which nothing is accepted.
-    Full {
-        _listener: TcpListener,
-        _fillers: Vec<TcpStream>,
-    },
+    Full(TcpListener, Vec<TcpStream>),
     /// A change was interrupted.
     Closed,
 }
@@ -65,12 +61,8 @@ impl Port {
         let socket = rebind(self.address).await?;
         self.socket = match state {
             PortState::Open => Socket::Serving(Acceptor::start(socket.listen(BACKLOG)?, self.connection.clone())),
-            PortState::Refusing => Socket::Reserved { _socket: socket },
-            PortState::Silent => {
-                let listener = socket.listen(0)?;
-                let fillers = fill(self.address).await?;
-                Socket::Full { _listener: listener, _fillers: fillers }
-            }
+            PortState::Refusing => Socket::Reserved(socket),
+            PortState::Silent => Socket::Full(socket.listen(0)?, fill(self.address).await?),
         };
         Ok(())
     }
@@ -85,8 +77,8 @@ impl Port {
     const fn state(&self) -> Option<PortState> {
         match self.socket {
             Socket::Serving(_) => Some(PortState::Open),
-            Socket::Reserved { .. } => Some(PortState::Refusing),
-            Socket::Full { .. } => Some(PortState::Silent),
+            Socket::Reserved(_) => Some(PortState::Refusing),
+            Socket::Full(..) => Some(PortState::Silent),
             Socket::Closed => None,
         }
     }
