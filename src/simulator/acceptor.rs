@@ -2,6 +2,7 @@
 //!
 //! Owns accepting and killing them. Must not know what is spoken on a connection.
 
+use std::io;
 use std::time::Duration;
 
 use axum::Router;
@@ -20,16 +21,15 @@ const PAUSE_AFTER_FAILURE: Duration = Duration::from_millis(10);
 
 /// What is spoken on a connection.
 pub(super) trait Service: Clone + Send + Sync + 'static {
-    /// Serves the connection until it is done with.
-    fn serve(&self, stream: &mut TcpStream) -> impl Future<Output = ()> + Send;
+    /// Serves the connection until it is done with, or breaks.
+    fn serve(&self, stream: &mut TcpStream) -> impl Future<Output = io::Result<()>> + Send;
 }
 
 /// HTTP, where it has no faults.
 impl Service for Router {
-    async fn serve(&self, stream: &mut TcpStream) {
+    async fn serve(&self, stream: &mut TcpStream) -> io::Result<()> {
         let service = TowerToHyperService::new(self.clone());
-        // What a client does wrong ends its connection.
-        let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
+        http1::Builder::new().serve_connection(TokioIo::new(stream), service).await.map_err(io::Error::other)
     }
 }
 
@@ -81,6 +81,7 @@ async fn serve(mut stream: TcpStream, service: impl Service, mut stopped: watch:
             // Without lingering the end of the connection is a reset.
             let _ = stream.set_zero_linger();
         }
-        () = service.serve(&mut stream) => {}
+        // What a client does wrong ends its connection.
+        _ = service.serve(&mut stream) => {}
     }
 }

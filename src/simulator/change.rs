@@ -146,8 +146,8 @@ impl Change {
 
 impl From<Fault> for Change {
     fn from(fault: Fault) -> Self {
-        let variant = Some(fault.variant().to_owned()).filter(|variant| !variant.is_empty());
-        Self { fault: Some(Health::Faulty(fault.kind())), variant, step: Some(fault.step()), ..Self::default() }
+        let variant = Some(fault.variant.to_owned()).filter(|variant| !variant.is_empty());
+        Self { fault: Some(Health::Faulty(fault.kind)), variant, step: Some(fault.step), ..Self::default() }
     }
 }
 

@@ -4,7 +4,6 @@
 
 use std::io;
 use std::num::NonZeroU8;
-use std::sync::Arc;
 use std::time::Duration;
 
 use socket2::SockRef;
@@ -14,26 +13,13 @@ use tokio::time::sleep;
 
 use super::acceptor::Service;
 use super::answer::{Answer, Delivery};
-use super::imds::{Imds, Reply, USUAL_HOP_LIMIT};
+use super::imds::{Reply, SharedImds, USUAL_HOP_LIMIT};
 use super::imds_request::ImdsRequests;
 
-/// What is spoken on the simulated IMDS's connections.
-#[derive(Clone)]
-pub(super) struct Connection {
-    pub(super) imds: Arc<Imds>,
-}
-
-impl Service for Connection {
-    async fn serve(&self, stream: &mut TcpStream) {
-        // What a client does wrong ends its connection.
-        let _ = self.converse(stream).await;
-    }
-}
-
-impl Connection {
-    async fn converse(&self, stream: &mut TcpStream) -> io::Result<()> {
+impl Service for SharedImds {
+    async fn serve(&self, stream: &mut TcpStream) -> io::Result<()> {
         let client = stream.peer_addr()?;
-        self.imds.count_connection();
+        self.lock().counts.connections += 1;
         let mut requests = ImdsRequests::new(stream);
         let mut hop_limit = USUAL_HOP_LIMIT;
         loop {
@@ -43,11 +29,11 @@ impl Connection {
                 }
                 read => read?,
             };
-            let delay = self.imds.count(&request, client);
+            let delay = self.lock().count(&request, client);
             if !delay.is_zero() {
                 sleep(delay).await;
             }
-            let reply = self.imds.reply(&request);
+            let reply = self.lock().reply(&request);
             // It holds until the next request: what is lost is sent again, and must be lost again.
             if reply.hop_limit != hop_limit {
                 limit_hops(requests.stream(), reply.hop_limit)?;

@@ -40,7 +40,7 @@ pub(super) fn router(server: Arc<ImdsServer>, address: SocketAddr) -> Router {
     Router::new()
         .route("/", get(help).post(change))
         .route("/state", get(state))
-        .route("/requests", get(async |State(Control { server, .. })| json(&json!(server.imds.seen()))))
+        .route("/requests", get(async |State(Control { server, .. })| json(&json!(server.imds.lock().seen))))
         .route("/play", post(play))
         .route("/play/{name}", post(play_bundled))
         .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
@@ -67,8 +67,8 @@ async fn help(State(control): State<Control>) -> String {
 }
 
 async fn state(State(Control { server, .. }): State<Control>) -> Response {
-    let imds = &server.imds;
-    json(&json!({ "settings": imds.settings(), "credential": imds.credential(), "counts": imds.counts() }))
+    let mut imds = server.imds.lock();
+    json(&json!({ "settings": imds.settings, "credential": imds.credential(), "counts": imds.counts }))
 }
 
 async fn change(State(control): State<Control>, toml: String) -> Result<StatusCode, Answer> {

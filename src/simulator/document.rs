@@ -38,9 +38,8 @@ pub(super) struct Terms {
 }
 
 /// The credentials in force.
-#[derive(Clone, Debug)]
 pub(super) struct SimulatedDocument {
-    role: RoleName,
+    pub(super) role: RoleName,
     serial: u32,
     /// From here the time to the next rotation counts; `last_updated` may be set back to fit a short time left.
     issued: Timestamp,
@@ -91,10 +90,6 @@ impl SimulatedDocument {
     /// What a client may know of it.
     pub(super) fn credential(&self) -> Credential {
         Credential { role: self.role.clone(), last_updated: Some(self.last_updated), expiration: self.expiration }
-    }
-
-    pub(super) const fn role(&self) -> &RoleName {
-        &self.role
     }
 
     /// The document, with these fields replaced by JSON; an empty text omits the field.

@@ -55,6 +55,12 @@ const CREDENTIALS: &[Step] = &[Step::Credentials];
 const GETS: &[Step] = &[Step::Role, Step::Credentials];
 const ANY: &[Step] = &[Step::Token, Step::Role, Step::Credentials];
 
+impl Form {
+    const fn at(&self, step: Step) -> Fault {
+        Fault { kind: self.kind, variant: self.variant, step, effect: self.effect }
+    }
+}
+
 const fn form(kind: Kind, variant: &'static str, steps: &'static [Step], effect: Effect) -> Form {
     Form { kind, variant, steps, effect }
 }
@@ -143,14 +149,19 @@ pub fn is_client_side(kind: Kind) -> bool {
 /// A fault: a form of a kind from a step on.
 #[derive(Clone, Copy)]
 pub struct Fault {
-    form: &'static Form,
-    step: Step,
+    /// The kind.
+    pub kind: Kind,
+    /// The form; empty if the kind has only one.
+    pub variant: &'static str,
+    /// The step at which it begins.
+    pub step: Step,
+    effect: Effect,
 }
 
 impl Fault {
     /// Every form of the kind at every step at which it can begin; the default comes first.
     pub fn all(kind: Kind) -> impl Iterator<Item = Self> {
-        forms(kind).flat_map(|form| form.steps.iter().map(move |step| Self { form, step: *step }))
+        forms(kind).flat_map(|form| form.steps.iter().map(|step| form.at(*step)))
     }
 
     /// The fault of these keys, or why there is none.
@@ -171,29 +182,11 @@ impl Fault {
         if !form.steps.contains(&step) {
             return Err(format!("`step`: in this form {kind} begins at {} only", labels(form.steps)));
         }
-        Ok(Self { form, step })
-    }
-
-    /// The kind.
-    #[must_use]
-    pub const fn kind(&self) -> Kind {
-        self.form.kind
-    }
-
-    /// The step at which it begins.
-    #[must_use]
-    pub const fn step(&self) -> Step {
-        self.step
-    }
-
-    /// The form; empty if the kind has only one.
-    #[must_use]
-    pub const fn variant(&self) -> &'static str {
-        self.form.variant
+        Ok(form.at(step))
     }
 
     pub(super) const fn port(&self) -> PortState {
-        match self.form.effect {
+        match self.effect {
             Effect::Port(state) => state,
             _ => PortState::Open,
         }
@@ -202,7 +195,7 @@ impl Fault {
     /// What it does to a request for this.
     pub(super) fn effect_on(&self, resource: Resource, only_step: bool) -> Option<Effect> {
         let asked = resource.step();
-        let is_affected = match self.form.effect {
+        let is_affected = match self.effect {
             Effect::Port(_) => false,
             Effect::RefusesTokens(_) | Effect::LosesTokens => resource == Resource::Token,
             Effect::HasNoRole(..) => matches!(resource, Resource::Role | Resource::Credentials | Resource::ProfileInfo),
@@ -211,13 +204,13 @@ impl Fault {
             // What is no step of a resolution would be asked for after the token.
             Effect::Answers(_) | Effect::Delivers(_) => asked.unwrap_or(Step::Role) >= self.step,
         };
-        is_affected.then_some(self.form.effect)
+        is_affected.then_some(self.effect)
     }
 }
 
 impl fmt::Debug for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {} at {}", self.form.kind, self.form.variant, self.step)
+        write!(f, "{} {} at {}", self.kind, self.variant, self.step)
     }
 }
 

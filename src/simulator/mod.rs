@@ -36,7 +36,7 @@ use std::sync::Arc;
 
 use acceptor::Acceptor;
 use axum::Router;
-use imds::Imds;
+use imds::SharedImds;
 use server::ImdsServer;
 
 pub use change::{Change, Health, Part, StsVerdict, TokenPolicy};
@@ -104,10 +104,10 @@ impl Simulator {
                 return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
             }
         }
-        let server = ImdsServer::open(options.listen, Imds::new(Arc::clone(&clock)))?;
+        let server = ImdsServer::open(options.listen, SharedImds::new(Arc::clone(&clock)))?;
         let control = |address| Listener::open(address, |address| control::router(Arc::clone(&server), address));
         let control = options.control.map(control).transpose()?;
-        let sts = |address| Listener::open(address, |_| sts::router(Arc::clone(&server.imds), clock));
+        let sts = |address| Listener::open(address, |_| sts::router(server.imds.clone(), clock));
         let sts = options.sts.map(sts).transpose()?;
         Ok(Self { server, control, sts })
     }
@@ -141,25 +141,25 @@ impl Simulator {
     /// The number of requests since the start.
     #[must_use]
     pub fn counts(&self) -> Counts {
-        self.server.imds.counts()
+        self.server.imds.lock().counts
     }
 
     /// The requests to the simulated IMDS, the newest last; the older of many are forgotten.
     #[must_use]
     pub fn requests(&self) -> Vec<Seen> {
-        self.server.imds.seen()
+        self.server.imds.lock().seen.iter().cloned().collect()
     }
 
     /// What it was told to do.
     #[must_use]
     pub fn settings(&self) -> Change {
-        self.server.imds.settings()
+        self.server.imds.lock().settings.clone()
     }
 
     /// The credentials that a client would get now if there were no fault.
     #[must_use]
     pub fn credential(&self) -> Credential {
-        self.server.imds.credential()
+        self.server.imds.lock().credential()
     }
 
     /// Plays the scenario; `on_step` is called for each step when it has taken effect. Returns after the last one.

@@ -11,8 +11,8 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::time::timeout;
 
 use super::acceptor::Acceptor;
-use super::connection::Connection;
 use super::fault::PortState;
+use super::imds::SharedImds;
 
 const BACKLOG: u32 = 1024;
 /// How long a connection over loopback may take before the backlog counts as full.
@@ -24,8 +24,8 @@ const BIND_ATTEMPTS: usize = 5;
 const BIND_PAUSE: Duration = Duration::from_millis(20);
 
 pub(super) struct Port {
-    address: SocketAddr,
-    connection: Connection,
+    pub(super) address: SocketAddr,
+    imds: SharedImds,
     socket: Socket,
 }
 
@@ -41,15 +41,11 @@ enum Socket {
 }
 
 impl Port {
-    pub(super) fn open(address: SocketAddr, connection: Connection) -> io::Result<Self> {
+    pub(super) fn open(address: SocketAddr, imds: SharedImds) -> io::Result<Self> {
         let listener = bind(address)?.listen(BACKLOG)?;
         let address = listener.local_addr()?;
-        let socket = Socket::Serving(Acceptor::start(listener, connection.clone()));
-        Ok(Self { address, connection, socket })
-    }
-
-    pub(super) const fn address(&self) -> SocketAddr {
-        self.address
+        let socket = Socket::Serving(Acceptor::start(listener, imds.clone()));
+        Ok(Self { address, imds, socket })
     }
 
     /// Changes to `state`. All connections are closed before it returns, unless the port is in that state already.
@@ -60,7 +56,7 @@ impl Port {
         self.close().await;
         let socket = rebind(self.address).await?;
         self.socket = match state {
-            PortState::Open => Socket::Serving(Acceptor::start(socket.listen(BACKLOG)?, self.connection.clone())),
+            PortState::Open => Socket::Serving(Acceptor::start(socket.listen(BACKLOG)?, self.imds.clone())),
             PortState::Refusing => Socket::Reserved(socket),
             PortState::Silent => Socket::Full(socket.listen(0)?, fill(self.address).await?),
         };

@@ -13,9 +13,8 @@ use tokio::task::JoinSet;
 use tokio::time::sleep;
 
 use super::change::Change;
-use super::connection::Connection;
 use super::fault::{Fault, PortState};
-use super::imds::Imds;
+use super::imds::SharedImds;
 use super::port::Port;
 use super::scenario::Scenario;
 use crate::platform::clock::monotonic;
@@ -24,7 +23,7 @@ use crate::platform::clock::monotonic;
 const SHORTEST_FLAP: Duration = Duration::from_millis(10);
 
 pub(super) struct ImdsServer {
-    pub(super) imds: Arc<Imds>,
+    pub(super) imds: SharedImds,
     pub(super) address: SocketAddr,
     listening: Mutex<Listening>,
 }
@@ -36,17 +35,16 @@ struct Listening {
 }
 
 impl ImdsServer {
-    pub(super) fn open(listen: SocketAddr, imds: Imds) -> io::Result<Arc<Self>> {
-        let imds = Arc::new(imds);
-        let port = Port::open(listen, Connection { imds: Arc::clone(&imds) })?;
-        let address = port.address();
+    pub(super) fn open(listen: SocketAddr, imds: SharedImds) -> io::Result<Arc<Self>> {
+        let port = Port::open(listen, imds.clone())?;
+        let address = port.address;
         Ok(Arc::new(Self { imds, address, listening: Mutex::new(Listening { port, flapping: JoinSet::new() }) }))
     }
 
     /// Makes the change; it has taken effect when this returns.
     pub(super) async fn apply(self: &Arc<Self>, change: &Change) -> io::Result<()> {
         let mut listening = self.listening.lock().await;
-        self.imds.apply(change).map_err(|why| io::Error::new(io::ErrorKind::InvalidInput, why))?;
+        self.imds.lock().apply(change).map_err(|why| io::Error::new(io::ErrorKind::InvalidInput, why))?;
         if change.fault.is_some() || change.flap.is_some() {
             // The task waits while the port is locked, so that it is never cancelled halfway.
             listening.flapping.shutdown().await;
@@ -75,7 +73,7 @@ impl ImdsServer {
 
     /// The port follows the fault.
     async fn follow(&self, port: &mut Port) -> io::Result<()> {
-        let state = self.imds.active_fault().as_ref().map_or(PortState::Open, Fault::port);
+        let state = self.imds.lock().active_fault().as_ref().map_or(PortState::Open, Fault::port);
         port.set(state).await.map_err(|error| io::Error::new(error.kind(), format!("the simulator's port: {error}")))
     }
 
@@ -92,7 +90,7 @@ async fn flap(server: Weak<ImdsServer>, period: Duration) {
         sleep(period.max(SHORTEST_FLAP)).await;
         let Some(server) = server.upgrade() else { return };
         let mut listening = server.listening.lock().await;
-        server.imds.flap();
+        server.imds.lock().fault_active ^= true;
         if let Err(error) = server.follow(&mut listening.port).await {
             tracing::warn!(%error, "a flapping fault did not take effect");
         }

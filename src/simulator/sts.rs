@@ -13,7 +13,7 @@ use axum::http::request::Parts;
 use axum::response::IntoResponse;
 
 use super::change::StsVerdict;
-use super::imds::Imds;
+use super::imds::SharedImds;
 use crate::domain::RoleName;
 use crate::domain::signed_call::Reason;
 use crate::platform::clock::Clock;
@@ -23,21 +23,22 @@ const NAMESPACE: &str = "https://sts.amazonaws.com/doc/2011-06-15/";
 
 #[derive(Clone)]
 struct Sts {
-    imds: Arc<Imds>,
+    imds: SharedImds,
     clock: Arc<dyn Clock>,
 }
 
-pub(super) fn router(imds: Arc<Imds>, clock: Arc<dyn Clock>) -> Router {
+pub(super) fn router(imds: SharedImds, clock: Arc<dyn Clock>) -> Router {
     Router::new().fallback(answer).with_state(Sts { imds, clock })
 }
 
 async fn answer(State(sts): State<Sts>, request: Parts, body: Bytes) -> impl IntoResponse {
-    let verdict = match sts.imds.verdict() {
-        StsVerdict::Checks => sts.imds.secrets().check(&request, &body, sts.clock.now()),
+    let verdict = sts.imds.lock().settings.sts.unwrap_or_default();
+    let judged = match verdict {
+        StsVerdict::Checks => sts.imds.lock().secrets().check(&request, &body, sts.clock.now()),
         StsVerdict::Fails(reason) => Err(reason),
     };
-    let (status, xml) = match verdict {
-        Ok(()) => (StatusCode::OK, identity(&sts.imds.credential().role)),
+    let (status, xml) = match judged {
+        Ok(()) => (StatusCode::OK, identity(&sts.imds.lock().credential().role)),
         Err(Reason::Timeout) => pending().await,
         Err(reason) => refusal(reason),
     };

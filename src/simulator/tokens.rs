@@ -52,11 +52,8 @@ mod tests {
     use crate::platform::clock::monotonic;
 
     #[test]
-    fn tokens_expire_and_their_number_is_bounded() {
+    fn the_number_of_tokens_is_bounded() {
         let (mut tokens, now) = (Tokens::default(), monotonic());
-        let token = tokens.grant(Duration::from_secs(10), now);
-        assert!(tokens.is_valid(&token, now));
-        assert!(!tokens.is_valid(&token, now + Duration::from_secs(10)));
         for _ in 0..=MAX_TOKENS {
             tokens.grant(Duration::from_secs(10), now);
         }

@@ -5,7 +5,6 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use imds_exporter::domain::Kind;
 use imds_exporter::platform::clock::{SystemClock, monotonic};
 use imds_exporter::simulator::{
     CREDENTIAL_TOKEN_PREFIX, Change, Health, SECRET_KEY_PREFIX, Scenario, Simulator, SimulatorOptions,
@@ -17,7 +16,7 @@ use tokio::time::timeout;
 
 use crate::support::clock::TestClock;
 use crate::support::request::{Response, send};
-use crate::support::simulator::{apply, apply_toml, server_side_kinds, start_simulator};
+use crate::support::simulator::{apply_toml, server_side_kinds, start_simulator};
 use crate::support::wait::{DEADLINE, wait_until};
 
 const ROLES: &str = "GET /latest/meta-data/iam/security-credentials/";
@@ -26,7 +25,7 @@ const PUT: &str = "PUT /latest/api/token";
 const TTL: &str = "X-aws-ec2-metadata-token-ttl-seconds: 60\r\n";
 const NOW: &str = "2026-01-31T12:00:00Z";
 /// Longer than an answer over loopback takes.
-const SILENCE: Duration = Duration::from_millis(60);
+const SILENCE: Duration = Duration::from_millis(400);
 
 /// A simulator with a control interface and a clock that tests advance.
 async fn with_control() -> (Simulator, Arc<TestClock>) {
@@ -195,44 +194,26 @@ async fn fields_and_parts_of_answers_can_be_replaced() {
     let simulator = start_simulator().await;
     let token = &*session(&simulator).await;
     let team = format!("{ROLES}team/app");
-    for (change, line, headers, status, text) in [
-        (
-            "fields = { Expiration = 'null', More = '[1]' }",
-            DOCUMENT,
-            token,
-            200,
-            "\"Expiration\" : null,\n  \"More\" : [1]\n}",
-        ),
-        ("fields = { Type = '' }", DOCUMENT, token, 200, "Z\",\n  \"AccessKeyId\""),
-        ("server = ''", ROLES, token, 200, "200 OK\r\nContent-Type: text/plain\r\nDate:"),
-        (
-            "server = 'envoy'\nanswers.role.headers.Date = 'now'",
-            ROLES,
-            token,
-            200,
-            "\r\nDate: now\r\nServer: envoy\r\n",
-        ),
+    for (change, line, headers, text) in [
+        ("fields = { Expiration = 'null', X = '[1]' }", DOCUMENT, token, "\"Expiration\" : null,\n  \"X\" : [1]\n}"),
+        ("fields = { Type = '' }", DOCUMENT, token, "Z\",\n  \"AccessKeyId\""),
+        ("server = ''", ROLES, token, "200 OK\r\nContent-Type: text/plain\r\nDate:"),
+        ("server = 'a'\nanswers.role.headers.Date = 'now'", ROLES, token, "\r\nDate: now\r\nServer: a\r\n"),
         // A body replaces that of an answer with status 200; the token is still needed.
-        ("answers.role.body = \"team/app\\u0000\\r\\n\"", ROLES, token, 200, "\r\n\r\nteam/app\0\r\n"),
-        ("answers.role.body = 'team/app'", ROLES, "", 401, "401 - Unauthorized"),
-        ("", &team, token, 200, "Success"),
-        ("", DOCUMENT, token, 404, ""),
+        ("answers.role.body = \"team/app\\u0000\\r\\n\"", ROLES, token, "\r\n\r\nteam/app\0\r\n"),
+        ("answers.role.body = 'team/app'", ROLES, "", "401 - Unauthorized"),
+        ("", &team, token, "Success"),
+        ("", DOCUMENT, token, "404 - Not Found"),
         // A status is that of each answer; what is said of one of them goes before what is said of any.
-        (
-            "answers = { role = { status = 404, body = '' }, any = { status = 400, headers.Via = 'p' } }",
-            ROLES,
-            "",
-            404,
-            "\r\n\r\n",
-        ),
-        ("", PUT, TTL, 400, "Via: p\r\n"),
+        ("answers = { role = { status = 418, body = '' }, any.headers.Via = 'p' }", ROLES, "", "HTTP/1.1 418 "),
+        ("", PUT, TTL, "Via: p\r\n"),
         // A fault comes first.
-        ("fault = 'throttled'", ROLES, token, 429, ""),
-        ("fault = 'none'\nanswers = {}", ROLES, token, 200, "simulated-role"),
+        ("fault = 'throttled'", ROLES, token, "429 - Too Many Requests"),
+        ("fault = 'none'\nanswers = {}", ROLES, token, "simulated-role"),
     ] {
         apply_toml(&simulator, change).await;
-        let answer = ask(&simulator, line, headers).await;
-        assert!(answer.status == status && answer.text.contains(text), "{change}: {}", answer.text);
+        let answer = ask(&simulator, line, headers).await.text;
+        assert!(answer.contains(text), "{change}: {answer}");
     }
 }
 
@@ -255,10 +236,7 @@ async fn faults_begin_at_their_step_and_can_affect_it_alone() {
     // What is tested for leaks has something to leak.
     apply_toml(&simulator, "fault = 'malformed_document'").await;
     let half = ask(&simulator, DOCUMENT, &token).await;
-    assert!(
-        [SECRET_KEY_PREFIX, CREDENTIAL_TOKEN_PREFIX, "application"].map(|text| half.text.contains(text))
-            == [true, true, false]
-    );
+    assert!(half.text.contains(SECRET_KEY_PREFIX) && half.text.contains(CREDENTIAL_TOKEN_PREFIX));
 }
 
 #[tokio::test]
@@ -395,23 +373,20 @@ fn bundled_scenarios_are_valid_and_one_has_every_kind_that_a_server_can_produce(
     assert!(played.eq(server_side_kinds().map(Health::Faulty)));
 }
 
-#[tokio::test]
-async fn mistakes_in_changes_and_scenarios_are_named() {
-    let simulator = start_simulator().await;
+#[test]
+fn mistakes_in_changes_and_scenarios_are_named() {
     for (text, words) in [
-        ("nonsense", "line 1"),
         ("\nfalt = 'none'", "line 2"),
-        ("rotate = 'yes'", "rotate"),
         ("fault = 'broken'", "neither \"none\" nor a kind"),
         ("fault = 'network_unreachable'", "127.255.255.255"),
         ("fault = 'disabled_by_environment'", "AWS_EC2_METADATA_DISABLED"),
-        ("fault = 'token_rejected'\nstep = 'credentials'", "`step`: in this form token_rejected begins at token only"),
+        ("fault = 'token_rejected'\nstep = 'role'", "`step`: in this form token_rejected begins at token only"),
         ("fault = 'read_timeout'\nvariant = 'slow'", "`variant`: no such form of read_timeout; its forms: hang, drip"),
         ("answers.tokens.status = 404", "tokens"),
         ("answers.any.code = 404", "code"),
         ("step = 'token'", "`step`"),
+        ("fault = 'none'\nflap = '3s'", "`flap`"),
         ("delay = '-1s'", "delay"),
-        ("expires_in = '--5m'", "expires_in"),
         ("rotation = 'never'", "neither \"off\""),
         ("role = 'a//b'", "role"),
         ("at = '0s'", "`at`"),
@@ -420,13 +395,9 @@ async fn mistakes_in_changes_and_scenarios_are_named() {
         let error = Change::parse(text).expect_err(text).to_string();
         assert!(error.contains(words), "{text}: {error}");
     }
-    let change = Change::parse("flap = '1s'").expect("a fault may be set already");
-    assert!(simulator.apply(&change).await.expect_err("there is none").to_string().contains("`flap`"));
     for (text, words) in [
-        ("title = 'a'", "`step`"),
         ("title = 'a'\nstep = []", "`step`"),
         ("title = 'a'\nextra = 1", "line 2"),
-        ("[[step]]\nat = '0s'", "title"),
         ("title = 'a'\n[[step]]\nfault = 'none'", "step 1: `at`"),
         ("title = 'a'\n[[step]]\nat = '2s'\n[[step]]\nat = '1s'", "step 2: `at`"),
         ("title = 'a'\n[[step]]\nat = '2s'\nvariant = 'a'", "step 1: `variant`"),
@@ -437,29 +408,19 @@ async fn mistakes_in_changes_and_scenarios_are_named() {
 }
 
 #[tokio::test]
-async fn steps_are_played_at_their_time() {
+async fn steps_are_played_at_their_time_and_what_they_set_is_shown_until_it_is_over() {
     let simulator = start_simulator().await;
-    let text = "title = 'a'\n[[step]]\nat = '0s'\nfault = 'throttled'\n\
-                [[step]]\nat = '30ms'\nsay = 'well again'\nfault = 'none'\nrole = 'other'";
+    let nothing_flaps = simulator.apply(&Change::parse("flap = '1s'").expect("a fault may be set already")).await;
+    assert_eq!(nothing_flaps.expect_err("there is none").kind(), io::ErrorKind::InvalidInput);
+    let text = "title = 'a'
+        [[step]]\nat = '0s'\nfault = 'read_timeout'\nvariant = 'drip'\nonly_step = true\nflap = '1h'\nsts = 'throttled'
+        [[step]]\nat = '0s'\nfault = 'throttled'\ndelay = '800ms'\nclock_skew = '-90s'\nrotation = 'off'\nrotate = true
+        [[step]]\nat = '30ms'\nsay = 'well again'\nrotation = '1h 5m'\nsts = 'checks'\nexpires_in = '1h'";
     let (start, mut said) = (monotonic(), Vec::new());
     let scenario = Scenario::parse(text).expect("a scenario");
-    simulator.play(&scenario, |step| said.push((step.fault, step.say.clone()))).await.expect("it can be played");
+    simulator.play(&scenario, |step| said.push(step.say.clone())).await.expect("it can be played");
     assert!(start.elapsed() >= Duration::from_millis(30));
-    let first = (Some(Health::Faulty(Kind::Throttled)), None);
-    assert_eq!(said, [first, (Some(Health::Healthy), Some("well again".to_owned()))]);
-    assert_eq!(simulator.credential().role.as_str(), "other");
-}
-
-#[tokio::test]
-async fn what_is_set_is_shown_under_its_keys_until_it_is_over() {
-    let simulator = start_simulator().await;
-    for change in [
-        "fault = 'read_timeout'\nvariant = 'drip'\nonly_step = true\nflap = '1h'\nsts = 'throttled'",
-        "fault = 'throttled'\ndelay = '800ms'\nclock_skew = '-90s'\nrotation = 'off'\nrotate = true\nexpires_in = '1h'",
-        "rotation = '1h 5m'\nsts = 'checks'",
-    ] {
-        apply(&simulator, &Change::parse(change).expect("a change")).await;
-    }
+    assert_eq!(said, [None, None, Some("well again".to_owned())]);
     let shown = json!({
         "fault": "throttled", "delay": "800ms", "clock_skew": "1m 30s ago", "rotation": "1h 5m", "sts": "checks",
     });
