@@ -3,6 +3,7 @@
 //! Owns accepting and killing them. Must not know what is spoken on a connection.
 
 use std::io;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use axum::Router;
@@ -35,15 +36,16 @@ impl Service for Router {
 
 /// A listener at work; dropped, it closes and kills its connections.
 pub(super) struct Acceptor {
+    pub(super) address: SocketAddr,
     /// Nothing is ever sent: that it is dropped is the message.
     running: watch::Sender<()>,
     task: JoinHandle<()>,
 }
 
 impl Acceptor {
-    pub(super) fn start(listener: TcpListener, service: impl Service) -> Self {
-        let (running, stopped) = watch::channel(());
-        Self { running, task: tokio::spawn(accept(listener, service, stopped)) }
+    pub(super) fn start(listener: TcpListener, service: impl Service) -> io::Result<Self> {
+        let (address, (running, stopped)) = (listener.local_addr()?, watch::channel(()));
+        Ok(Self { address, running, task: tokio::spawn(accept(listener, service, stopped)) })
     }
 
     /// Returns when the listener is closed and its connections are reset.

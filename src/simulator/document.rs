@@ -63,11 +63,9 @@ impl SimulatedDocument {
     /// A newer one, made at `at`.
     pub(super) fn renew(&mut self, terms: &Terms, at: Timestamp) {
         // Two documents of one second would not be told apart.
-        let next = after(self.last_updated, SignedDuration::from_secs(1));
-        let at = whole_seconds(at);
-        *self = Self { serial: self.serial.wrapping_add(1), ..Self::first(terms, at) };
-        self.last_updated = at.max(next);
-        self.expiration = after(self.last_updated, terms.lifetime);
+        let earliest = after(self.last_updated, SignedDuration::from_secs(1));
+        let issued = whole_seconds(at);
+        *self = Self { serial: self.serial.wrapping_add(1), issued, ..Self::first(terms, issued.max(earliest)) };
     }
 
     /// One that has this much time left, as if it had been made a lifetime before its end.

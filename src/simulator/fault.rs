@@ -9,15 +9,9 @@ use super::document::SimulatedDocument;
 use super::imds_request::Resource;
 use crate::domain::{Kind, Step};
 
-/// A form of a kind.
-struct Form {
-    kind: Kind,
-    /// Its name; empty if the kind has no other form.
-    variant: &'static str,
-    /// The steps at which it can begin, the default first.
-    steps: &'static [Step],
-    effect: Effect,
-}
+/// A form of a kind: its name, empty if the kind has no other; the steps at which it can begin, the default first; and
+/// what it does.
+type Form = (Kind, &'static str, &'static [Step], Effect);
 
 /// What a fault does.
 #[derive(Clone, Copy)]
@@ -55,84 +49,74 @@ const CREDENTIALS: &[Step] = &[Step::Credentials];
 const GETS: &[Step] = &[Step::Role, Step::Credentials];
 const ANY: &[Step] = &[Step::Token, Step::Role, Step::Credentials];
 
-impl Form {
-    const fn at(&self, step: Step) -> Fault {
-        Fault { kind: self.kind, variant: self.variant, step, effect: self.effect }
-    }
-}
-
-const fn form(kind: Kind, variant: &'static str, steps: &'static [Step], effect: Effect) -> Form {
-    Form { kind, variant, steps, effect }
-}
-
 /// All forms; the first one of a kind is its default.
 #[rustfmt::skip]
 const FORMS: &[Form] = {
     use Effect::{Answers, Delivers, Document, HasNoRole, LosesTokens, Port, RefusesTokens};
     &[
-        form(Kind::ConnectRefused, "", TOKEN, Port(PortState::Refusing)),
-        form(Kind::ConnectTimeout, "", TOKEN, Port(PortState::Silent)),
-        form(Kind::ReadTimeout, "hang", ANY, Delivers(Delivery::Never)),
-        form(Kind::ReadTimeout, "drip", ANY, Delivers(Delivery::BytePerSecond)),
-        form(Kind::HopLimit, "", TOKEN, LosesTokens),
-        form(Kind::ConnectionClosed, "before_answer", ANY, Delivers(Delivery::Close)),
-        form(Kind::ConnectionClosed, "mid_body", ANY, Delivers(Delivery::Cut)),
-        form(Kind::ConnectionClosed, "reset", ANY, Delivers(Delivery::Reset)),
-        form(Kind::InvalidResponse, "not_http", ANY, Delivers(Delivery::Instead(b"SSH-2.0-OpenSSH_9.6\r\n"))),
-        form(Kind::InvalidResponse, "too_large", ANY, Answers(|| Answer::text(200, vec![b'a'; 64 * 1024 + 1]))),
-        form(Kind::InvalidResponse, "not_text", ANY, Answers(|| Answer::text(200, b"\x00\x9f\x92\x96\xff\xfe\r\n\x01"))),
+        (Kind::ConnectRefused, "", TOKEN, Port(PortState::Refusing)),
+        (Kind::ConnectTimeout, "", TOKEN, Port(PortState::Silent)),
+        (Kind::ReadTimeout, "hang", ANY, Delivers(Delivery::Never)),
+        (Kind::ReadTimeout, "drip", ANY, Delivers(Delivery::BytePerSecond)),
+        (Kind::HopLimit, "", TOKEN, LosesTokens),
+        (Kind::ConnectionClosed, "before_answer", ANY, Delivers(Delivery::Close)),
+        (Kind::ConnectionClosed, "mid_body", ANY, Delivers(Delivery::Cut)),
+        (Kind::ConnectionClosed, "reset", ANY, Delivers(Delivery::Reset)),
+        (Kind::InvalidResponse, "not_http", ANY, Delivers(Delivery::Instead(b"SSH-2.0-OpenSSH_9.6\r\n"))),
+        (Kind::InvalidResponse, "too_large", ANY, Answers(|| Answer::text(200, vec![b'a'; 64 * 1024 + 1]))),
+        (Kind::InvalidResponse, "not_text", ANY, Answers(|| Answer::text(200, b"\x00\x9f\x92\x96\xff\xfe\r\n\x01"))),
         // A page instead of the document is a malformed document.
-        form(Kind::InvalidResponse, "page", &[Step::Token, Step::Role], Answers(|| {
+        (Kind::InvalidResponse, "page", &[Step::Token, Step::Role], Answers(|| {
             Answer { status: 200, ..Answer::error(404) }.with_header("Server", "nginx")
         })),
-        form(Kind::Intercepted, "407", ANY, Answers(|| proxy(407).with_header("Proxy-Authenticate", "Basic realm=\"proxy\""))),
-        form(Kind::Intercepted, "411", ANY, Answers(|| proxy(411))),
-        form(Kind::Intercepted, "via", ANY, Answers(|| proxy(502).with_header("Via", "1.1 proxy.internal (squid/6.6)"))),
-        form(Kind::TokenRejected, "", TOKEN, RefusesTokens(|| Answer::error(400))),
-        form(Kind::TokenUnsupported, "404", TOKEN, RefusesTokens(|| Answer::error(404))),
-        form(Kind::TokenUnsupported, "405", TOKEN, RefusesTokens(|| Answer::error(405))),
-        form(Kind::ImdsDisabled, "", TOKEN, Answers(|| Answer::error(403))),
-        form(Kind::TokenForbidden, "", TOKEN, RefusesTokens(|| Answer::error(403))),
-        form(Kind::Forbidden, "", GETS, Answers(|| Answer::error(403))),
-        form(Kind::Unauthorized, "", GETS, Answers(|| Answer::error(401))),
-        form(Kind::NoRole, "not_found", ROLE, HasNoRole(|| Answer::error(404), |_| Answer::error(404))),
-        form(Kind::NoRole, "empty", ROLE, HasNoRole(|| Answer::text(200, ""), |_| Answer::error(404))),
-        form(Kind::ProfileWithoutRole, "", ROLE, HasNoRole(|| Answer::error(404), |document| {
+        (Kind::Intercepted, "407", ANY, Answers(|| proxy(407).with_header("Proxy-Authenticate", "Basic realm=\"proxy\""))),
+        (Kind::Intercepted, "411", ANY, Answers(|| proxy(411))),
+        (Kind::Intercepted, "via", ANY, Answers(|| proxy(502).with_header("Via", "1.1 proxy.internal (squid/6.6)"))),
+        (Kind::TokenRejected, "", TOKEN, RefusesTokens(|| Answer::error(400))),
+        (Kind::TokenUnsupported, "404", TOKEN, RefusesTokens(|| Answer::error(404))),
+        (Kind::TokenUnsupported, "405", TOKEN, RefusesTokens(|| Answer::error(405))),
+        (Kind::ImdsDisabled, "", TOKEN, Answers(|| Answer::error(403))),
+        (Kind::TokenForbidden, "", TOKEN, RefusesTokens(|| Answer::error(403))),
+        (Kind::Forbidden, "", GETS, Answers(|| Answer::error(403))),
+        (Kind::Unauthorized, "", GETS, Answers(|| Answer::error(401))),
+        (Kind::NoRole, "not_found", ROLE, HasNoRole(|| Answer::error(404), |_| Answer::error(404))),
+        (Kind::NoRole, "empty", ROLE, HasNoRole(|| Answer::text(200, ""), |_| Answer::error(404))),
+        (Kind::ProfileWithoutRole, "", ROLE, HasNoRole(|| Answer::error(404), |document| {
             document.profile_info("Success", Some("Instance Profile does not contain a role"))
         })),
-        form(Kind::ProfileNotFound, "info", ROLE, HasNoRole(|| Answer::error(404), |document| {
+        (Kind::ProfileNotFound, "info", ROLE, HasNoRole(|| Answer::error(404), |document| {
             document.profile_info("InstanceProfileNotFound", None)
         })),
-        form(Kind::ProfileNotFound, "document", CREDENTIALS, Document(|document| {
+        (Kind::ProfileNotFound, "document", CREDENTIALS, Document(|document| {
             document.refusal("InstanceProfileNotFound", "The instance profile of this instance does not exist")
         })),
-        form(Kind::RoleNotFound, "", CREDENTIALS, Document(|_| Answer::error(404))),
-        form(Kind::AssumeRoleDenied, "", CREDENTIALS, Document(|document| {
+        (Kind::RoleNotFound, "", CREDENTIALS, Document(|_| Answer::error(404))),
+        (Kind::AssumeRoleDenied, "", CREDENTIALS, Document(|document| {
             document.refusal("AssumeRoleUnauthorizedAccess", "EC2 cannot assume the role")
         })),
         // botocore accepts such a document, so all its fields are there.
-        form(Kind::Refused, "", CREDENTIALS, Document(|document| document.with([("Code", "\"Failed\"")]))),
+        (Kind::Refused, "", CREDENTIALS, Document(|document| document.with([("Code", "\"Failed\"")]))),
         // Half a document still has the secrets, which must not leak on the way to the error.
-        form(Kind::MalformedDocument, "truncated", CREDENTIALS, Document(|document| {
+        (Kind::MalformedDocument, "truncated", CREDENTIALS, Document(|document| {
             document.edited(|text| text.split_once("\"Expiration\"").unwrap_or_default().0.to_owned())
         })),
-        form(Kind::MalformedDocument, "html", CREDENTIALS, Document(|document| {
+        (Kind::MalformedDocument, "html", CREDENTIALS, Document(|document| {
             document.edited(|text| format!("<!DOCTYPE html>\n<html><body><pre>{text}</pre></body></html>\n"))
         })),
-        form(Kind::MalformedDocument, "array", CREDENTIALS, Document(|document| document.edited(|text| format!("[{text}]")))),
-        form(Kind::MalformedDocument, "number", CREDENTIALS, Document(|_| Answer::text(200, "42"))),
-        form(Kind::IncompleteDocument, "missing", CREDENTIALS, Document(|document| document.with([("SecretAccessKey", "")]))),
-        form(Kind::IncompleteDocument, "empty", CREDENTIALS, Document(|document| document.with([("SecretAccessKey", "\"\"")]))),
-        form(Kind::IncompleteDocument, "null", CREDENTIALS, Document(|document| document.with([("SecretAccessKey", "null")]))),
-        form(Kind::IncompleteDocument, "number", CREDENTIALS, Document(|document| document.with([("SecretAccessKey", "42")]))),
-        form(Kind::IncompleteDocument, "object", CREDENTIALS, Document(|document| document.with([("SecretAccessKey", "{}")]))),
-        form(Kind::InvalidTimestamp, "expiration", CREDENTIALS, Document(|document| document.with([("Expiration", "\"in six hours\"")]))),
-        form(Kind::InvalidTimestamp, "last_updated", CREDENTIALS, Document(|document| document.with([("LastUpdated", "\"a while ago\"")]))),
-        form(Kind::Throttled, "", ANY, Answers(|| Answer::error(429))),
-        form(Kind::ServerError, "500", ANY, Answers(|| Answer::error(500))),
-        form(Kind::ServerError, "503", ANY, Answers(|| Answer::error(503))),
-        form(Kind::UnexpectedStatus, "302", ANY, Answers(|| Answer::error(302).with_header("Location", "/login"))),
-        form(Kind::UnexpectedStatus, "418", ANY, Answers(|| Answer::error(418))),
+        (Kind::MalformedDocument, "array", CREDENTIALS, Document(|document| document.edited(|text| format!("[{text}]")))),
+        (Kind::MalformedDocument, "number", CREDENTIALS, Document(|_| Answer::text(200, "42"))),
+        (Kind::IncompleteDocument, "missing", CREDENTIALS, Document(|document| document.with([("SecretAccessKey", "")]))),
+        (Kind::IncompleteDocument, "empty", CREDENTIALS, Document(|document| document.with([("SecretAccessKey", "\"\"")]))),
+        (Kind::IncompleteDocument, "null", CREDENTIALS, Document(|document| document.with([("SecretAccessKey", "null")]))),
+        (Kind::IncompleteDocument, "number", CREDENTIALS, Document(|document| document.with([("SecretAccessKey", "42")]))),
+        (Kind::IncompleteDocument, "object", CREDENTIALS, Document(|document| document.with([("SecretAccessKey", "{}")]))),
+        (Kind::InvalidTimestamp, "expiration", CREDENTIALS, Document(|document| document.with([("Expiration", "\"in six hours\"")]))),
+        (Kind::InvalidTimestamp, "last_updated", CREDENTIALS, Document(|document| document.with([("LastUpdated", "\"a while ago\"")]))),
+        (Kind::Throttled, "", ANY, Answers(|| Answer::error(429))),
+        (Kind::ServerError, "500", ANY, Answers(|| Answer::error(500))),
+        (Kind::ServerError, "503", ANY, Answers(|| Answer::error(503))),
+        (Kind::UnexpectedStatus, "302", ANY, Answers(|| Answer::error(302).with_header("Location", "/login"))),
+        (Kind::UnexpectedStatus, "418", ANY, Answers(|| Answer::error(418))),
     ]
 };
 
@@ -143,7 +127,7 @@ fn proxy(status: u16) -> Answer {
 /// Whether only the client can produce this kind, not a server.
 #[must_use]
 pub fn is_client_side(kind: Kind) -> bool {
-    forms(kind).next().is_none()
+    Fault::all(kind).next().is_none()
 }
 
 /// A fault: a form of a kind from a step on.
@@ -161,28 +145,32 @@ pub struct Fault {
 impl Fault {
     /// Every form of the kind at every step at which it can begin; the default comes first.
     pub fn all(kind: Kind) -> impl Iterator<Item = Self> {
-        forms(kind).flat_map(|form| form.steps.iter().map(|step| form.at(*step)))
+        FORMS.iter().filter(move |(known, ..)| *known == kind).flat_map(|(kind, variant, steps, effect)| {
+            steps.iter().map(|step| Self { kind: *kind, variant, step: *step, effect: *effect })
+        })
     }
 
     /// The fault of these keys, or why there is none.
     pub(super) fn find(kind: Kind, variant: Option<&str>, step: Option<Step>) -> Result<Self, String> {
-        let Some(usual) = forms(kind).next() else {
+        let Some(usual) = Self::all(kind).next() else {
             let instead = match kind {
                 Kind::DisabledByEnvironment => "set AWS_EC2_METADATA_DISABLED=true in the client's environment",
                 _ => "set the client's endpoint to http://127.255.255.255:1338, which Linux reports as unreachable",
             };
             return Err(format!("`fault`: no server can produce {kind}: {instead}"));
         };
-        let named = |variant| forms(kind).find(|form| form.variant == variant);
-        let Some(form) = variant.map_or(Some(usual), named) else {
-            let variants = listed(forms(kind).map(|form| form.variant));
-            return Err(format!("`variant`: no such form of {kind}; its forms: {variants}"));
-        };
-        let step = step.unwrap_or(form.steps[0]);
-        if !form.steps.contains(&step) {
-            return Err(format!("`step`: in this form {kind} begins at {} only", labels(form.steps)));
+        let variant = variant.unwrap_or(usual.variant);
+        let of_form: Vec<_> = Self::all(kind).filter(|fault| fault.variant == variant).collect();
+        if of_form.is_empty() {
+            let mut variants: Vec<_> = Self::all(kind).map(|fault| fault.variant).collect();
+            variants.dedup();
+            let forms = if variants == [""] { "none".to_owned() } else { variants.join(", ") };
+            return Err(format!("`variant`: no such form of {kind}; its forms: {forms}"));
         }
-        Ok(form.at(step))
+        of_form.iter().copied().find(|fault| step.is_none_or(|step| fault.step == step)).ok_or_else(|| {
+            let steps = listed(of_form.iter().map(|fault| fault.step.label()));
+            format!("`step`: in this form {kind} begins at {steps} only")
+        })
     }
 
     pub(super) const fn port(&self) -> PortState {
@@ -214,17 +202,10 @@ impl fmt::Debug for Fault {
     }
 }
 
-fn forms(kind: Kind) -> impl Iterator<Item = &'static Form> {
-    FORMS.iter().filter(move |form| form.kind == kind)
-}
-
 /// Each kind that a server can produce, with its forms and their steps: a line for each form.
 pub(super) fn table() -> Vec<String> {
-    FORMS.iter().map(|form| format!("  {:<22} {:<14} {}", form.kind, form.variant, labels(form.steps))).collect()
-}
-
-fn labels(steps: &[Step]) -> String {
-    listed(steps.iter().map(|step| step.label()))
+    let steps = |steps: &[Step]| listed(steps.iter().map(|step| step.label()));
+    FORMS.iter().map(|(kind, variant, at, _)| format!("  {kind:<22} {variant:<14} {}", steps(at))).collect()
 }
 
 /// The words, separated by commas.

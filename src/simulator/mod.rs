@@ -35,9 +35,9 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
 use acceptor::Acceptor;
-use axum::Router;
 use imds::SharedImds;
 use server::ImdsServer;
+use tokio::net::TcpListener;
 
 pub use change::{Change, Health, Part, StsVerdict, TokenPolicy};
 pub use counts::{Counts, Seen};
@@ -73,22 +73,8 @@ impl Default for SimulatorOptions {
 /// A running simulated IMDS; dropping it stops it.
 pub struct Simulator {
     server: Arc<ImdsServer>,
-    control: Option<Listener>,
-    sts: Option<Listener>,
-}
-
-/// The control interface, or the simulated STS.
-struct Listener {
-    address: SocketAddr,
-    acceptor: Acceptor,
-}
-
-impl Listener {
-    fn open(address: SocketAddr, router: impl FnOnce(SocketAddr) -> Router) -> io::Result<Self> {
-        let listener = port::bind(address)?.listen(16)?;
-        let address = listener.local_addr()?;
-        Ok(Self { address, acceptor: Acceptor::start(listener, router(address)) })
-    }
+    control: Option<Acceptor>,
+    sts: Option<Acceptor>,
 }
 
 impl Simulator {
@@ -105,10 +91,14 @@ impl Simulator {
             }
         }
         let server = ImdsServer::open(options.listen, SharedImds::new(Arc::clone(&clock)))?;
-        let control = |address| Listener::open(address, |address| control::router(Arc::clone(&server), address));
-        let control = options.control.map(control).transpose()?;
-        let sts = |address| Listener::open(address, |_| sts::router(server.imds.clone(), clock));
-        let sts = options.sts.map(sts).transpose()?;
+        let open = |address: Option<_>| address.map(|address| port::bind(address)?.listen(16)).transpose();
+        let serve_control = |listener: TcpListener| {
+            let router = control::router(Arc::clone(&server), listener.local_addr()?);
+            Acceptor::start(listener, router)
+        };
+        let control = open(options.control)?.map(serve_control).transpose()?;
+        let sts = sts::router(server.imds.clone(), clock);
+        let sts = open(options.sts)?.map(|listener| Acceptor::start(listener, sts)).transpose()?;
         Ok(Self { server, control, sts })
     }
 
@@ -121,13 +111,13 @@ impl Simulator {
     /// Where the control interface listens.
     #[must_use]
     pub fn control_address(&self) -> Option<SocketAddr> {
-        self.control.as_ref().map(|listener| listener.address)
+        self.control.as_ref().map(|acceptor| acceptor.address)
     }
 
     /// Where the simulated STS listens.
     #[must_use]
     pub fn sts_address(&self) -> Option<SocketAddr> {
-        self.sts.as_ref().map(|listener| listener.address)
+        self.sts.as_ref().map(|acceptor| acceptor.address)
     }
 
     /// Applies the change; it has taken effect when this returns.
@@ -172,8 +162,8 @@ impl Simulator {
 
     /// Stops it: when this returns, its ports and connections are closed.
     pub async fn shutdown(self) {
-        for listener in [self.control, self.sts].into_iter().flatten() {
-            listener.acceptor.stop().await;
+        for acceptor in [self.control, self.sts].into_iter().flatten() {
+            acceptor.stop().await;
         }
         self.server.close().await;
     }

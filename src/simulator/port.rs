@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use super::acceptor::Acceptor;
 use super::fault::PortState;
@@ -26,6 +26,8 @@ const BIND_PAUSE: Duration = Duration::from_millis(20);
 pub(super) struct Port {
     pub(super) address: SocketAddr,
     imds: SharedImds,
+    /// `None` after a change that was interrupted.
+    state: Option<PortState>,
     socket: Socket,
 }
 
@@ -36,58 +38,51 @@ enum Socket {
     Reserved(TcpSocket),
     /// Listening with a full backlog from which nothing is accepted.
     Full(TcpListener, Vec<TcpStream>),
-    /// A change was interrupted.
     Closed,
 }
 
 impl Port {
     pub(super) fn open(address: SocketAddr, imds: SharedImds) -> io::Result<Self> {
-        let listener = bind(address)?.listen(BACKLOG)?;
-        let address = listener.local_addr()?;
-        let socket = Socket::Serving(Acceptor::start(listener, imds.clone()));
-        Ok(Self { address, imds, socket })
+        let acceptor = Acceptor::start(bind(address)?.listen(BACKLOG)?, imds.clone())?;
+        let (address, state) = (acceptor.address, Some(PortState::Open));
+        Ok(Self { address, imds, state, socket: Socket::Serving(acceptor) })
     }
 
     /// Changes to `state`. All connections are closed before it returns, unless the port is in that state already.
     pub(super) async fn set(&mut self, state: PortState) -> io::Result<()> {
-        if self.state() == Some(state) {
+        if self.state == Some(state) {
             return Ok(());
         }
         self.close().await;
         let socket = rebind(self.address).await?;
         self.socket = match state {
-            PortState::Open => Socket::Serving(Acceptor::start(socket.listen(BACKLOG)?, self.imds.clone())),
+            PortState::Open => Socket::Serving(Acceptor::start(socket.listen(BACKLOG)?, self.imds.clone())?),
             PortState::Refusing => Socket::Reserved(socket),
             PortState::Silent => Socket::Full(socket.listen(0)?, fill(self.address).await?),
         };
+        self.state = Some(state);
         Ok(())
     }
 
     /// Closes the port and resets its connections.
     pub(super) async fn close(&mut self) {
+        self.state = None;
         if let Socket::Serving(acceptor) = mem::replace(&mut self.socket, Socket::Closed) {
             acceptor.stop().await;
-        }
-    }
-
-    const fn state(&self) -> Option<PortState> {
-        match self.socket {
-            Socket::Serving(_) => Some(PortState::Open),
-            Socket::Reserved(_) => Some(PortState::Refusing),
-            Socket::Full(..) => Some(PortState::Silent),
-            Socket::Closed => None,
         }
     }
 }
 
 async fn rebind(address: SocketAddr) -> io::Result<TcpSocket> {
-    for _ in 1..BIND_ATTEMPTS {
+    let mut more_attempts = 1..BIND_ATTEMPTS;
+    loop {
         match bind(address) {
-            Err(error) if error.kind() == io::ErrorKind::AddrInUse => tokio::time::sleep(BIND_PAUSE).await,
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse && more_attempts.next().is_some() => {
+                sleep(BIND_PAUSE).await;
+            }
             done => return done,
         }
     }
-    bind(address)
 }
 
 /// Binds a listener's socket.

@@ -5,7 +5,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use imds_exporter::platform::clock::{SystemClock, monotonic};
+use imds_exporter::platform::clock::monotonic;
 use imds_exporter::simulator::{
     CREDENTIAL_TOKEN_PREFIX, Change, Health, SECRET_KEY_PREFIX, Scenario, Simulator, SimulatorOptions,
 };
@@ -306,21 +306,6 @@ async fn an_outage_and_the_end_of_the_simulator_reset_connections() {
 }
 
 #[tokio::test]
-async fn only_loopback_is_bound_unless_other_addresses_are_allowed() {
-    let (usual, any) = (SimulatorOptions::default(), ([0, 0, 0, 0], 0).into());
-    for options in [
-        SimulatorOptions { listen: any, ..usual },
-        SimulatorOptions { control: Some(any), ..usual },
-        SimulatorOptions { sts: Some(any), ..usual },
-    ] {
-        let refused = Simulator::start(options, Arc::new(SystemClock)).await.err().expect("it is refused");
-        assert_eq!(refused.kind(), io::ErrorKind::InvalidInput);
-        let allowed = SimulatorOptions { allow_any_address: true, ..options };
-        assert!(Simulator::start(allowed, Arc::new(SystemClock)).await.is_ok());
-    }
-}
-
-#[tokio::test]
 async fn the_control_interface_takes_changes_and_scenarios() {
     let (simulator, _) = with_control().await;
     let control = simulator.control_address().expect("it has one");
@@ -382,6 +367,7 @@ fn mistakes_in_changes_and_scenarios_are_named() {
         ("fault = 'disabled_by_environment'", "AWS_EC2_METADATA_DISABLED"),
         ("fault = 'token_rejected'\nstep = 'role'", "`step`: in this form token_rejected begins at token only"),
         ("fault = 'read_timeout'\nvariant = 'slow'", "`variant`: no such form of read_timeout; its forms: hang, drip"),
+        ("fault = 'throttled'\nvariant = 'slow'", "its forms: none"),
         ("answers.tokens.status = 404", "tokens"),
         ("answers.any.code = 404", "code"),
         ("step = 'token'", "`step`"),
