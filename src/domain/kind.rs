@@ -3,7 +3,7 @@
 //! A variant's doc comment says what was seen on the wire, and is shown to people; the other texts about a kind are
 //! in `runbook::kinds`.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use strum::{Display, EnumMessage, EnumString, IntoStaticStr, VariantArray};
 
 /// Why a poll failed, in the order in which a resolution meets the kinds.
@@ -11,6 +11,7 @@ use strum::{Display, EnumMessage, EnumString, IntoStaticStr, VariantArray};
     Clone,
     Copy,
     Debug,
+    Deserialize,
     Display,
     EnumMessage,
     EnumString,
@@ -23,7 +24,7 @@ use strum::{Display, EnumMessage, EnumString, IntoStaticStr, VariantArray};
     Serialize,
     VariantArray,
 )]
-#[serde(into = "&'static str")]
+#[serde(rename_all = "snake_case")]
 #[strum(serialize_all = "snake_case")]
 pub enum Kind {
     /// `AWS_EC2_METADATA_DISABLED=true` in the exporter's own environment: nothing is sent.

@@ -2,8 +2,14 @@
 //!
 //! Owns accepting and killing them. Must not know what is spoken on a connection.
 
+use std::io;
+use std::net::SocketAddr;
 use std::time::Duration;
 
+use axum::Router;
+use hyper::server::conn::http1;
+use hyper_util::rt::TokioIo;
+use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
@@ -16,21 +22,30 @@ const PAUSE_AFTER_FAILURE: Duration = Duration::from_millis(10);
 
 /// What is spoken on a connection.
 pub(super) trait Service: Clone + Send + Sync + 'static {
-    /// Serves the connection until it is done with.
-    fn serve(&self, stream: &mut TcpStream) -> impl Future<Output = ()> + Send;
+    /// Serves the connection until it is done with, or breaks.
+    fn serve(&self, stream: &mut TcpStream) -> impl Future<Output = io::Result<()>> + Send;
+}
+
+/// HTTP, where it has no faults.
+impl Service for Router {
+    async fn serve(&self, stream: &mut TcpStream) -> io::Result<()> {
+        let service = TowerToHyperService::new(self.clone());
+        http1::Builder::new().serve_connection(TokioIo::new(stream), service).await.map_err(io::Error::other)
+    }
 }
 
 /// A listener at work; dropped, it closes and kills its connections.
 pub(super) struct Acceptor {
+    pub(super) address: SocketAddr,
     /// Nothing is ever sent: that it is dropped is the message.
     running: watch::Sender<()>,
     task: JoinHandle<()>,
 }
 
 impl Acceptor {
-    pub(super) fn start(listener: TcpListener, service: impl Service) -> Self {
-        let (running, stopped) = watch::channel(());
-        Self { running, task: tokio::spawn(accept(listener, service, stopped)) }
+    pub(super) fn start(listener: TcpListener, service: impl Service) -> io::Result<Self> {
+        let (address, (running, stopped)) = (listener.local_addr()?, watch::channel(()));
+        Ok(Self { address, running, task: tokio::spawn(accept(listener, service, stopped)) })
     }
 
     /// Returns when the listener is closed and its connections are reset.
@@ -68,6 +83,7 @@ async fn serve(mut stream: TcpStream, service: impl Service, mut stopped: watch:
             // Without lingering the end of the connection is a reset.
             let _ = stream.set_zero_linger();
         }
-        () = service.serve(&mut stream) => {}
+        // What a client does wrong ends its connection.
+        _ = service.serve(&mut stream) => {}
     }
 }

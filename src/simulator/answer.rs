@@ -50,21 +50,18 @@ impl Answer {
     }
 
     /// Replaces or adds a header; an empty value removes it.
-    pub(super) fn with_header(mut self, name: &str, value: impl Into<String>) -> Self {
-        let value = value.into();
+    pub(super) fn with_header(mut self, name: &str, value: &str) -> Self {
         self.headers.retain(|(known, _)| !known.eq_ignore_ascii_case(name));
         if !value.is_empty() {
-            self.headers.push((name.to_owned(), value));
+            self.headers.push((name.to_owned(), value.to_owned()));
         }
         self
     }
 
     /// Adds a header unless there is one of this name.
-    pub(super) fn or_header(self, name: &str, value: impl Into<String>) -> Self {
-        if self.headers.iter().any(|(known, _)| known.eq_ignore_ascii_case(name)) {
-            return self;
-        }
-        self.with_header(name, value)
+    pub(super) fn or_header(self, name: &str, value: &str) -> Self {
+        let has_one = self.headers.iter().any(|(known, _)| known.eq_ignore_ascii_case(name));
+        if has_one { self } else { self.with_header(name, value) }
     }
 
     /// The bytes that go over the wire. For `HEAD` the length of the body is told, but the body is not sent.

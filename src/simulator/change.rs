@@ -12,11 +12,10 @@ use jiff::fmt::serde::{
     duration::friendly::compact::optional as signed, unsigned_duration::friendly::compact::optional as span,
 };
 use serde::{Deserialize, Serialize};
-use strum::VariantArray;
 
 use super::document::{Rotation, Terms};
-use super::endpoint::Endpoint;
-use super::fault::{Fault, FaultError, listed};
+use super::fault::Fault;
+use super::imds_request::Resource;
 use crate::domain::signed_call::Reason;
 use crate::domain::{Kind, RoleName, Step};
 
@@ -43,8 +42,7 @@ macro_rules! keys {
 
 keys! {
     /// In a scenario: when it happens, after the start.
-    #[serde(with = "span")]
-    at: Duration,
+    #[serde(with = "span")] at: Duration,
     /// In a scenario: what to tell the reader.
     say: String,
     /// A kind of failure from now on, or "none".
@@ -56,44 +54,36 @@ keys! {
     /// true: the fault affects this step alone, not those after it.
     only_step: bool,
     /// The fault turns on and off with this period, such as "3s".
-    #[serde(with = "span")]
-    flap: Duration,
+    #[serde(with = "span")] flap: Duration,
     /// Delay of each answer, such as "800ms".
-    #[serde(with = "span")]
-    delay: Duration,
+    #[serde(with = "span")] delay: Duration,
     /// More delay of each answer to a token request.
-    #[serde(with = "span")]
-    token_delay: Duration,
+    #[serde(with = "span")] token_delay: Duration,
     /// More delay of each other answer.
-    #[serde(with = "span")]
-    get_delay: Duration,
+    #[serde(with = "span")] get_delay: Duration,
     /// The answers are sent in this many pieces; 1 by default.
     pieces: NonZeroUsize,
     /// The pause between two pieces; "400ms" by default.
-    #[serde(with = "span")]
-    pause: Duration,
+    #[serde(with = "span")] pause: Duration,
     /// The attached role; creates a new document.
     role: RoleName,
     /// true: create a newer document.
     rotate: bool,
     /// Lifetime of documents from now on; creates a new document. "6h 34m" by default.
-    #[serde(with = "span")]
-    lifetime: Duration,
+    #[serde(with = "span")] lifetime: Duration,
     /// Create a document that expires in this time; "-5m": already expired.
-    #[serde(serialize_with = "signed")]
-    expires_in: SignedDuration,
+    #[serde(serialize_with = "signed")] expires_in: SignedDuration,
     /// Create newer documents automatically with this period, or "off"; "1h" by default.
     rotation: Rotation,
     /// Fields of the document as JSON, such as { Token = 'null' }; '' omits the field; {} restores all.
     fields: BTreeMap<String, String>,
     /// Parts of answers, such as { role = { status = 404, body = "", headers = { Via = "proxy" } } }; {} restores all.
     /// Answers: `token`, `role`, `credentials`, `profile_info`, `region`, `other` or `any`.
-    answers: BTreeMap<Endpoint, Part>,
+    answers: BTreeMap<Resource, Part>,
     /// The Server header; "" omits it.
     server: String,
     /// The Date header is ahead of the clock by this; "-90s": behind it.
-    #[serde(serialize_with = "signed")]
-    clock_skew: SignedDuration,
+    #[serde(serialize_with = "signed")] clock_skew: SignedDuration,
     /// Whether there is a Date header.
     date_header: bool,
     /// Whether a GET requires a session token: "required" or "optional".
@@ -101,14 +91,13 @@ keys! {
     /// true: invalidate all session tokens.
     forget_tokens: bool,
     /// The longest lifetime of session tokens from now on.
-    #[serde(with = "span")]
-    token_lifetime: Duration,
+    #[serde(with = "span")] token_lifetime: Duration,
     /// Whether connections stay open after an answer.
     keep_alive: bool,
     /// How many hops the answer to a token request may pass; loopback has no hops.
     hop_limit: NonZeroU8,
     /// "checks": the simulated STS checks signatures; or the reason for which it fails, such as "throttled".
-    sts: Verdict,
+    sts: StsVerdict,
 }
 
 impl Change {
@@ -118,26 +107,30 @@ impl Change {
         Self { fault: Some(Health::Healthy), ..Self::default() }
     }
 
-    /// The fault that it names.
-    pub(super) fn fault(&self) -> Result<Option<Fault>, FaultError> {
+    /// The fault that it names, if its keys fit together.
+    pub(super) fn fault(&self) -> Result<Option<Fault>, String> {
+        if matches!(self.sts, Some(StsVerdict::Fails(Reason::Connect | Reason::Tls))) {
+            return Err("`sts`: an STS that can be reached cannot fail so".to_owned());
+        }
         if let Some(Health::Faulty(kind)) = self.fault {
             return Fault::find(kind, self.variant.as_deref(), self.step).map(Some);
         }
         let flaps = self.flap.is_some() && self.fault.is_some();
         let lone = [("step", self.step.is_some()), ("variant", self.variant.is_some()), ("flap", flaps)];
         match lone.into_iter().find(|(_, is_set)| *is_set) {
-            Some((key, _)) => Err(FaultError::WithoutFault(key)),
+            Some((key, _)) => Err(format!("`{key}`: it needs a `fault` other than none")),
             None => Ok(None),
         }
     }
 
-    /// The terms of credentials.
+    /// The terms of credentials; as at EC2 where nothing is set: a bit more than six hours, and newer ones each hour.
     pub(super) fn terms(&self) -> Terms {
-        let usual = Terms::default();
+        let usual = || RoleName::try_from("simulated-role".to_owned()).expect("it consists of letters and a hyphen");
+        let lifetime = self.lifetime.unwrap_or(Duration::from_mins(6 * 60 + 34));
         Terms {
-            role: self.role.clone().unwrap_or(usual.role),
-            lifetime: self.lifetime.map_or(usual.lifetime, |span| span.try_into().unwrap_or(SignedDuration::MAX)),
-            rotation: self.rotation.unwrap_or(usual.rotation),
+            role: self.role.clone().unwrap_or_else(usual),
+            lifetime: lifetime.try_into().unwrap_or(SignedDuration::MAX),
+            rotation: self.rotation.unwrap_or(Rotation::Every(Duration::from_hours(1))),
         }
     }
 
@@ -153,40 +146,21 @@ impl Change {
 
 impl From<Fault> for Change {
     fn from(fault: Fault) -> Self {
-        let variant = Some(fault.variant().to_owned()).filter(|variant| !variant.is_empty());
-        Self { fault: Some(Health::Faulty(fault.kind())), variant, step: Some(fault.step()), ..Self::default() }
+        let variant = Some(fault.variant.to_owned()).filter(|variant| !variant.is_empty());
+        Self { fault: Some(Health::Faulty(fault.kind)), variant, step: Some(fault.step), ..Self::default() }
     }
 }
 
 /// Whether the simulated IMDS works.
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, Serialize)]
-#[serde(try_from = "String", into = "&'static str")]
+#[serde(expecting = "neither \"none\" nor a kind of failure; GET / of the control interface lists them")]
 pub enum Health {
     /// It works.
+    #[serde(rename = "none")]
     Healthy,
     /// It fails with this kind.
+    #[serde(untagged)]
     Faulty(Kind),
-}
-
-impl TryFrom<String> for Health {
-    type Error = String;
-
-    fn try_from(text: String) -> Result<Self, String> {
-        let kinds = || listed(Kind::VARIANTS.iter().map(|kind| kind.label()));
-        match text.as_str() {
-            "none" => Ok(Self::Healthy),
-            label => label.parse().map(Self::Faulty).map_err(|_| format!("no such kind, only none, {}", kinds())),
-        }
-    }
-}
-
-impl From<Health> for &'static str {
-    fn from(health: Health) -> Self {
-        match health {
-            Health::Healthy => "none",
-            Health::Faulty(kind) => kind.label(),
-        }
-    }
 }
 
 /// Whether a `GET` needs a session token.
@@ -214,36 +188,12 @@ pub struct Part {
 
 /// How the simulated STS judges a signed call.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
-#[serde(try_from = "String", into = "&'static str")]
-pub enum Verdict {
+#[serde(rename_all = "snake_case", expecting = "neither \"checks\" nor a reason for which a signed call fails")]
+pub enum StsVerdict {
     /// By its signature.
     #[default]
     Checks,
     /// It fails for this reason, whatever its signature is.
+    #[serde(untagged)]
     Fails(Reason),
-}
-
-impl TryFrom<String> for Verdict {
-    type Error = String;
-
-    fn try_from(text: String) -> Result<Self, String> {
-        // An STS that can be reached can do all but these.
-        let possible = |reason: &&Reason| !matches!(reason, Reason::Connect | Reason::Tls);
-        let reasons = || Reason::VARIANTS.iter().filter(possible);
-        if text == "checks" {
-            return Ok(Self::Checks);
-        }
-        let found = reasons().find(|reason| reason.label() == text);
-        let unknown = || format!("it is checks, {}", listed(reasons().map(|reason| reason.label())));
-        found.map(|reason| Self::Fails(*reason)).ok_or_else(unknown)
-    }
-}
-
-impl From<Verdict> for &'static str {
-    fn from(verdict: Verdict) -> Self {
-        match verdict {
-            Verdict::Checks => "checks",
-            Verdict::Fails(reason) => reason.label(),
-        }
-    }
 }

@@ -4,7 +4,6 @@
 
 use std::io;
 use std::num::NonZeroU8;
-use std::sync::Arc;
 use std::time::Duration;
 
 use socket2::SockRef;
@@ -14,47 +13,35 @@ use tokio::time::sleep;
 
 use super::acceptor::Service;
 use super::answer::{Answer, Delivery};
-use super::endpoint::Endpoint;
-use super::imds::{Imds, Reply, USUAL_HOP_LIMIT};
-use super::request::{Requests, Unreadable};
+use super::imds::{Reply, SharedImds, USUAL_HOP_LIMIT};
+use super::imds_request::ImdsRequests;
 
-/// What is spoken on the simulated IMDS's connections.
-#[derive(Clone)]
-pub(super) struct Connection {
-    pub(super) imds: Arc<Imds>,
-}
-
-impl Service for Connection {
-    async fn serve(&self, stream: &mut TcpStream) {
-        let Ok(client) = stream.peer_addr() else { return };
-        self.imds.count_connection();
-        let mut requests = Requests::new(stream);
+impl Service for SharedImds {
+    async fn serve(&self, stream: &mut TcpStream) -> io::Result<()> {
+        let client = stream.peer_addr()?;
+        self.lock().counts.connections += 1;
+        let mut requests = ImdsRequests::new(stream);
         let mut hop_limit = USUAL_HOP_LIMIT;
         loop {
             let request = match requests.next().await {
-                Ok((request, _)) => request,
-                Err(Unreadable::Malformed) => {
-                    let _ = requests.stream.write_all(&Answer::error(400).encode(false, false)).await;
-                    return;
+                Err(error) if error.kind() == io::ErrorKind::InvalidData => {
+                    return requests.stream().write_all(&Answer::error(400).encode(false, false)).await;
                 }
-                Err(Unreadable::TooLarge | Unreadable::Gone) => return,
+                read => read?,
             };
-            let endpoint = Endpoint::of(&request);
-            let delay = self.imds.count(&request, endpoint, client);
+            let delay = self.lock().count(&request, client);
             if !delay.is_zero() {
                 sleep(delay).await;
             }
-            let reply = self.imds.reply(&request, endpoint);
+            let reply = self.lock().reply(&request);
             // It holds until the next request: what is lost is sent again, and must be lost again.
             if reply.hop_limit != hop_limit {
-                if limit_hops(requests.stream, reply.hop_limit).is_err() {
-                    return;
-                }
+                limit_hops(requests.stream(), reply.hop_limit)?;
                 hop_limit = reply.hop_limit;
             }
-            let head_only = request.method == "HEAD";
-            if deliver(&mut requests, &reply, head_only).await.is_err() || !reply.keeps_open() {
-                return;
+            deliver(&mut requests, &reply, request.method == "HEAD").await?;
+            if !reply.keeps_open() {
+                return Ok(());
             }
         }
     }
@@ -71,31 +58,26 @@ fn limit_hops(stream: &TcpStream, limit: NonZeroU8) -> io::Result<()> {
     }
 }
 
-async fn deliver(requests: &mut Requests<'_>, reply: &Reply, head_only: bool) -> io::Result<()> {
+async fn deliver(requests: &mut ImdsRequests<'_>, reply: &Reply, head_only: bool) -> io::Result<()> {
     let bytes = reply.answer.encode(reply.keep_alive, head_only);
-    let in_pieces = async |stream: &mut TcpStream, size: usize, pause: Duration| {
-        for (index, piece) in bytes.chunks(size).enumerate() {
-            if index > 0 {
-                sleep(pause).await;
-            }
-            stream.write_all(piece).await?;
-        }
-        Ok(())
-    };
-    match reply.delivery {
-        Delivery::Pieces(count, pause) => in_pieces(requests.stream, bytes.len().div_ceil(count), pause).await,
-        Delivery::BytePerSecond => in_pieces(requests.stream, 1, Duration::from_secs(1)).await,
+    let (piece_bytes, pause) = match reply.delivery {
+        Delivery::Pieces(count, pause) => (bytes.len().div_ceil(count), pause),
+        Delivery::BytePerSecond => (1, Duration::from_secs(1)),
         Delivery::Cut => {
             // The answer to `HEAD` has no body of which a part could be missing.
             let missing = if head_only { 0 } else { reply.answer.body.len().div_ceil(2) };
-            requests.stream.write_all(&bytes[..bytes.len() - missing]).await
+            return requests.stream().write_all(&bytes[..bytes.len() - missing]).await;
         }
-        Delivery::Instead(other) => requests.stream.write_all(other).await,
-        Delivery::Never => {
-            requests.ended().await;
-            Ok(())
+        Delivery::Instead(other) => return requests.stream().write_all(other).await,
+        Delivery::Never => return requests.ended().await,
+        Delivery::Close => return Ok(()),
+        Delivery::Reset => return requests.stream().set_zero_linger(),
+    };
+    for (index, piece) in bytes.chunks(piece_bytes).enumerate() {
+        if index > 0 {
+            sleep(pause).await;
         }
-        Delivery::Close => Ok(()),
-        Delivery::Reset => requests.stream.set_zero_linger(),
+        requests.stream().write_all(piece).await?;
     }
+    Ok(())
 }

@@ -8,15 +8,12 @@ use std::num::NonZeroU8;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use jiff::Timestamp;
-
 use super::answer::{Answer, Delivery};
-use super::change::{Change, Part, TokenPolicy, Verdict};
+use super::change::{Change, Part, TokenPolicy};
 use super::counts::{Counts, Seen};
-use super::document::Document;
-use super::endpoint::Endpoint;
-use super::fault::{Effect, Fault, FaultError};
-use super::request::Request;
+use super::document::SimulatedDocument;
+use super::fault::{Effect, Fault};
+use super::imds_request::{ImdsRequest, Resource};
 use super::signature::{REGION, Secrets};
 use super::tokens::Tokens;
 use crate::domain::Credential;
@@ -48,211 +45,172 @@ impl Reply {
     }
 }
 
-pub(super) struct Imds {
-    clock: Arc<dyn Clock>,
-    state: Mutex<State>,
-}
+/// The simulated IMDS, shared by its connections and what changes it.
+#[derive(Clone)]
+pub(super) struct SharedImds(Arc<Mutex<Imds>>);
 
-struct State {
-    settings: Change,
-    fault: Option<Fault>,
-    /// Whether the fault is active at this moment: a flapping fault comes and goes.
-    fault_active: bool,
-    document: Document,
-    tokens: Tokens,
-    counts: Counts,
-    seen: VecDeque<Seen>,
-}
-
-impl Imds {
+impl SharedImds {
     pub(super) fn new(clock: Arc<dyn Clock>) -> Self {
         let settings = Change::default();
-        let state = State {
-            document: Document::first(&settings.terms(), clock.now()),
+        Self(Arc::new(Mutex::new(Imds {
+            document: SimulatedDocument::first(&settings.terms(), clock.now()),
+            clock,
             settings,
             fault: None,
             fault_active: true,
             tokens: Tokens::default(),
             counts: Counts::default(),
             seen: VecDeque::new(),
-        };
-        Self { clock, state: Mutex::new(state) }
+        })))
     }
 
-    pub(super) fn apply(&self, change: &Change) -> Result<(), FaultError> {
+    pub(super) fn lock(&self) -> MutexGuard<'_, Imds> {
+        // No change to it can panic halfway.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+pub(super) struct Imds {
+    clock: Arc<dyn Clock>,
+    pub(super) settings: Change,
+    fault: Option<Fault>,
+    /// Whether the fault is active at this moment: a flapping fault comes and goes.
+    pub(super) fault_active: bool,
+    document: SimulatedDocument,
+    tokens: Tokens,
+    pub(super) counts: Counts,
+    /// The last requests, the newest last.
+    pub(super) seen: VecDeque<Seen>,
+}
+
+impl Imds {
+    /// Makes the change, unless its keys or what is set then do not fit together.
+    pub(super) fn apply(&mut self, change: &Change) -> Result<(), String> {
         let now = self.clock.now();
-        let state = &mut *self.state();
-        let mut settings = state.settings.clone();
+        let mut settings = self.settings.clone();
         settings.add(change);
-        state.fault = match (settings.fault()?, settings.flap) {
-            (None, Some(_)) => return Err(FaultError::WithoutFault("flap")),
+        self.fault = match (settings.fault()?, settings.flap) {
+            (None, Some(_)) => return Err("`flap`: it needs a `fault` other than none".to_owned()),
             (fault, _) => fault,
         };
-        state.settings = settings;
+        self.settings = settings;
         if change.fault.is_some() || change.flap.is_some() {
-            state.fault_active = true;
+            self.fault_active = true;
         }
         if change.forget_tokens == Some(true) {
-            state.tokens.forget();
+            self.tokens.forget();
         }
         if change.role.is_some() || change.lifetime.is_some() || change.rotate == Some(true) {
-            state.document.renew(&state.settings.terms(), now);
+            self.document.renew(&self.settings.terms(), now);
         }
         if let Some(left) = change.expires_in {
-            state.document.expire_in(left, &state.settings.terms(), now);
+            self.document.expire_in(left, &self.settings.terms(), now);
         }
         Ok(())
     }
 
-    /// Switches a flapping fault on or off.
-    pub(super) fn flap(&self) {
-        let state = &mut *self.state();
-        state.fault_active = !state.fault_active;
-    }
-
     /// The fault, if it is active at this moment.
     pub(super) fn active_fault(&self) -> Option<Fault> {
-        self.state().active_fault()
-    }
-
-    pub(super) fn settings(&self) -> Change {
-        self.state().settings.clone()
-    }
-
-    pub(super) fn counts(&self) -> Counts {
-        self.state().counts
-    }
-
-    pub(super) fn seen(&self) -> Vec<Seen> {
-        self.state().seen.iter().cloned().collect()
+        self.fault.filter(|_| self.fault_active)
     }
 
     /// The credentials that a client would get now.
-    pub(super) fn credential(&self) -> Credential {
-        let now = self.clock.now();
-        let state = &mut *self.state();
-        state.document.rotate_when_due(&state.settings.terms(), now);
-        state.document.credential()
+    pub(super) fn credential(&mut self) -> Credential {
+        self.document.rotate_when_due(&self.settings.terms(), self.clock.now());
+        self.document.credential()
     }
 
     /// The secrets of the credentials in force.
     pub(super) fn secrets(&self) -> Secrets {
-        self.state().document.secrets()
-    }
-
-    /// How the simulated STS judges a signed call.
-    pub(super) fn verdict(&self) -> Verdict {
-        self.state().settings.sts.unwrap_or_default()
-    }
-
-    pub(super) fn count_connection(&self) {
-        self.state().counts.connections += 1;
+        self.document.secrets()
     }
 
     /// Counts a request, and returns the delay of its answer.
-    pub(super) fn count(&self, request: &Request, endpoint: Endpoint, client: SocketAddr) -> Duration {
-        let at = self.clock.now();
-        let state = &mut *self.state();
-        let counts = &mut state.counts;
-        *match endpoint {
-            Endpoint::Token => &mut counts.token,
-            Endpoint::Role => &mut counts.role,
-            Endpoint::Credentials => &mut counts.credentials,
-            Endpoint::ProfileInfo => &mut counts.profile_info,
-            Endpoint::Region => &mut counts.region,
-            Endpoint::Other | Endpoint::Any => &mut counts.other,
+    pub(super) fn count(&mut self, request: &ImdsRequest, client: SocketAddr) -> Duration {
+        let (at, resource, counts) = (self.clock.now(), request.resource(), &mut self.counts);
+        *match resource {
+            Resource::Token => &mut counts.token,
+            Resource::Role => &mut counts.role,
+            Resource::Credentials => &mut counts.credentials,
+            Resource::ProfileInfo => &mut counts.profile_info,
+            Resource::Region => &mut counts.region,
+            Resource::Other | Resource::Any => &mut counts.other,
         } += 1;
         let is_v2 = [TOKEN_HEADER, TTL_HEADER].iter().any(|name| request.header(name).is_some());
         counts.without_token += u64::from(!is_v2);
-        if state.seen.len() == MAX_SEEN {
-            state.seen.pop_front();
+        if self.seen.len() == MAX_SEEN {
+            self.seen.pop_front();
         }
-        state.seen.push_back(Seen { at, client, method: request.method.clone(), path: request.path.clone() });
-        let Change { delay, token_delay, get_delay, .. } = state.settings;
-        let more = if endpoint == Endpoint::Token { token_delay } else { get_delay };
+        self.seen.push_back(Seen { at, client, method: request.method.clone(), path: request.path.clone() });
+        let Change { delay, token_delay, get_delay, .. } = self.settings;
+        let more = if resource == Resource::Token { token_delay } else { get_delay };
         delay.unwrap_or_default().saturating_add(more.unwrap_or_default())
     }
 
-    pub(super) fn reply(&self, request: &Request, endpoint: Endpoint) -> Reply {
-        self.state().reply(request, endpoint, self.clock.now())
-    }
-
-    fn state(&self) -> MutexGuard<'_, State> {
-        // No change to the state can panic halfway.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl State {
-    fn active_fault(&self) -> Option<Fault> {
-        self.fault.filter(|_| self.fault_active)
-    }
-
-    fn reply(&mut self, request: &Request, endpoint: Endpoint, now: Timestamp) -> Reply {
-        let only_step = self.settings.only_step == Some(true);
-        let effect = self.active_fault().and_then(|fault| fault.effect_on(endpoint, only_step));
+    pub(super) fn reply(&mut self, request: &ImdsRequest) -> Reply {
+        let now = self.clock.now();
+        let (resource, only_step) = (request.resource(), self.settings.only_step == Some(true));
+        let effect = self.active_fault().and_then(|fault| fault.effect_on(resource, only_step));
         let usual =
             Delivery::Pieces(self.settings.pieces.map_or(1, Into::into), self.settings.pause.unwrap_or(USUAL_PAUSE));
         let (answer, delivery) = match effect {
             Some(Effect::Answers(answer) | Effect::RefusesTokens(answer)) => (answer(), usual),
-            Some(Effect::LosesTokens) => (self.answer(request, endpoint, now, None), Delivery::Never),
-            Some(Effect::Delivers(delivery)) => (self.answer(request, endpoint, now, None), delivery),
-            effect => (self.answer(request, endpoint, now, effect), usual),
+            Some(Effect::LosesTokens) => (self.answer(request, None), Delivery::Never),
+            Some(Effect::Delivers(delivery)) => (self.answer(request, None), delivery),
+            effect => (self.answer(request, effect), usual),
         };
         let settings = &self.settings;
         let mut answer = answer.or_header("Server", settings.server.as_deref().unwrap_or("EC2ws"));
         if settings.date_header != Some(false) {
             let date = now.saturating_add(settings.clock_skew.unwrap_or_default()).expect("a duration never fails");
-            answer = answer.or_header("Date", date.strftime("%a, %d %b %Y %H:%M:%S GMT").to_string());
+            answer = answer.or_header("Date", &date.strftime("%a, %d %b %Y %H:%M:%S GMT").to_string());
         }
         // As at the real IMDS, whose other answers pass as many hops as any packet.
-        let hop_limit = settings.hop_limit.filter(|_| endpoint == Endpoint::Token).unwrap_or(USUAL_HOP_LIMIT);
+        let hop_limit = settings.hop_limit.filter(|_| resource == Resource::Token).unwrap_or(USUAL_HOP_LIMIT);
         let keep_alive = request.keep_alive && settings.keep_alive != Some(false);
         Reply { answer, delivery, keep_alive, hop_limit }
     }
 
     /// The answer, but for faults that act whatever the session token is.
-    fn answer(&mut self, request: &Request, endpoint: Endpoint, now: Timestamp, effect: Option<Effect>) -> Answer {
-        let part = [endpoint, Endpoint::Any].iter().find_map(|key| self.settings.answers.as_ref()?.get(key)).cloned();
+    fn answer(&mut self, request: &ImdsRequest, effect: Option<Effect>) -> Answer {
+        let part = [request.resource(), Resource::Any]
+            .iter()
+            .find_map(|key| self.settings.answers.as_ref()?.get(key))
+            .cloned();
         let Part { status, body, headers } = part.filter(|_| effect.is_none()).unwrap_or_default();
         let mut answer = match (status, &body) {
             (Some(status), None) => Answer::error(status),
             (Some(status), Some(_)) => Answer::text(status, ""),
-            (None, _) => self.usual_answer(request, endpoint, now, effect),
+            (None, _) => self.usual_answer(request, effect),
         };
         if let Some(body) = body.filter(|_| status.is_some() || answer.status == 200) {
             answer.body = body.into_bytes();
         }
-        headers.into_iter().fold(answer, |answer, (name, value)| answer.with_header(&name, value))
+        headers.iter().fold(answer, |answer, (name, value)| answer.with_header(name, value))
     }
 
-    fn usual_answer(
-        &mut self,
-        request: &Request,
-        endpoint: Endpoint,
-        now: Timestamp,
-        effect: Option<Effect>,
-    ) -> Answer {
-        match endpoint {
-            Endpoint::Token => return self.grant(request),
+    fn usual_answer(&mut self, request: &ImdsRequest, effect: Option<Effect>) -> Answer {
+        let resource = request.resource();
+        match resource {
+            Resource::Token => return self.grant(request),
             // A token is granted under `latest` alone.
-            Endpoint::Other if request.metadata_path() == Some("api/token") => {
+            Resource::Other if request.metadata_path() == Some("api/token") => {
                 return Answer::error(if request.method == "PUT" { 403 } else { 405 });
             }
-            Endpoint::Other if !["GET", "HEAD"].contains(&request.method.as_str()) => return Answer::error(405),
+            Resource::Other if !["GET", "HEAD"].contains(&request.method.as_str()) => return Answer::error(405),
             _ if !self.admits(request) => return Answer::error(401),
             _ => {}
         }
-        self.document.rotate_when_due(&self.settings.terms(), now);
+        self.document.rotate_when_due(&self.settings.terms(), self.clock.now());
         let document = &self.document;
-        match (endpoint, effect) {
-            (Endpoint::Role, Some(Effect::HasNoRole(list, _))) => list(),
-            (Endpoint::ProfileInfo, Some(Effect::HasNoRole(_, info))) => info(document),
-            (Endpoint::Credentials, Some(Effect::HasNoRole(..))) => Answer::error(404),
-            (Endpoint::Role, _) => Answer::text(200, document.role().as_str()),
-            (Endpoint::ProfileInfo, _) => document.profile_info("Success", None),
-            (Endpoint::Region, _) => Answer::text(200, REGION),
-            (Endpoint::Credentials, effect) if request.role().is_some_and(|role| self.is_listed(role)) => {
+        match (resource, effect) {
+            (Resource::Role, Some(Effect::HasNoRole(list, _))) => list(),
+            (Resource::ProfileInfo, Some(Effect::HasNoRole(_, info))) => info(document),
+            (Resource::Credentials, Some(Effect::HasNoRole(..))) => Answer::error(404),
+            (Resource::Role, _) => Answer::text(200, document.role.as_str()),
+            (Resource::ProfileInfo, _) => document.profile_info("Success", None),
+            (Resource::Region, _) => Answer::text(200, REGION),
+            (Resource::Credentials, effect) if request.role().is_some_and(|role| self.is_listed(role)) => {
                 match effect {
                     Some(Effect::Document(wrong)) => wrong(document),
                     _ => document
@@ -265,11 +223,11 @@ impl State {
 
     /// Whether the role list names this role.
     fn is_listed(&self, role: &str) -> bool {
-        let list = self.settings.answers.as_ref().and_then(|answers| answers.get(&Endpoint::Role)?.body.as_deref());
-        role == list.map_or(self.document.role().as_str(), str::trim)
+        let list = self.settings.answers.as_ref().and_then(|answers| answers.get(&Resource::Role)?.body.as_deref());
+        role == list.map_or(self.document.role.as_str(), str::trim)
     }
 
-    fn grant(&mut self, request: &Request) -> Answer {
+    fn grant(&mut self, request: &ImdsRequest) -> Answer {
         if request.header("x-forwarded-for").is_some() {
             return Answer::error(403);
         }
@@ -280,10 +238,10 @@ impl State {
         let asked = Duration::from_secs(ttl_seconds);
         let lifetime = self.settings.token_lifetime.map_or(asked, |longest| asked.min(longest));
         let token = self.tokens.grant(lifetime, monotonic());
-        Answer::text(200, token).with_header(TTL_HEADER, lifetime.as_secs().to_string())
+        Answer::text(200, token).with_header(TTL_HEADER, &lifetime.as_secs().to_string())
     }
 
-    fn admits(&self, request: &Request) -> bool {
+    fn admits(&self, request: &ImdsRequest) -> bool {
         match request.header(TOKEN_HEADER) {
             Some(token) => self.tokens.is_valid(token, monotonic()),
             None => self.settings.tokens.unwrap_or_default() == TokenPolicy::Optional,

@@ -5,13 +5,13 @@
 //! | --- | --- |
 //! | `change`, `scenario` | what it can be told to do, and how that is written |
 //! | `fault` | each kind of failure, and how it looks on the wire |
-//! | `imds`, `endpoint`, `document`, `tokens`, `counts` | the rules of IMDS, and what it was asked |
-//! | `sts`, `signature` | the simulated STS |
-//! | `answer`, `connection`, `request`, `acceptor`, `port` | HTTP and sockets |
+//! | `imds`, `document`, `tokens`, `counts` | the rules of IMDS, and what it was asked |
+//! | `imds_request`, `answer`, `connection` | its HTTP, written by hand: most faults are below HTTP |
+//! | `acceptor`, `port` | sockets |
 //! | `server`, `control` | changing it while it runs |
+//! | `sts`, `signature` | the simulated STS |
 //!
-//! HTTP is written by hand over plain sockets, because most faults are below HTTP. Must not know the exporter: it uses
-//! the vocabulary and the clock alone.
+//! Must not know the exporter: it uses the vocabulary and the clock alone.
 
 mod acceptor;
 mod answer;
@@ -20,17 +20,14 @@ mod connection;
 mod control;
 mod counts;
 mod document;
-mod endpoint;
 mod fault;
 mod imds;
+mod imds_request;
 mod port;
-mod request;
 mod scenario;
 mod server;
 mod signature;
 mod sts;
-#[cfg(test)]
-mod tests;
 mod tokens;
 
 use std::io;
@@ -38,21 +35,17 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
 use acceptor::Acceptor;
-use control::Control;
-use imds::Imds;
-use server::Server;
-use sts::Sts;
-
-pub use change::{Change, Health, Part, TokenPolicy, Verdict};
-pub use counts::{Counts, Seen};
-pub use document::{CREDENTIAL_TOKEN_PREFIX, KEY_ID_PREFIX, Off, Rotation, SECRET_KEY_PREFIX};
-pub use endpoint::Endpoint;
-pub use fault::{Fault, FaultError, is_client_side};
-pub use scenario::{Scenario, ScenarioError};
-pub use server::ApplyError;
-pub use tokens::SESSION_TOKEN_PREFIX;
-
+use imds::SharedImds;
+use server::ImdsServer;
 use tokio::net::TcpListener;
+
+pub use change::{Change, Health, Part, StsVerdict, TokenPolicy};
+pub use counts::{Counts, Seen};
+pub use document::{CREDENTIAL_TOKEN_PREFIX, KEY_ID_PREFIX, Rotation, SECRET_KEY_PREFIX};
+pub use fault::{Fault, is_client_side};
+pub use imds_request::Resource;
+pub use scenario::Scenario;
+pub use tokens::SESSION_TOKEN_PREFIX;
 
 use crate::domain::Credential;
 use crate::platform::clock::Clock;
@@ -79,9 +72,9 @@ impl Default for SimulatorOptions {
 
 /// A running simulated IMDS; dropping it stops it.
 pub struct Simulator {
-    server: Arc<Server>,
-    control: Option<(SocketAddr, Acceptor)>,
-    sts: Option<(SocketAddr, Acceptor)>,
+    server: Arc<ImdsServer>,
+    control: Option<Acceptor>,
+    sts: Option<Acceptor>,
 }
 
 impl Simulator {
@@ -97,88 +90,81 @@ impl Simulator {
                 return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
             }
         }
-        let server = Server::open(options.listen, Imds::new(Arc::clone(&clock)))?;
-        let control = options.control.map(bound).transpose()?.map(|(listener, address)| {
-            (address, Acceptor::start(listener, Control::new(Arc::clone(&server), address)))
-        });
-        let sts = options.sts.map(bound).transpose()?.map(|(listener, address)| {
-            (address, Acceptor::start(listener, Sts { imds: Arc::clone(&server.imds), clock }))
-        });
+        let server = ImdsServer::open(options.listen, SharedImds::new(Arc::clone(&clock)))?;
+        let open = |address: Option<_>| address.map(|address| port::bind(address)?.listen(16)).transpose();
+        let serve_control = |listener: TcpListener| {
+            let router = control::router(Arc::clone(&server), listener.local_addr()?);
+            Acceptor::start(listener, router)
+        };
+        let control = open(options.control)?.map(serve_control).transpose()?;
+        let sts = sts::router(server.imds.clone(), clock);
+        let sts = open(options.sts)?.map(|listener| Acceptor::start(listener, sts)).transpose()?;
         Ok(Self { server, control, sts })
     }
 
     /// Where it listens; the address stays the same during outages.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
-        self.server.address()
+        self.server.address
     }
 
     /// Where the control interface listens.
     #[must_use]
     pub fn control_address(&self) -> Option<SocketAddr> {
-        self.control.as_ref().map(|(address, _)| *address)
+        self.control.as_ref().map(|acceptor| acceptor.address)
     }
 
     /// Where the simulated STS listens.
     #[must_use]
     pub fn sts_address(&self) -> Option<SocketAddr> {
-        self.sts.as_ref().map(|(address, _)| *address)
+        self.sts.as_ref().map(|acceptor| acceptor.address)
     }
 
     /// Applies the change; it has taken effect when this returns.
     ///
     /// # Errors
-    /// If there is no fault to flap, or the port cannot be closed or bound again.
-    pub async fn apply(&self, change: &Change) -> Result<(), ApplyError> {
+    /// If its keys do not fit together or there is no fault to flap (`InvalidInput`), or the port cannot be bound again.
+    pub async fn apply(&self, change: &Change) -> io::Result<()> {
         self.server.apply(change).await
     }
 
     /// The number of requests since the start.
     #[must_use]
     pub fn counts(&self) -> Counts {
-        self.server.imds.counts()
+        self.server.imds.lock().counts
     }
 
     /// The requests to the simulated IMDS, the newest last; the older of many are forgotten.
     #[must_use]
     pub fn requests(&self) -> Vec<Seen> {
-        self.server.imds.seen()
+        self.server.imds.lock().seen.iter().cloned().collect()
     }
 
     /// What it was told to do.
     #[must_use]
     pub fn settings(&self) -> Change {
-        self.server.imds.settings()
+        self.server.imds.lock().settings.clone()
     }
 
     /// The credentials that a client would get now if there were no fault.
     #[must_use]
     pub fn credential(&self) -> Credential {
-        self.server.imds.credential()
+        self.server.imds.lock().credential()
     }
 
     /// Plays the scenario; `on_step` is called for each step when it has taken effect. Returns after the last one.
     ///
     /// # Errors
     /// As for [`Simulator::apply`], for the first step that fails.
-    pub async fn play(&self, scenario: &Scenario, on_step: impl FnMut(&Change)) -> Result<(), ApplyError> {
+    pub async fn play(&self, scenario: &Scenario, on_step: impl FnMut(&Change)) -> io::Result<()> {
         self.server.play(scenario, on_step).await
     }
 
     /// Stops it: when this returns, its ports and connections are closed.
     pub async fn shutdown(self) {
-        if let Some((_, control)) = self.control {
-            control.stop().await;
-        }
-        if let Some((_, sts)) = self.sts {
-            sts.stop().await;
+        for acceptor in [self.control, self.sts].into_iter().flatten() {
+            acceptor.stop().await;
         }
         self.server.close().await;
     }
-}
-
-fn bound(address: SocketAddr) -> io::Result<(TcpListener, SocketAddr)> {
-    let listener = port::bind(address)?.listen(16)?;
-    let address = listener.local_addr()?;
-    Ok((listener, address))
 }

@@ -8,11 +8,11 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use super::acceptor::Acceptor;
-use super::connection::Connection;
 use super::fault::PortState;
+use super::imds::SharedImds;
 
 const BACKLOG: u32 = 1024;
 /// How long a connection over loopback may take before the backlog counts as full.
@@ -24,82 +24,65 @@ const BIND_ATTEMPTS: usize = 5;
 const BIND_PAUSE: Duration = Duration::from_millis(20);
 
 pub(super) struct Port {
-    address: SocketAddr,
-    connection: Connection,
+    pub(super) address: SocketAddr,
+    imds: SharedImds,
+    /// `None` after a change that was interrupted.
+    state: Option<PortState>,
     socket: Socket,
 }
 
+#[expect(dead_code, reason = "sockets are open as long as they are held")]
 enum Socket {
     Serving(Acceptor),
     /// Bound, so that no other process takes the port, but not listening.
-    Reserved {
-        _socket: TcpSocket,
-    },
+    Reserved(TcpSocket),
     /// Listening with a full backlog from which nothing is accepted.
-    Full {
-        _listener: TcpListener,
-        _fillers: Vec<TcpStream>,
-    },
-    /// A change was interrupted.
+    Full(TcpListener, Vec<TcpStream>),
     Closed,
 }
 
 impl Port {
-    pub(super) fn open(address: SocketAddr, connection: Connection) -> io::Result<Self> {
-        let listener = bind(address)?.listen(BACKLOG)?;
-        let address = listener.local_addr()?;
-        let socket = Socket::Serving(Acceptor::start(listener, connection.clone()));
-        Ok(Self { address, connection, socket })
-    }
-
-    pub(super) const fn address(&self) -> SocketAddr {
-        self.address
+    pub(super) fn open(address: SocketAddr, imds: SharedImds) -> io::Result<Self> {
+        let acceptor = Acceptor::start(bind(address)?.listen(BACKLOG)?, imds.clone())?;
+        let (address, state) = (acceptor.address, Some(PortState::Open));
+        Ok(Self { address, imds, state, socket: Socket::Serving(acceptor) })
     }
 
     /// Changes to `state`. All connections are closed before it returns, unless the port is in that state already.
     pub(super) async fn set(&mut self, state: PortState) -> io::Result<()> {
-        if self.state() == Some(state) {
+        if self.state == Some(state) {
             return Ok(());
         }
         self.close().await;
         let socket = rebind(self.address).await?;
         self.socket = match state {
-            PortState::Open => Socket::Serving(Acceptor::start(socket.listen(BACKLOG)?, self.connection.clone())),
-            PortState::Refusing => Socket::Reserved { _socket: socket },
-            PortState::Silent => {
-                let listener = socket.listen(0)?;
-                let fillers = fill(self.address).await?;
-                Socket::Full { _listener: listener, _fillers: fillers }
-            }
+            PortState::Open => Socket::Serving(Acceptor::start(socket.listen(BACKLOG)?, self.imds.clone())?),
+            PortState::Refusing => Socket::Reserved(socket),
+            PortState::Silent => Socket::Full(socket.listen(0)?, fill(self.address).await?),
         };
+        self.state = Some(state);
         Ok(())
     }
 
     /// Closes the port and resets its connections.
     pub(super) async fn close(&mut self) {
+        self.state = None;
         if let Socket::Serving(acceptor) = mem::replace(&mut self.socket, Socket::Closed) {
             acceptor.stop().await;
-        }
-    }
-
-    const fn state(&self) -> Option<PortState> {
-        match self.socket {
-            Socket::Serving(_) => Some(PortState::Open),
-            Socket::Reserved { .. } => Some(PortState::Refusing),
-            Socket::Full { .. } => Some(PortState::Silent),
-            Socket::Closed => None,
         }
     }
 }
 
 async fn rebind(address: SocketAddr) -> io::Result<TcpSocket> {
-    for _ in 1..BIND_ATTEMPTS {
+    let mut more_attempts = 1..BIND_ATTEMPTS;
+    loop {
         match bind(address) {
-            Err(error) if error.kind() == io::ErrorKind::AddrInUse => tokio::time::sleep(BIND_PAUSE).await,
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse && more_attempts.next().is_some() => {
+                sleep(BIND_PAUSE).await;
+            }
             done => return done,
         }
     }
-    bind(address)
 }
 
 /// Binds a listener's socket.

@@ -3,7 +3,6 @@
 //! Owns the order in which a change takes effect, flapping, and playing scenarios. Must not know the control
 //! interface.
 
-use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, Weak};
@@ -14,9 +13,8 @@ use tokio::task::JoinSet;
 use tokio::time::sleep;
 
 use super::change::Change;
-use super::connection::Connection;
-use super::fault::{Fault, FaultError, PortState};
-use super::imds::Imds;
+use super::fault::{Fault, PortState};
+use super::imds::SharedImds;
 use super::port::Port;
 use super::scenario::Scenario;
 use crate::platform::clock::monotonic;
@@ -24,36 +22,9 @@ use crate::platform::clock::monotonic;
 /// A shorter period would keep the machine busy.
 const SHORTEST_FLAP: Duration = Duration::from_millis(10);
 
-/// Why a change did not take effect.
-#[derive(Debug)]
-pub enum ApplyError {
-    /// There is no such fault, or none that could flap.
-    Fault(FaultError),
-    /// The port could not be bound again, or could not be closed.
-    Port(io::Error),
-}
-
-impl fmt::Display for ApplyError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Fault(error) => write!(f, "`{}`: {error}", error.key()),
-            Self::Port(error) => write!(f, "the simulator's port: {error}"),
-        }
-    }
-}
-
-impl std::error::Error for ApplyError {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        match self {
-            Self::Fault(error) => Some(error),
-            Self::Port(error) => Some(error),
-        }
-    }
-}
-
-pub(super) struct Server {
-    pub(super) imds: Arc<Imds>,
-    address: SocketAddr,
+pub(super) struct ImdsServer {
+    pub(super) imds: SharedImds,
+    pub(super) address: SocketAddr,
     listening: Mutex<Listening>,
 }
 
@@ -63,27 +34,22 @@ struct Listening {
     flapping: JoinSet<()>,
 }
 
-impl Server {
-    pub(super) fn open(listen: SocketAddr, imds: Imds) -> io::Result<Arc<Self>> {
-        let imds = Arc::new(imds);
-        let port = Port::open(listen, Connection { imds: Arc::clone(&imds) })?;
-        let address = port.address();
+impl ImdsServer {
+    pub(super) fn open(listen: SocketAddr, imds: SharedImds) -> io::Result<Arc<Self>> {
+        let port = Port::open(listen, imds.clone())?;
+        let address = port.address;
         Ok(Arc::new(Self { imds, address, listening: Mutex::new(Listening { port, flapping: JoinSet::new() }) }))
     }
 
-    pub(super) const fn address(&self) -> SocketAddr {
-        self.address
-    }
-
     /// Makes the change; it has taken effect when this returns.
-    pub(super) async fn apply(self: &Arc<Self>, change: &Change) -> Result<(), ApplyError> {
+    pub(super) async fn apply(self: &Arc<Self>, change: &Change) -> io::Result<()> {
         let mut listening = self.listening.lock().await;
-        self.imds.apply(change).map_err(ApplyError::Fault)?;
+        self.imds.lock().apply(change).map_err(|why| io::Error::new(io::ErrorKind::InvalidInput, why))?;
         if change.fault.is_some() || change.flap.is_some() {
             // The task waits while the port is locked, so that it is never cancelled halfway.
             listening.flapping.shutdown().await;
         }
-        listening.port.set(self.port_state()).await.map_err(ApplyError::Port)?;
+        self.follow(&mut listening.port).await?;
         if let Some(period) = change.flap {
             listening.flapping.spawn(flap(Arc::downgrade(self), period));
         }
@@ -95,7 +61,7 @@ impl Server {
         self: &Arc<Self>,
         scenario: &Scenario,
         mut on_step: impl FnMut(&Change),
-    ) -> Result<(), ApplyError> {
+    ) -> io::Result<()> {
         let start = monotonic();
         for step in &scenario.steps {
             sleep(step.at.unwrap_or_default().saturating_sub(start.elapsed())).await;
@@ -105,8 +71,10 @@ impl Server {
         Ok(())
     }
 
-    fn port_state(&self) -> PortState {
-        self.imds.active_fault().as_ref().map_or(PortState::Open, Fault::port)
+    /// The port follows the fault.
+    async fn follow(&self, port: &mut Port) -> io::Result<()> {
+        let state = self.imds.lock().active_fault().as_ref().map_or(PortState::Open, Fault::port);
+        port.set(state).await.map_err(|error| io::Error::new(error.kind(), format!("the simulator's port: {error}")))
     }
 
     /// Closes the port and resets the connections.
@@ -117,14 +85,14 @@ impl Server {
     }
 }
 
-async fn flap(server: Weak<Server>, period: Duration) {
+async fn flap(server: Weak<ImdsServer>, period: Duration) {
     loop {
         sleep(period.max(SHORTEST_FLAP)).await;
         let Some(server) = server.upgrade() else { return };
         let mut listening = server.listening.lock().await;
-        server.imds.flap();
-        if let Err(error) = listening.port.set(server.port_state()).await {
-            tracing::warn!(%error, "the simulator's port did not follow the flapping fault");
+        server.imds.lock().fault_active ^= true;
+        if let Err(error) = server.follow(&mut listening.port).await {
+            tracing::warn!(%error, "a flapping fault did not take effect");
         }
     }
 }

@@ -3,12 +3,10 @@
 use aws_credential_types::Credentials;
 use aws_sigv4::http_request::{SignableBody, SignableRequest, SigningSettings, sign};
 use aws_sigv4::sign::v4;
-use jiff::civil::DateTime;
-use jiff::tz::TimeZone;
+use axum::http::request::Parts;
 use jiff::{SignedDuration, Timestamp};
 use tracing::subscriber::{NoSubscriber, with_default};
 
-use super::request::Request;
 use crate::domain::signed_call::Reason;
 
 /// The region in which the simulated instance is.
@@ -26,16 +24,17 @@ pub(super) struct Secrets {
 
 impl Secrets {
     /// Checks a call that arrives at `now`.
-    pub(super) fn check(&self, request: &Request, body: &[u8], now: Timestamp) -> Result<(), Reason> {
-        let authorization = request.header("authorization").ok_or(Reason::InvalidToken)?;
+    pub(super) fn check(&self, request: &Parts, body: &[u8], now: Timestamp) -> Result<(), Reason> {
+        let header = |name| header(request, name);
+        let authorization = header("authorization").ok_or(Reason::InvalidToken)?;
         let part = |name: &str| authorization.split_once(name)?.1.split([',', ' ']).next();
         let credential = part("Credential=").ok_or(Reason::Signature)?;
         let mut scope = credential.split('/');
         let (key_id, _date, region) = (scope.next(), scope.next(), scope.next());
-        if key_id != Some(&self.key_id) || request.header("x-amz-security-token") != Some(&self.token) {
+        if key_id != Some(&self.key_id) || header("x-amz-security-token") != Some(&self.token) {
             return Err(Reason::InvalidToken);
         }
-        let at = request.header("x-amz-date").and_then(instant).ok_or(Reason::Signature)?;
+        let at = header("x-amz-date").and_then(|at| at.parse::<Timestamp>().ok()).ok_or(Reason::Signature)?;
         if at.duration_until(now).abs() > MAX_SKEW {
             return Err(Reason::ClockSkew);
         }
@@ -44,7 +43,7 @@ impl Secrets {
         if signature.as_deref() == part("Signature=") { Ok(()) } else { Err(Reason::Signature) }
     }
 
-    fn sign(&self, request: &Request, body: &[u8], region: &str, at: Timestamp) -> Option<String> {
+    fn sign(&self, request: &Parts, body: &[u8], region: &str, at: Timestamp) -> Option<String> {
         let token = Some(self.token.clone());
         let identity = Credentials::new(&*self.key_id, &*self.secret_key, token, None, "simulator").into();
         let parameters = v4::SigningParams::builder()
@@ -56,15 +55,13 @@ impl Secrets {
             .build()
             .ok()?
             .into();
-        let url = format!("http://{}{}", request.header("host")?, request.path);
-        let signed = ["content-type", "host"].into_iter().filter_map(|name| Some((name, request.header(name)?)));
-        let request = SignableRequest::new(&request.method, url, signed, SignableBody::Bytes(body)).ok()?;
+        let url = format!("http://{}{}", header(request, "host")?, request.uri);
+        let signed = ["content-type", "host"].into_iter().filter_map(|name| Some((name, header(request, name)?)));
+        let request = SignableRequest::new(request.method.as_str(), url, signed, SignableBody::Bytes(body)).ok()?;
         Some(sign(request, &parameters).ok()?.into_parts().1)
     }
 }
 
-/// A time in the basic format of ISO 8601, as signatures have it.
-fn instant(text: &str) -> Option<Timestamp> {
-    let time = DateTime::strptime("%Y%m%dT%H%M%SZ", text).ok()?;
-    Some(time.to_zoned(TimeZone::UTC).ok()?.timestamp())
+fn header<'r>(request: &'r Parts, name: &str) -> Option<&'r str> {
+    request.headers.get(name)?.to_str().ok()
 }

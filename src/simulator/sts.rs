@@ -1,68 +1,61 @@
 //! The simulated STS: it answers `GetCallerIdentity` on a port of its own, and accepts the simulated IMDS's credentials, or
 //! refuses them as told.
 
+use std::future::pending;
 use std::sync::Arc;
 
-use tokio::io::AsyncWriteExt;
-use tokio::net::TcpStream;
+use axum::Router;
+use axum::body::Bytes;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::http::header::CONTENT_TYPE;
+use axum::http::request::Parts;
+use axum::response::IntoResponse;
 
-use super::acceptor::Service;
-use super::answer::Answer;
-use super::change::Verdict;
-use super::imds::Imds;
-use super::request::{Request, Requests};
+use super::change::StsVerdict;
+use super::imds::SharedImds;
+use crate::domain::RoleName;
 use crate::domain::signed_call::Reason;
 use crate::platform::clock::Clock;
 
 const ACCOUNT: &str = "123456789012";
+const NAMESPACE: &str = "https://sts.amazonaws.com/doc/2011-06-15/";
 
 #[derive(Clone)]
-pub(super) struct Sts {
-    pub(super) imds: Arc<Imds>,
-    pub(super) clock: Arc<dyn Clock>,
+struct Sts {
+    imds: SharedImds,
+    clock: Arc<dyn Clock>,
 }
 
-impl Service for Sts {
-    async fn serve(&self, stream: &mut TcpStream) {
-        let mut requests = Requests::new(stream);
-        while let Ok((request, body)) = requests.next().await {
-            let Some(answer) = self.answer(&request, &body) else { return requests.ended().await };
-            let bytes = answer.encode(request.keep_alive, false);
-            if requests.stream.write_all(&bytes).await.is_err() || !request.keep_alive {
-                return;
-            }
-        }
-    }
+pub(super) fn router(imds: SharedImds, clock: Arc<dyn Clock>) -> Router {
+    Router::new().fallback(answer).with_state(Sts { imds, clock })
 }
 
-impl Sts {
-    /// The answer; `None` is never one.
-    fn answer(&self, request: &Request, body: &[u8]) -> Option<Answer> {
-        let checked = || self.imds.secrets().check(request, body, self.clock.now());
-        let verdict = match self.imds.verdict() {
-            Verdict::Checks => checked(),
-            Verdict::Fails(reason) => Err(reason),
-        };
-        match verdict {
-            Ok(()) => Some(xml(200, self.identity())),
-            Err(Reason::Timeout) => None,
-            Err(reason) => Some(refusal(reason)),
-        }
-    }
+async fn answer(State(sts): State<Sts>, request: Parts, body: Bytes) -> impl IntoResponse {
+    let verdict = sts.imds.lock().settings.sts.unwrap_or_default();
+    let judged = match verdict {
+        StsVerdict::Checks => sts.imds.lock().secrets().check(&request, &body, sts.clock.now()),
+        StsVerdict::Fails(reason) => Err(reason),
+    };
+    let (status, xml) = match judged {
+        Ok(()) => (StatusCode::OK, identity(&sts.imds.lock().credential().role)),
+        Err(Reason::Timeout) => pending().await,
+        Err(reason) => refusal(reason),
+    };
+    (status, [(CONTENT_TYPE, "text/xml")], xml)
+}
 
-    fn identity(&self) -> String {
-        let role = self.imds.credential().role;
-        format!(
-            "<GetCallerIdentityResponse xmlns=\"https://sts.amazonaws.com/doc/2011-06-15/\"><GetCallerIdentityResult>\
-             <Arn>arn:aws:sts::{ACCOUNT}:assumed-role/{role}/i-0123456789abcdef0</Arn>\
-             <UserId>AROASIMULATEDROLE0000:i-0123456789abcdef0</UserId><Account>{ACCOUNT}</Account>\
-             </GetCallerIdentityResult></GetCallerIdentityResponse>\n"
-        )
-    }
+fn identity(role: &RoleName) -> String {
+    format!(
+        "<GetCallerIdentityResponse xmlns=\"{NAMESPACE}\"><GetCallerIdentityResult>\
+         <Arn>arn:aws:sts::{ACCOUNT}:assumed-role/{role}/i-0123456789abcdef0</Arn>\
+         <UserId>AROASIMULATEDROLE0000:i-0123456789abcdef0</UserId><Account>{ACCOUNT}</Account>\
+         </GetCallerIdentityResult></GetCallerIdentityResponse>\n"
+    )
 }
 
 /// As AWS answers.
-fn refusal(reason: Reason) -> Answer {
+fn refusal(reason: Reason) -> (StatusCode, String) {
     let (status, code, message) = match reason {
         Reason::ExpiredToken => (403, "ExpiredToken", "The security token included in the request is expired"),
         Reason::InvalidToken => (403, "InvalidClientTokenId", "The security token included in the request is invalid."),
@@ -79,15 +72,9 @@ fn refusal(reason: Reason) -> Answer {
             (404, "NoSuchThing", "This is not STS.")
         }
     };
-    xml(
-        status,
-        format!(
-            "<ErrorResponse xmlns=\"https://sts.amazonaws.com/doc/2011-06-15/\"><Error><Type>Sender</Type><Code>{code}</Code>\
-             <Message>{message}</Message></Error></ErrorResponse>\n"
-        ),
-    )
-}
-
-fn xml(status: u16, body: String) -> Answer {
-    Answer::text(status, body).with_header("Content-Type", "text/xml")
+    let xml = format!(
+        "<ErrorResponse xmlns=\"{NAMESPACE}\"><Error><Type>Sender</Type><Code>{code}</Code><Message>{message}</Message>\
+         </Error></ErrorResponse>\n"
+    );
+    (StatusCode::from_u16(status).expect("a status of HTTP"), xml)
 }

@@ -86,7 +86,7 @@ async fn differences((tokens, v1_disabled): (&str, bool)) -> (Vec<String>, usize
     let (mut differences, mut created, mut absent) = (Vec::new(), 0, 0);
     let faults = server_side_kinds().flat_map(all_faults).flat_map(|fault| {
         let only_there = Change { only_step: Some(true), ..Change::from(fault) };
-        [Some((fault, Change::from(fault))), (fault.step() == Step::Token).then_some((fault, only_there))]
+        [Some((fault, Change::from(fault))), (fault.step == Step::Token).then_some((fault, only_there))]
     });
     for (fault, change) in faults.flatten() {
         apply(&simulator, &change).await;

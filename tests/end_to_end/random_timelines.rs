@@ -33,7 +33,7 @@ const LEAST_COMPARED: usize = 1_500;
 
 /// The faults in which a key that a client signs with is one that AWS would accept; `creation.rs` has the others.
 fn faults() -> Vec<Fault> {
-    let comparable = |fault: &Fault| match (fault.kind(), fault.variant()) {
+    let comparable = |fault: &Fault| match (fault.kind, fault.variant) {
         (Kind::Refused, _) => false,
         (Kind::IncompleteDocument, variant) => variant == "missing",
         (Kind::InvalidTimestamp, variant) => variant == "expiration",
@@ -116,11 +116,11 @@ impl Timeline {
     async fn fault(&mut self) {
         self.healthy_before_another_failure().await;
         let mut fault = self.faults[self.rng.usize(..self.faults.len())];
-        if fault.kind() == Kind::ReadTimeout || fault.kind() == Kind::HopLimit {
+        if fault.kind == Kind::ReadTimeout || fault.kind == Kind::HopLimit {
             // Seconds of waiting: less often.
             fault = self.faults[self.rng.usize(..self.faults.len())];
         }
-        let only_step = fault.step() == Step::Token && self.rng.u8(..3) == 0;
+        let only_step = fault.step == Step::Token && self.rng.u8(..3) == 0;
         let change = Change { only_step: Some(only_step), ..Change::from(fault) };
         let what = format!("{fault:?}, only there: {only_step}");
         self.comparison.then_apply(&what, &change).await;

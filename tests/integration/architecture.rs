@@ -17,13 +17,14 @@ const PLACES: &[(&str, &str)] = &[
     ("aws_sigv4", "simulator"),
     ("aws_sigv4", "sts"),
     ("axum", "http"),
+    ("axum", "simulator"),
     ("base64", "http::auth"),
     ("bcrypt", "http::auth"),
     ("clap", "cli"),
     ("envy", "config"),
-    ("httparse", "simulator"),
     ("hyper_util", "http"),
     ("hyper_util", "imds::transport"),
+    ("hyper_util", "simulator"),
     ("maud", "http"),
     ("procfs", "workload"),
     ("prometheus", "metrics"),
@@ -56,7 +57,7 @@ const PLACES: &[(&str, &str)] = &[
     ("zeroizing_alloc", ""),
 ];
 
-/// `hyper` is the server in `http`, the client in `imds`, and in the simulator it names statuses.
+/// `hyper` is the server in `http` and the simulator, and the client in `imds`.
 const HYPER: &[&str] = &["http", "imds", "simulator"];
 
 /// Calls that ask for the time, and the only module that may make them.

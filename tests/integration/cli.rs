@@ -279,8 +279,11 @@ async fn configuration_errors_quote_names_without_control_characters() {
 
 #[tokio::test]
 async fn simulate_listens_on_loopback_only_by_default_and_serves_its_control_port() {
-    let refused = output(program(&["simulate", "--listen", "0.0.0.0:0"])).await;
-    assert_eq!(refused.status.code(), Some(1));
+    for option in ["--listen", "--control", "--sts"] {
+        let refused = output(program(&["simulate", option, "0.0.0.0:0"])).await;
+        assert_eq!(refused.status.code(), Some(1));
+        assert!(text(refused.stderr).contains("see --expose-to-the-network"), "{option}");
+    }
     let listed = output(program(&["simulate", "--list"])).await;
     assert!(text(listed.stdout).contains("blog"));
 

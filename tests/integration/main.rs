@@ -30,6 +30,7 @@ mod schedule_and_health;
 mod scrape;
 mod secrets;
 mod signed_call;
+mod simulator;
 mod slow_imds;
 mod soak;
 mod starvation;

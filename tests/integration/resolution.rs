@@ -22,14 +22,14 @@ fn requests(resolution: &Resolution) -> Vec<(Request, Option<u16>)> {
 /// For a new client and for one whose last resolution succeeded: the next resolution reports the fault, and the one after
 /// the fault succeeds.
 async fn assert_reported_and_recovered_from(simulator: &Simulator, fault: Fault) {
-    let expected = Failure { kind: fault.kind(), step: fault.step() };
+    let expected = Failure { kind: fault.kind, step: fault.step };
     for has_succeeded in [false, true] {
         let mut imds = imds_client_for(simulator);
         if has_succeeded {
             assert!(imds.resolve().await.outcome.is_ok());
         }
         apply(simulator, &Change::from(fault)).await;
-        if has_succeeded && fault.kind() == Kind::HopLimit {
+        if has_succeeded && fault.kind == Kind::HopLimit {
             // A token request that has just worked and gets no answer now may be slow.
             let slow = Failure { kind: Kind::ReadTimeout, step: Step::Token };
             assert_eq!(imds.resolve().await.outcome, Err(slow));

@@ -8,7 +8,7 @@ use imds_exporter::domain::{Kind, Source};
 use imds_exporter::http::Route;
 use imds_exporter::imds::{parse_document, parse_profile_info};
 use imds_exporter::simulator::{
-    CREDENTIAL_TOKEN_PREFIX, Change, Endpoint, KEY_ID_PREFIX, Part, SECRET_KEY_PREFIX, SESSION_TOKEN_PREFIX,
+    CREDENTIAL_TOKEN_PREFIX, Change, KEY_ID_PREFIX, Part, Resource, SECRET_KEY_PREFIX, SESSION_TOKEN_PREFIX,
 };
 use strum::VariantArray;
 use tracing_subscriber::fmt::MakeWriter;
@@ -114,7 +114,7 @@ async fn no_secret_appears_in_logs_pages_errors_or_debug_output() {
     apply_toml(&simulator, HEALTHY).await;
     for document in broken_documents() {
         let part = Part { body: Some(document.clone()), ..Part::default() };
-        let change = Change { answers: Some([(Endpoint::Credentials, part)].into()), ..Change::default() };
+        let change = Change { answers: Some([(Resource::Credentials, part)].into()), ..Change::default() };
         apply(&simulator, &change).await;
         let resolution = imds.resolve().await;
         assert!(resolution.outcome.is_err(), "{document}");

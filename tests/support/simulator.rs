@@ -64,7 +64,7 @@ pub(crate) fn server_side_kinds() -> impl Iterator<Item = Kind> {
 
 /// The kind at its default step and in its default form.
 pub(crate) fn fault(kind: Kind) -> Fault {
-    Fault::new(kind).expect("a kind that a server can produce")
+    Fault::all(kind).next().expect("a kind that a server can produce")
 }
 
 /// Every form of a kind at every step at which it can begin.

@@ -1,8 +1,0 @@
-//! The simulator over real sockets.
-
-mod client;
-mod control;
-mod faults;
-mod healthy;
-mod port;
-mod text;
