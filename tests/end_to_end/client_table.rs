@@ -1,177 +1,158 @@
-//! The table of usable clients through scripted outages: each client's row, step by step.
+//! The table of usable clients through scripted outages, beside real clients, step by step.
 
-use crate::comparison::{Comparison, Setup, Stop};
-use crate::support::simulator::{CONNECT_REFUSED, HEALTHY, apply_toml};
 use imds_exporter::domain::workload::Workload;
 
-const AT_START: &str = "at-start";
+use crate::comparison::{Comparison, Setup, Stop};
+use crate::support::simulator::{CONNECT_REFUSED, HEALTHY};
 
-#[tokio::test]
-#[ignore = "needs boto3: tests/run fetches it"]
-async fn clients_that_hold_credentials_stay_usable_in_a_short_outage() {
-    let mut comparison = Comparison::start(Setup::default(), HEALTHY).await;
-    comparison.assert_all_usable(true, true, true);
-    comparison.then(CONNECT_REFUSED).await;
-    comparison.assert_all_usable(false, true, true);
-    comparison.advance(3_600).await;
-    comparison.compare("an hour of outage").await;
-    comparison.then(HEALTHY).await;
-    comparison.assert_all_usable(true, true, true);
+/// What happens before the next poll.
+enum Step {
+    /// IMDS is healthy, and its documents are complete.
+    Up,
+    /// IMDS refuses connections.
+    Down,
+    /// Another change of IMDS.
+    Imds(&'static str),
+    /// This many seconds pass.
+    Later(i64),
+    /// Time passes until the credentials of IMDS have this many seconds left.
+    Remaining(i64),
+    /// The exporter stops, and starts again this many seconds later.
+    Restart(Stop, i64),
 }
+use Step::{Down, Imds, Later, Remaining, Restart, Up};
 
-#[tokio::test]
-#[ignore = "needs boto3: tests/run fetches it"]
-async fn a_client_created_in_an_outage_stays_stuck_but_its_session_can_create_a_usable_one() {
-    for fault in [CONNECT_REFUSED, "fault = \"hop_limit\"", "fault = \"imds_disabled\"", "fault = \"server_error\""] {
-        let mut comparison = Comparison::start(Setup::default(), fault).await;
-        comparison.assert_usable([("now", Some(false)), ("before_outage", None), ("at_start", Some(false))]);
-        comparison.then(HEALTHY).await;
-        comparison.assert_all_usable(true, true, false);
-        // A new client recovers, even from the session of the stuck one.
-        let (boto3, session) = comparison.boto3();
-        let session = session.to_owned();
-        boto3.create("again", &session).await;
-        assert!(boto3.signs("again").await);
-        assert!(!boto3.signs(AT_START).await);
-        comparison.advance(5 * 3_600).await;
-        comparison.compare("five hours later").await;
-        comparison.assert_all_usable(true, true, false);
+const HOUR: i64 = 3_600;
+
+/// Steps, and whether clients can sign after each: one that is created now, before the outage, and at the start. `y` is
+/// yes, `n` no, and of `-` nothing is said.
+type Timeline = &'static [(Step, &'static str)];
+
+/// Of a workload that starts with the exporter.
+const DECLARED: &[Timeline] = &[
+    // Clients that hold credentials stay usable in a short outage,
+    &[(Up, "yyy"), (Down, "nyy"), (Later(HOUR), "nyy"), (Up, "yyy")],
+    // and fail from fifteen minutes before the expiry until the outage ends.
+    &[
+        (Imds("rotation = 'off'"), "yyy"),
+        (Down, "nyy"),
+        (Remaining(15 * 60 + 20), "nyy"),
+        (Later(30), "nnn"),
+        (Remaining(-600), "nnn"),
+        (Imds("rotate = true\nfault = 'none'"), "yyy"),
+    ],
+    // A client keeps the document from its creation when IMDS rotates: that of the start ends first.
+    &[
+        (Imds("lifetime = '6h'\nrotation = '1h'"), "yyy"),
+        (Later(HOUR), "yyy"),
+        (Later(HOUR), "yyy"),
+        (Later(HOUR), "yyy"),
+        (Down, "nyy"),
+        (Later(3 * HOUR - 14 * 60), "nyn"),
+        (Up, "yyy"),
+        (Later(HOUR), "yyy"),
+        (Down, "nyy"),
+        (Later(2 * HOUR), "nyy"),
+    ],
+    // They stay usable when the role is detached.
+    &[(Up, "yyy"), (Imds("fault = 'no_role'"), "nyy")],
+    // boto3 uses an expired document since 1.22, and not before.
+    &[(Up, "yyy"), (Imds("rotation = 'off'\nexpires_in = '-5m'"), "--y")],
+    // A stuck client is known after a crash, and unknown after an orderly stop.
+    &[
+        (Down, "n-n"),
+        (Up, "yyn"),
+        (Restart(Stop::Killed, 5), "yyn"),
+        (Restart(Stop::Orderly, 5), "yy-"),
+        (Down, "ny-"),
+        (Restart(Stop::Reboot, 60), "n-n"),
+    ],
+    // Clients that are created during each of these are bound to nothing, permanently.
+    &[(Down, "n-n"), (Up, "yyn"), (Later(5 * HOUR), "yyn")],
+    &[(Imds("fault = 'hop_limit'"), "n-n"), (Up, "yyn"), (Later(5 * HOUR), "yyn")],
+    &[(Imds("fault = 'imds_disabled'"), "n-n"), (Up, "yyn"), (Later(5 * HOUR), "yyn")],
+    &[(Imds("fault = 'server_error'"), "n-n"), (Up, "yyn"), (Later(5 * HOUR), "yyn")],
+    &[(Imds("fault = 'no_role'"), "n-n"), (Up, "yyn"), (Imds("role = 'another-role'"), "yyn")],
+    &[(Imds("fields = { AccessKeyId = '' }"), "n-n"), (Up, "yyn")],
+    &[(Imds("fields = { SecretAccessKey = '' }"), "n-n"), (Up, "yyn")],
+    &[(Imds("fields = { Token = '' }"), "n-n"), (Up, "yyn")],
+    &[(Imds("fields = { Expiration = '' }"), "n-n"), (Up, "yyn")],
+];
+
+/// A client that is refused raises, and nobody knows whether the program was started again.
+const V1_DISABLED: Timeline = &[(Down, "n--"), (Up, "yy-")];
+
+const UNDECLARED: Timeline = &[(Down, "n--"), (Up, "yy-"), (Down, "ny-"), (Restart(Stop::Killed, 1), "ny-")];
+/// The document that clients hold is not known after a crash.
+const UNDECLARED_WITHOUT_A_FILE: Timeline =
+    &[(Down, "n--"), (Up, "yy-"), (Down, "ny-"), (Restart(Stop::Killed, 1), "n--")];
+
+async fn follow(setup: Setup, timeline: Timeline) {
+    let mut comparison = Comparison::start(setup, HEALTHY).await;
+    for (step, usable) in timeline {
+        let change = match *step {
+            Up => "fault = 'none'\nfields = {}",
+            Down => CONNECT_REFUSED,
+            Imds(change) => change,
+            Later(seconds) => {
+                comparison.advance(seconds).await;
+                ""
+            }
+            Remaining(seconds) => {
+                comparison.advance_to_remaining(seconds).await;
+                ""
+            }
+            Restart(stop, seconds) => {
+                comparison.restart(stop, seconds).await;
+                ""
+            }
+        };
+        comparison.then(change).await;
+        comparison.assert_usable(usable);
     }
 }
 
 #[tokio::test]
 #[ignore = "needs boto3: tests/run fetches it"]
-async fn clients_fail_from_fifteen_minutes_before_the_expiry_until_the_outage_ends() {
-    let mut comparison = Comparison::start(Setup::default(), "rotation = \"off\"").await;
-    comparison.then(CONNECT_REFUSED).await;
-    comparison.advance_to_remaining(15 * 60 + 20).await;
-    comparison.compare("fifteen minutes and a little remain").await;
-    comparison.assert_all_usable(false, true, true);
-    comparison.advance(30).await;
-    comparison.compare("less than fifteen minutes remain").await;
-    comparison.assert_all_usable(false, false, false);
-    comparison.advance_to_remaining(-600).await;
-    comparison.compare("expired").await;
-    apply_toml(&comparison.simulator, "rotate = true").await;
-    comparison.then(HEALTHY).await;
-    comparison.assert_all_usable(true, true, true);
-}
-
-#[tokio::test]
-#[ignore = "needs boto3: tests/run fetches it"]
-async fn a_client_keeps_the_document_from_its_creation_when_imds_rotates() {
-    let mut comparison = Comparison::start(Setup::default(), "lifetime = \"6h\"\nrotation = \"1h\"").await;
-    for hour in 1..=3 {
-        comparison.advance(3_600).await;
-        comparison.compare(&format!("rotation {hour}")).await;
+async fn each_row_is_what_real_clients_do_step_by_step() {
+    for timeline in DECLARED {
+        follow(Setup::default(), timeline).await;
     }
-    comparison.then(CONNECT_REFUSED).await;
-    // The document of the start ends in three hours, the last one in six.
-    comparison.advance(3 * 3_600 - 14 * 60).await;
-    comparison.compare("the last minutes of the first document").await;
-    comparison.assert_all_usable(false, true, false);
-    comparison.then(HEALTHY).await;
-    comparison.assert_all_usable(true, true, true);
-    comparison.advance(3_600).await;
-    comparison.then(CONNECT_REFUSED).await;
-    comparison.advance(2 * 3_600).await;
-    comparison.compare("with the document from after the recovery").await;
-    comparison.assert_all_usable(false, true, true);
-}
-
-#[tokio::test]
-#[ignore = "needs boto3: tests/run fetches it"]
-async fn a_client_created_without_a_role_stays_stuck_when_one_is_attached() {
-    let mut comparison = Comparison::start(Setup::default(), "fault = \"no_role\"").await;
-    comparison.assert_usable([("now", Some(false)), ("before_outage", None), ("at_start", Some(false))]);
-    comparison.then(HEALTHY).await;
-    comparison.assert_all_usable(true, true, false);
-    comparison.then("role = \"another-role\"").await;
-}
-
-#[tokio::test]
-#[ignore = "needs boto3: tests/run fetches it"]
-async fn clients_stay_usable_when_the_role_is_detached() {
-    let mut comparison = Comparison::start(Setup::default(), HEALTHY).await;
-    comparison.then("fault = \"no_role\"").await;
-    comparison.assert_all_usable(false, true, true);
-}
-
-#[tokio::test]
-#[ignore = "needs boto3: tests/run fetches it"]
-async fn a_client_created_with_an_incomplete_document_stays_stuck() {
-    for field in ["AccessKeyId", "SecretAccessKey", "Token", "Expiration"] {
-        let fault = format!("fields = {{ {field} = '' }}");
-        let mut comparison = Comparison::start(Setup::default(), &fault).await;
-        comparison.then("fields = {}").await;
-        comparison.assert_all_usable(true, true, false);
+    follow(Setup { v1_disabled: true, ..Setup::default() }, V1_DISABLED).await;
+    for (state_file, timeline) in [(true, UNDECLARED), (false, UNDECLARED_WITHOUT_A_FILE)] {
+        follow(Setup { workload: Workload::Independent, state_file, ..Setup::default() }, timeline).await;
     }
 }
 
 #[tokio::test]
 #[ignore = "needs boto3: tests/run fetches it"]
-async fn nothing_is_said_of_clients_that_get_an_expired_document() {
-    // boto3 uses it since 1.22, and not before.
-    let mut comparison = Comparison::start(Setup::default(), HEALTHY).await;
-    comparison.then("rotation = \"off\"\nexpires_in = \"-5m\"").await;
-    comparison.assert_usable([("now", None), ("before_outage", None), ("at_start", Some(true))]);
-}
-
-#[tokio::test]
-#[ignore = "needs boto3: tests/run fetches it"]
-async fn with_imdsv1_disabled_a_refused_client_raises_and_is_not_stuck() {
-    let setup = Setup { v1_disabled: true, ..Setup::default() };
-    let mut comparison = Comparison::start(setup, CONNECT_REFUSED).await;
-    // Nobody knows whether the program was started again.
-    comparison.assert_usable([("now", Some(false)), ("before_outage", None), ("at_start", None)]);
-    comparison.then(HEALTHY).await;
-    comparison.assert_usable([("now", Some(true)), ("before_outage", Some(true)), ("at_start", None)]);
-}
-
-#[tokio::test]
-#[ignore = "needs boto3: tests/run fetches it"]
-async fn a_stuck_client_is_known_after_a_crash_and_unknown_after_an_orderly_stop() {
+async fn a_stuck_client_sends_nothing_and_its_session_can_create_a_usable_one() {
     let mut comparison = Comparison::start(Setup::default(), CONNECT_REFUSED).await;
+    comparison.compare("the start").await;
     comparison.then(HEALTHY).await;
-    comparison.restart(Stop::Killed, 5).await;
-    comparison.compare("after a crash").await;
-    comparison.assert_all_usable(true, true, false);
-    comparison.restart(Stop::Orderly, 5).await;
-    comparison.compare("after an orderly stop").await;
-    comparison.assert_usable([("now", Some(true)), ("before_outage", Some(true)), ("at_start", None)]);
-    comparison.then(CONNECT_REFUSED).await;
-    comparison.restart(Stop::Reboot, 60).await;
-    comparison.compare("after a boot in an outage").await;
-    comparison.assert_usable([("now", Some(false)), ("before_outage", None), ("at_start", Some(false))]);
+    let before = comparison.simulator.counts();
+    let (boto3, session) = comparison.boto3();
+    let session = session.to_owned();
+    for _ in 0..30 {
+        assert!(!boto3.signs("at-start").await);
+    }
+    assert_eq!(comparison.simulator.counts(), before, "neither a request nor a connection to IMDS");
+    let (boto3, _) = comparison.boto3();
+    boto3.create("again", &session).await;
+    assert!(boto3.signs("again").await && !boto3.signs("at-start").await);
 }
 
 #[tokio::test]
 #[ignore = "needs boto3: tests/run fetches it"]
 async fn what_a_crash_before_the_first_poll_hides_is_never_claimed() {
     for start in [CONNECT_REFUSED, HEALTHY] {
-        let mut comparison = Comparison::before_start(Setup::default(), start).await;
+        let mut comparison = Comparison::start(Setup::default(), start).await;
         comparison.start_workload_unseen().await;
         comparison.restart(Stop::Killed, 1).await;
         comparison.compare("the first poll that ends").await;
         comparison.then(HEALTHY).await;
         comparison.restart(Stop::Killed, 1).await;
         comparison.compare("after another crash").await;
-        comparison.assert_usable([("now", Some(true)), ("before_outage", Some(true)), ("at_start", None)]);
-    }
-}
-
-#[tokio::test]
-#[ignore = "needs boto3: tests/run fetches it"]
-async fn nothing_is_said_of_clients_at_the_start_where_no_workload_is_declared() {
-    for state_file in [true, false] {
-        let setup = Setup { workload: Workload::Independent, state_file, ..Setup::default() };
-        let mut comparison = Comparison::start(setup, CONNECT_REFUSED).await;
-        comparison.then(HEALTHY).await;
-        comparison.then(CONNECT_REFUSED).await;
-        comparison.restart(Stop::Killed, 1).await;
-        comparison.compare("after a crash in an outage").await;
-        // Without a state file, the document that clients hold is not known.
-        let held = state_file.then_some(true);
-        comparison.assert_usable([("now", Some(false)), ("before_outage", held), ("at_start", None)]);
+        comparison.assert_usable("yy-");
     }
 }

@@ -4,20 +4,11 @@ use std::collections::HashMap;
 use std::fs;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::process::Stdio;
-use std::time::Duration;
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use tokio::io::AsyncWriteExt;
-use tokio::process::{Child, ChildStdin, ChildStdout};
 
-use crate::support::program::{Lines, command};
-use crate::support::repository;
-use crate::support::tools::tool;
-
-/// Longer than boto3 takes to start or to answer on a loaded machine.
-const BOTO3_DEADLINE: Duration = Duration::from_mins(1);
+use crate::support::tools::{Python, python, tool};
 
 /// The versions that claims are compared with: the newest, which is in the environment of the tests, and older ones in folders
 /// of their own.
@@ -25,9 +16,7 @@ pub(crate) const VERSIONS: [&str; 4] = ["newest", "1.34", "1.26", "1.20"];
 
 /// boto3 in a process.
 pub(crate) struct Clients {
-    _process: Child,
-    stdin: ChildStdin,
-    lines: Lines<ChildStdout>,
+    python: Python,
     created: u32,
     /// Where libfaketime reads how far the clock is ahead.
     _folder: TempDir,
@@ -56,11 +45,6 @@ pub(crate) enum Found {
 }
 
 impl Clients {
-    /// The newest boto3 with an IMDS, and these variables beside.
-    pub(crate) fn start(imds: SocketAddr, environment: &[(&str, &str)]) -> Self {
-        Self::start_version(VERSIONS[0], imds, environment)
-    }
-
     /// One of [`VERSIONS`] with an IMDS, and these variables beside.
     pub(crate) fn start_version(version: &str, imds: SocketAddr, environment: &[(&str, &str)]) -> Self {
         let endpoint = format!("http://{imds}");
@@ -74,19 +58,14 @@ impl Clients {
         let folder = TempDir::new().expect("a temporary folder");
         let ahead = folder.path().join("ahead");
         fs::write(&ahead, "+0\n").expect("the folder can be written");
-        let mut python = command(tool("python/bin/python"));
-        python.arg(repository::path("tests/end_to_end/boto3_clients.py"));
-        python.env_clear().env("PYTHONDONTWRITEBYTECODE", "1").env("HOME", "/nonexistent");
+        let mut python = python("boto3_clients.py");
         python.env("LD_PRELOAD", libfaketime()).env("FAKETIME_TIMESTAMP_FILE", ahead);
         python.env("FAKETIME_NO_CACHE", "1").env("FAKETIME_DONT_FAKE_MONOTONIC", "1");
         python.envs(environment.iter().copied());
         if version != VERSIONS[0] {
             python.env("PYTHONPATH", packages);
         }
-        let mut process = python.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("Python runs");
-        let stdin = process.stdin.take().expect("it is piped");
-        let lines = Lines::of(process.stdout.take());
-        Self { _process: process, stdin, lines, created: 0, _folder: folder }
+        Self { python: Python::start(python), created: 0, _folder: folder }
     }
 
     /// The version of boto3.
@@ -95,9 +74,7 @@ impl Clients {
     }
 
     async fn ask(&mut self, command: Value) -> Value {
-        self.stdin.write_all(format!("{command}\n").as_bytes()).await.expect("boto3 reads its input");
-        let answer = self.lines.find(BOTO3_DEADLINE, |line| Some(line.to_owned())).await;
-        serde_json::from_str(&answer).expect("JSON")
+        serde_json::from_str(&self.python.ask(command).await).expect("JSON")
     }
 
     /// Creates a client of this session, which is created if it does not exist.

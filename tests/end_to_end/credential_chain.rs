@@ -13,7 +13,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
 use crate::clients::{Clients, Found, VERSIONS};
-use crate::network_namespace::{ip, is_inside, run_inside};
+use crate::support::network_namespace::{inside, ip, run_inside};
 use crate::support::program::{ExporterProcess, program};
 use crate::support::request::{metrics_with, try_get};
 use crate::support::simulator::{CONNECT_REFUSED, apply_toml};
@@ -127,13 +127,13 @@ credential_process = echo '{"Version": 1, "AccessKeyId": "AKIAPROCESS", "SecretA
 #[tokio::test]
 #[ignore = "needs boto3: tests/run fetches it"]
 async fn a_real_session_and_the_exporter_agree_on_where_credentials_come_from() {
-    run_inside("credential_chain::in_the_namespace").await;
+    run_inside("credential_chain::in_the_namespace", "inside", "true").await;
 }
 
 #[tokio::test]
 #[ignore = "the test above starts it"]
 async fn in_the_namespace() {
-    if !is_inside() {
+    if inside().is_none() {
         return;
     }
     ip("link set lo up");

@@ -4,21 +4,18 @@
 //! Needs root or unprivileged user namespaces, and fails without them.
 
 use std::collections::BTreeMap;
-use std::process::Command;
 
 use serde_json::Value;
 
+use crate::support::network_namespace::in_network_namespace;
+use crate::support::program::command;
+use crate::support::repository;
+
 /// The output of `check` in each case.
-fn cases() -> BTreeMap<String, Value> {
-    let root = Command::new("id").arg("-u").output().expect("id runs").stdout == b"0\n";
-    let mut command = Command::new("unshare");
-    command.args(["--net", "--mount", "--fork", "--kill-child"]);
-    if !root {
-        command.args(["--user", "--map-root-user"]);
-    }
-    command.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/end_to_end/hop_limit.sh"));
-    command.arg(env!("CARGO_BIN_EXE_imds-exporter"));
-    let output = command.output().expect("unshare (package util-linux) runs");
+async fn cases() -> BTreeMap<String, Value> {
+    let mut script = command(repository::path("tests/end_to_end/hop_limit.sh"));
+    script.arg(env!("CARGO_BIN_EXE_imds-exporter"));
+    let output = in_network_namespace("true", &script).output().await.expect("there is a shell");
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert!(
         output.status.success(),
@@ -33,10 +30,10 @@ fn cases() -> BTreeMap<String, Value> {
     lines.lines().map(case).collect()
 }
 
-#[test]
+#[tokio::test]
 #[ignore = "needs tests/tools/setup: network namespaces"]
-fn hop_limits_lost_packets_and_missing_routes_are_reported_as_different_kinds() {
-    let mut cases = cases();
+async fn hop_limits_lost_packets_and_missing_routes_are_reported_as_different_kinds() {
+    let mut cases = cases().await;
     for name in ["exporter-fine", "exporter-one-hop", "exporter-recovered"] {
         let case = cases.remove(name).unwrap_or_else(|| panic!("no {name}"));
         assert_eq!(case["seen"], true, "{name}: {case}");

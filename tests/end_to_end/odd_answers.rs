@@ -6,22 +6,21 @@
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
-use std::process::Stdio;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use imds_exporter::domain::{Creation, Source};
-use imds_exporter::imds::{DEFAULT_ATTEMPTS, Endpoint, Imds, ImdsOptions};
+use imds_exporter::imds::{DEFAULT_ATTEMPTS, ImdsOptions};
 use imds_exporter::platform::clock::{Clock, SystemClock};
 use serde_json::{Value, json};
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
-use crate::support::program::command;
-use crate::support::repository;
-use crate::support::tools::tool;
+use crate::support::exporter::listen;
+use crate::support::simulator::{imds_client, imds_options};
+use crate::support::tools::{Python, python, tool};
 
 /// The folders with boto3; "" is the newest, of the environment itself.
 const VERSIONS: [&str; 5] = ["boto3-1.20", "boto3-1.26", "boto3-1.34", "boto3-1.40", ""];
@@ -224,6 +223,16 @@ fn role_cases() -> Vec<Case> {
     cases
 }
 
+/// With bars between them.
+const EXPIRATIONS: &str = "\
+    2099-01-31T18:00:00|2099-01-31T18:00:00.5Z|2099-01-31T18:00:00.123456789Z|2099-01-31T18:00:00+02:00|\
+    2099-01-31T18:00:00+0000|2099-01-31T18:00:00-05|2099-01-31T18:00:00+25:00|2099-01-31 18:00:00Z|\
+    2099-01-31t18:00:00z|2099-01-31T18:00:00Z[UTC]|2099-01-31T18:00:00 UTC| 2099-01-31T18:00:00Z\n|\
+    2099-01-31T18:00:00,5Z|2099-01-31T18:00:00 EST|20990131T180000Z|20990131T180000|2099-01-31|\
+    2099-13-31T18:00:00Z|2099-02-30T18:00:00Z|2099-01-31T24:00:00Z|2099-01-31T18:00:60Z|9999-12-31T23:59:59Z|\
+    0001-01-01T00:00:00Z|Sat, 31 Jan 2099 18:00:00 GMT|Sat, 31 Jan 2099 18:00:00 +0000|Sat Jan 31 18:00:00 2099|\
+    2020-01-31T18:00:00.5Z|soon|4073562000|4073562000000";
+
 fn document_cases() -> Vec<Case> {
     let mut cases = Vec::new();
     for field in ["Code", "LastUpdated", "AccessKeyId", "SecretAccessKey", "Token", "Expiration"] {
@@ -236,38 +245,7 @@ fn document_cases() -> Vec<Case> {
         without.as_object_mut().expect("an object").remove(field);
         cases.push(Case::new(format!("document: no {field}")).document([Answer::ok(without.to_string())]));
     }
-    for expiration in [
-        "2099-01-31T18:00:00",
-        "2099-01-31T18:00:00.5Z",
-        "2099-01-31T18:00:00.123456789Z",
-        "2099-01-31T18:00:00+02:00",
-        "2099-01-31T18:00:00+0000",
-        "2099-01-31T18:00:00-05",
-        "2099-01-31T18:00:00+25:00",
-        "2099-01-31 18:00:00Z",
-        "2099-01-31t18:00:00z",
-        "2099-01-31T18:00:00Z[UTC]",
-        "2099-01-31T18:00:00 UTC",
-        " 2099-01-31T18:00:00Z\n",
-        "2099-01-31T18:00:00,5Z",
-        "2099-01-31T18:00:00 EST",
-        "20990131T180000Z",
-        "20990131T180000",
-        "2099-01-31",
-        "2099-13-31T18:00:00Z",
-        "2099-02-30T18:00:00Z",
-        "2099-01-31T24:00:00Z",
-        "2099-01-31T18:00:60Z",
-        "9999-12-31T23:59:59Z",
-        "0001-01-01T00:00:00Z",
-        "Sat, 31 Jan 2099 18:00:00 GMT",
-        "Sat, 31 Jan 2099 18:00:00 +0000",
-        "Sat Jan 31 18:00:00 2099",
-        "2020-01-31T18:00:00.5Z",
-        "soon",
-        "4073562000",
-        "4073562000000",
-    ] {
+    for expiration in EXPIRATIONS.split('|') {
         let document = with("Expiration", json!(expiration));
         cases.push(Case::new(format!("expiration: {expiration:?}")).document([Answer::ok(document)]));
     }
@@ -413,8 +391,7 @@ async fn serve(mut stream: TcpStream, cases: Arc<Vec<Case>>, asked: Asked) -> Op
 }
 
 async fn start(cases: &Arc<Vec<Case>>) -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-    let address = listener.local_addr().expect("an address");
+    let (listener, address) = listen().await;
     let (cases, asked) = (Arc::clone(cases), Asked::default());
     tokio::spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {
@@ -426,25 +403,19 @@ async fn start(cases: &Arc<Vec<Case>>) -> SocketAddr {
 
 /// What the clients of one version do, case by case.
 async fn created_by_boto3(version: &str, cases: Arc<Vec<Case>>, imds: SocketAddr) -> Vec<String> {
-    let mut program = command(tool("python/bin/python"));
-    program.arg(repository::path("tests/end_to_end/programs/create_clients.py"));
-    program.env_clear().env("PYTHONDONTWRITEBYTECODE", "1").env("HOME", "/nonexistent");
+    let mut program = python("programs/create_clients.py");
     program.env("PYTHONWARNINGS", "ignore");
     if !version.is_empty() {
         program.env("PYTHONPATH", tool(version));
     }
-    let mut child = program.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("Python runs");
-    let mut stdin = child.stdin.take().expect("it is piped");
-    let mut lines = BufReader::new(child.stdout.take().expect("it is piped")).lines();
+    let mut program = Python::start(program);
     let mut outcomes = Vec::new();
-    for (number, case) in cases.iter().enumerate() {
-        let Case { attempts, v1_disabled, .. } = case;
+    for (number, Case { attempts, v1_disabled, .. }) in cases.iter().enumerate() {
         let line = format!(
             "http://{imds}/{number}/{version}x/ AWS_METADATA_SERVICE_NUM_ATTEMPTS={attempts} \
-             AWS_EC2_METADATA_V1_DISABLED={v1_disabled}\n"
+             AWS_EC2_METADATA_V1_DISABLED={v1_disabled}"
         );
-        stdin.write_all(line.as_bytes()).await.expect("the program reads its input");
-        outcomes.push(lines.next_line().await.expect("text").expect("the program does not end"));
+        outcomes.push(program.ask(line).await);
     }
     outcomes
 }
@@ -453,17 +424,10 @@ async fn created_by_boto3(version: &str, cases: Arc<Vec<Case>>, imds: SocketAddr
 async fn created_by_exporter(cases: &[Case], imds: SocketAddr) -> Vec<Creation> {
     let mut creations = Vec::new();
     for (number, case) in cases.iter().enumerate() {
-        let endpoint = Endpoint::parse(&format!("http://{imds}/{number}/exporter/")).expect("an endpoint");
         let attempts = NonZeroU32::new(case.attempts).unwrap_or(DEFAULT_ATTEMPTS);
-        let options = ImdsOptions {
-            endpoint,
-            timeout: TIMEOUT,
-            attempts,
-            disabled: false,
-            v1_disabled: case.v1_disabled,
-            region: None,
-        };
-        creations.push(Imds::new(options, Arc::new(SystemClock)).resolve().await.creation);
+        let options = imds_options(&format!("http://{imds}/{number}/exporter/"));
+        let options = ImdsOptions { timeout: TIMEOUT, attempts, v1_disabled: case.v1_disabled, ..options };
+        creations.push(imds_client(options).resolve().await.creation);
     }
     creations
 }
@@ -504,12 +468,8 @@ async fn the_exporter_says_what_boto3_makes_of_odd_answers_or_nothing() {
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
-    let unknown: Vec<_> = cases
-        .iter()
-        .zip(&creations)
-        .filter(|(_, creation)| allowed(**creation).len() > 2)
-        .map(|(case, _)| &case.name)
-        .collect();
+    let unknown = cases.iter().zip(&creations).filter(|(_, creation)| allowed(**creation).len() > 2);
+    let unknown: Vec<_> = unknown.map(|(case, _)| &case.name).collect();
     println!("{} cases, {} of them unknown: {unknown:?}", cases.len(), unknown.len());
     assert!(unknown.len() * 6 <= cases.len(), "{unknown:?}");
 }

@@ -74,7 +74,7 @@ impl Timeline {
         };
         let tokens_optional = rng.bool();
         let tokens = if tokens_optional { "optional" } else { "required" };
-        let comparison = Comparison::before_start(setup, &format!("tokens = \"{tokens}\"")).await;
+        let comparison = Comparison::start(setup, &format!("tokens = \"{tokens}\"")).await;
         let mut timeline = Self { rng, comparison, faults: faults(), tokens_optional, roles: 0 };
         timeline.comparison.timeline.push(format!("seed {seed}"));
         if timeline.rng.bool() {

@@ -9,11 +9,10 @@ use reqwest::header::HeaderMap;
 use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
-use crate::support::program::{ExporterProcess, command, output, program_with_imds};
-use crate::support::repository;
+use crate::support::program::{ExporterProcess, output, program_with_imds};
 use crate::support::request::metrics_with;
 use crate::support::simulator::start_simulator;
-use crate::support::tools::{start_moto, tool};
+use crate::support::tools::{python, start_moto};
 
 const KEY_ID: &str = "ASIAEXAMPLEKEYID0000";
 const SECRET: &str = "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY";
@@ -27,9 +26,7 @@ fn asked(region: &str, token: Option<&str>, variables: &Value) -> Value {
 
 /// The calls that boto3 would send.
 async fn botocore(asked: &[Value]) -> Vec<Value> {
-    let mut python = command(tool("python/bin/python"));
-    python.arg(repository::path("tests/end_to_end/programs/sign.py"));
-    python.env_clear().env("HOME", "/nonexistent").env("PYTHONDONTWRITEBYTECODE", "1");
+    let mut python = python("programs/sign.py");
     let mut input = tempfile::tempfile().expect("a file");
     serde_json::to_writer(&input, asked).expect("it can be written");
     input.rewind().expect("a file can be read again");
@@ -74,37 +71,15 @@ async fn the_request_and_its_signature_are_botocores_byte_for_byte() {
 }
 
 /// Regions of each partition, among them all that the global endpoint ever stood for.
-const REGIONS: [&str; 29] = [
-    "ap-northeast-1",
-    "ap-northeast-3",
-    "ap-south-1",
-    "ap-southeast-1",
-    "ap-southeast-2",
-    "aws-global",
-    "ca-central-1",
-    "cn-north-1",
-    "cn-northwest-1",
-    "eu-central-1",
-    "eu-isoe-west-1",
-    "eu-north-1",
-    "eu-south-1",
-    "eu-west-1",
-    "eu-west-2",
-    "eu-west-3",
-    "eusc-de-east-1",
-    "il-central-1",
-    "me-central-1",
-    "sa-east-1",
-    "us-east-1",
-    "us-east-2",
-    "us-gov-east-1",
-    "us-gov-west-1",
-    "us-iso-east-1",
-    "us-isob-east-1",
-    "us-isof-south-1",
-    "us-west-1",
-    "us-west-2",
-];
+const REGIONS: &str = "\
+    ap-northeast-1 ap-northeast-3 ap-south-1 ap-southeast-1 ap-southeast-2 aws-global ca-central-1 cn-north-1 \
+    cn-northwest-1 eu-central-1 eu-isoe-west-1 eu-north-1 eu-south-1 eu-west-1 eu-west-2 eu-west-3 eusc-de-east-1 \
+    il-central-1 me-central-1 sa-east-1 us-east-1 us-east-2 us-gov-east-1 us-gov-west-1 us-iso-east-1 \
+    us-isob-east-1 us-isof-south-1 us-west-1 us-west-2";
+
+fn regions() -> impl Iterator<Item = &'static str> {
+    REGIONS.split_whitespace()
+}
 
 #[tokio::test]
 #[ignore = "needs boto3: tests/run fetches it"]
@@ -117,9 +92,9 @@ async fn the_endpoint_is_botocores_in_every_partition_and_for_every_choice() {
             "AWS_USE_DUALSTACK_ENDPOINT": choice.dual_stack.to_string(),
             "AWS_STS_REGIONAL_ENDPOINTS": if choice.legacy { "legacy" } else { "regional" },
         });
-        let theirs = botocore(&REGIONS.map(|region| asked(region, None, &variables))).await;
+        let theirs = botocore(&regions().map(|region| asked(region, None, &variables)).collect::<Vec<_>>()).await;
         // boto3 refuses to speak IPv6 in partitions of which it does not know that they do.
-        for (theirs, region) in theirs.iter().zip(REGIONS).filter(|(theirs, _)| !theirs.is_null()) {
+        for (theirs, region) in theirs.iter().zip(regions()).filter(|(theirs, _)| !theirs.is_null()) {
             assert_equal(theirs, &ours(region, None, choice), &format!("{region} {choice:?}"));
             compared += 1;
         }
@@ -129,18 +104,22 @@ async fn the_endpoint_is_botocores_in_every_partition_and_for_every_choice() {
 
 #[tokio::test]
 #[ignore = "needs moto: tests/run fetches it"]
-async fn moto_accepts_the_call_and_names_the_caller() {
+async fn credentials_of_moto_resolve_and_it_accepts_the_call_and_names_the_caller() {
     let (_moto, address) = start_moto().await;
     let with_moto = |imds, arguments: &[&str]| {
         let mut command = program_with_imds(imds, arguments);
         command.env("AWS_ENDPOINT_URL", format!("http://{address}")).env("AWS_REGION", "eu-central-1");
         command
     };
-    // moto is the IMDS too: the whole chain is of its making.
+    // moto is the IMDS too: the whole chain is of its making. It sends neither `Code` nor `LastUpdated`, nor the lifetime of
+    // the session token; its role expires in a day.
     let output = output(with_moto(address, &["check", "--signed", "--json"])).await;
     let checked: Value = serde_json::from_slice(&output.stdout).expect("JSON");
     assert_eq!(checked["signed_call"]["up"], true, "{checked}");
     assert_eq!(checked["signed_call"]["account"], "123456789012", "{checked}");
+    assert_eq!((&checked["role"], &checked["last_updated"]), (&"default-role".into(), &Value::Null), "{checked}");
+    let remaining = checked["remaining_seconds"].as_f64().expect("it has an expiry");
+    assert!((86_000.0..=86_400.0).contains(&remaining), "{remaining}");
 
     let folder = tempfile::tempdir().expect("a folder");
     let simulator = start_simulator().await;

@@ -7,58 +7,42 @@ use std::path::{Path, PathBuf};
 
 use syn::visit::Visit;
 
+use crate::support::repository;
+
 /// Dependencies that may be used anywhere.
 const ANYWHERE: &[&str] = &["fastrand", "jiff", "regex_lite", "serde", "serde_json", "strum", "tokio", "tracing"];
 
 /// The modules in which each of the other dependencies is used.
-const PLACES: &[(&str, &str)] = &[
-    ("aws_credential_types", "simulator"),
-    ("aws_credential_types", "sts"),
-    ("aws_sigv4", "simulator"),
-    ("aws_sigv4", "sts"),
-    ("axum", "http"),
-    ("axum", "simulator"),
-    ("base64", "http::auth"),
-    ("bcrypt", "http::auth"),
-    ("clap", "cli"),
-    ("envy", "config"),
-    ("hyper_util", "http"),
-    ("hyper_util", "imds::transport"),
-    ("hyper_util", "simulator"),
-    ("maud", "http"),
-    ("procfs", "workload"),
-    ("prometheus", "metrics"),
-    ("reqwest", "cli::loopback_client"),
-    ("reqwest", "imds"),
-    ("reqwest", "platform::service_url"),
-    ("reqwest", "sts"),
-    ("roxmltree", "sts"),
-    ("rustix", "imds::transport"),
-    ("rustix", "platform::clock"),
-    ("rustix", "platform::log_writer"),
-    ("rustix", "platform::process_memory"),
-    ("sd_notify", "platform::systemd"),
-    ("serde_yaml_ng", "http::auth"),
-    ("socket2", "platform::listener"),
-    ("socket2", "simulator"),
-    ("strsim", "config"),
-    ("tokio_rustls", "cli::loopback_client"),
-    ("tokio_rustls", "http::auth"),
-    ("tokio_rustls", "sts"),
-    ("toml", "simulator"),
-    ("toml", "runbook::explanation"),
-    ("tower_http", "http"),
-    ("tower_service", "http"),
-    ("tracing_subscriber", "platform::logging"),
-    ("webpki_roots", "sts"),
-    ("zeroize", "domain::signing"),
-    ("zeroize", "imds"),
-    ("zeroize", "sts"),
-    ("zeroizing_alloc", ""),
+const PLACES: &[(&str, &[&str])] = &[
+    ("aws_credential_types", &["simulator", "sts"]),
+    ("aws_sigv4", &["simulator", "sts"]),
+    ("axum", &["http", "simulator"]),
+    ("base64", &["http::auth"]),
+    ("bcrypt", &["http::auth"]),
+    ("clap", &["cli"]),
+    ("envy", &["config"]),
+    // The server in `http`, the client in `imds`, and in the simulator it names statuses.
+    ("hyper", &["http", "imds", "simulator"]),
+    ("hyper_util", &["http", "imds::transport", "simulator"]),
+    ("maud", &["http"]),
+    ("procfs", &["workload"]),
+    ("prometheus", &["metrics"]),
+    ("reqwest", &["cli::loopback_client", "imds", "platform::service_url", "sts"]),
+    ("roxmltree", &["sts"]),
+    ("rustix", &["imds::transport", "platform::clock", "platform::log_writer", "platform::process_memory"]),
+    ("sd_notify", &["platform::systemd"]),
+    ("serde_yaml_ng", &["http::auth"]),
+    ("socket2", &["platform::listener", "simulator"]),
+    ("strsim", &["config"]),
+    ("tokio_rustls", &["cli::loopback_client", "http::auth", "sts"]),
+    ("toml", &["runbook::explanation", "simulator"]),
+    ("tower_http", &["http"]),
+    ("tower_service", &["http"]),
+    ("tracing_subscriber", &["platform::logging"]),
+    ("webpki_roots", &["sts"]),
+    ("zeroize", &["domain::signing", "imds", "sts"]),
+    ("zeroizing_alloc", &[""]),
 ];
-
-/// `hyper` is the server in `http` and the simulator, and the client in `imds`.
-const HYPER: &[&str] = &["http", "imds", "simulator"];
 
 /// Calls that ask for the time, and the only module that may make them.
 const CLOCK: (&[&str], &str) = (&["Timestamp::now(", "SystemTime", "Instant::now(", "Zoned::now("], "platform::clock");
@@ -80,26 +64,17 @@ impl Source {
 
 /// All source files but the build script and the tests' own files.
 fn sources() -> Vec<Source> {
-    fn walk(folder: &Path, found: &mut Vec<PathBuf>) {
-        for entry in fs::read_dir(folder).expect("src can be read") {
-            let path = entry.expect("src can be read").path();
-            if path.is_dir() {
-                walk(&path, found);
-            } else if path.extension().is_some_and(|ending| ending == "rs") {
-                found.push(path);
-            }
-        }
+    fn walk(folder: &Path) -> Vec<PathBuf> {
+        let entries =
+            fs::read_dir(folder).expect("src can be read").map(|entry| entry.expect("src can be read").path());
+        entries.flat_map(|path| if path.is_dir() { walk(&path) } else { vec![path] }).collect()
     }
-    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
-    let mut files = Vec::new();
-    walk(&src, &mut files);
-    files.sort();
-    let sources = files.into_iter().filter_map(|path| {
+    let src = repository::path("src");
+    let files = walk(&src).into_iter().filter(|path| path.extension().is_some_and(|ending| ending == "rs"));
+    let sources = files.filter_map(|path| {
         let relative = path.strip_prefix(&src).expect("it is below src").with_extension("");
         let mut module: Vec<_> = relative.iter().map(|part| part.to_string_lossy().into_owned()).collect();
-        if ["mod", "lib"].contains(&module.last().expect("a path has a part").as_str()) {
-            module.pop();
-        }
+        module.pop_if(|last| ["mod", "lib"].contains(&last.as_str()));
         let skipped = module == ["build"] || module.iter().any(|part| part == "tests");
         (!skipped).then(|| Source { module, text: fs::read_to_string(&path).expect("a source is text") })
     });
@@ -208,70 +183,42 @@ fn is_within(module: &str, place: &str) -> bool {
     module == place || module.strip_prefix(place).is_some_and(|rest| rest.starts_with("::"))
 }
 
-/// What is wrong with the layout of these sources, as sentences.
-fn violations(sources: &[Source]) -> Vec<String> {
-    let floors = floors(sources);
+#[test]
+fn imports_point_to_lower_floors_and_no_modules_use_each_other() {
+    let sources = sources();
+    let floors = floors(&sources);
     let floor = |module: &str| floors.iter().position(|modules| modules.iter().any(|known| known == module));
     let files: BTreeSet<_> = sources.iter().map(Source::name).collect();
+    let top = |name: &str| name.split("::").next().expect("a path has a part").to_owned();
+    let in_table: BTreeSet<_> = floors.iter().flatten().cloned().collect();
+    let in_source: BTreeSet<_> =
+        files.iter().map(|name| top(name)).filter(|name| !["", "main"].contains(&name.as_str())).collect();
+    assert_eq!(in_table, in_source, "the table of lib.rs has the modules");
+
     let mut wrong = Vec::new();
     let mut graph: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
-    let mut top = BTreeSet::new();
-    for source in sources.iter().filter(|source| !source.module.is_empty() && source.module != ["main"]) {
-        let (name, own) = (source.name(), &source.module[0]);
-        top.insert(own.clone());
-        let Some(own_floor) = floor(own) else {
-            wrong.push(format!("{own} is not in the table of lib.rs"));
-            continue;
-        };
+    for source in sources.iter().filter(|source| in_source.contains(&top(&source.name()))) {
+        let (name, own) = (source.name(), top(&source.name()));
         let used = uses(source, &Mentioned::by(&source.text), &files);
-        for used in &used {
-            let used_top = used.split("::").next().expect("a path has a part");
-            match floor(used_top) {
-                _ if used_top == own => {}
-                Some(below) if below > own_floor => {}
-                _ => wrong.push(format!("{name} uses {used}, which is not on a lower floor")),
+        for used in used.iter().filter(|used| top(used) != own) {
+            if floor(&top(used)) <= floor(&own) {
+                wrong.push(format!("{name} uses {used}, which is not on a lower floor"));
             }
-            let allowed = used_top == own || SIMULATOR_USES.iter().any(|place| is_within(used, place));
-            if own == "simulator" && !allowed {
+            if own == "simulator" && !SIMULATOR_USES.iter().any(|place| is_within(used, place)) {
                 wrong.push(format!("{name} uses {used}, which the simulator must not know"));
             }
         }
         graph.insert(name, used);
     }
-    for module in floors.iter().flatten().filter(|module| !top.contains(*module)) {
-        wrong.push(format!("{module} is in the table of lib.rs, but not in the source"));
-    }
-    wrong.extend(circle(&graph).map(|circle| format!("modules use each other: {}", circle.join(" -> "))));
-    wrong
-}
-
-/// A circle in the graph, if there is one.
-fn circle(graph: &BTreeMap<String, BTreeSet<String>>) -> Option<Vec<String>> {
-    fn follow<'a>(
-        module: &'a str,
-        graph: &'a BTreeMap<String, BTreeSet<String>>,
-        path: &mut Vec<&'a str>,
-        done: &mut BTreeSet<&'a str>,
-    ) -> Option<Vec<String>> {
-        if let Some(start) = path.iter().position(|earlier| *earlier == module) {
-            return Some(path[start..].iter().chain([&module]).map(|module| (*module).to_owned()).collect());
-        }
-        if !done.insert(module) {
-            return None;
-        }
-        path.push(module);
-        let found = graph.get(module).into_iter().flatten().find_map(|used| follow(used, graph, path, done));
-        path.pop();
-        found
-    }
-    let mut done = BTreeSet::new();
-    graph.keys().find_map(|module| follow(module, graph, &mut Vec::new(), &mut done))
-}
-
-#[test]
-fn imports_point_to_lower_floors_and_no_modules_use_each_other() {
-    let wrong = violations(&sources());
     assert!(wrong.is_empty(), "{wrong:#?}");
+
+    // Without those that use none of the others, again and again, those that use each other are left.
+    while let Some(name) =
+        graph.iter().find(|(_, used)| !used.iter().any(|used| graph.contains_key(used))).map(|(name, _)| name.clone())
+    {
+        graph.remove(&name);
+    }
+    assert!(graph.is_empty(), "modules use each other: {graph:#?}");
 }
 
 #[test]
@@ -279,7 +226,7 @@ fn each_dependency_has_one_place() {
     let manifest: toml::Table = toml::from_str(include_str!("../../Cargo.toml")).expect("the manifest is TOML");
     let declared = manifest["dependencies"].as_table().expect("a table");
     let declared: BTreeSet<_> = declared.keys().map(|name| name.replace('-', "_")).collect();
-    let placed = PLACES.iter().map(|(name, _)| *name).chain(ANYWHERE.iter().copied()).chain(["hyper"]);
+    let placed = PLACES.iter().map(|(name, _)| *name).chain(ANYWHERE.iter().copied());
     let placed: BTreeSet<_> = placed.map(str::to_owned).collect();
     assert_eq!(declared, placed, "each dependency is listed above");
 
@@ -288,9 +235,8 @@ fn each_dependency_has_one_place() {
         let name = source.name();
         let mentioned = Mentioned::by(&source.text);
         for first in mentioned.paths.iter().filter(|path| path.len() > 1).map(|path| &path[0]) {
-            let listed: Vec<_> = PLACES.iter().filter(|(known, _)| known == first).map(|(_, place)| *place).collect();
-            let allowed = if first == "hyper" { HYPER.to_vec() } else { listed };
-            if !allowed.is_empty() && !allowed.iter().any(|place| is_within(&name, place)) {
+            let own = PLACES.iter().find(|(known, _)| known == first).map(|(_, places)| *places);
+            if own.is_some_and(|places| !places.iter().any(|place| is_within(&name, place))) {
                 wrong.push(format!("{name} uses the crate {first}"));
             }
         }
@@ -299,20 +245,14 @@ fn each_dependency_has_one_place() {
 }
 
 #[test]
-fn only_one_module_asks_for_the_time() {
+fn only_one_module_asks_for_the_time_and_each_has_a_header() {
     let (calls, place) = CLOCK;
-    for source in sources().iter().filter(|source| source.name() != place) {
-        let code = source.text.split("#[cfg(test)]\nmod tests {").next().expect("a text has a beginning");
-        let code: String = code.lines().filter(|line| !line.trim_start().starts_with("//")).collect();
-        for call in calls {
-            assert!(!code.contains(call), "{} calls {call}", source.name());
-        }
-    }
-}
-
-#[test]
-fn every_source_has_a_header() {
     for source in sources() {
         assert!(source.text.starts_with("//!"), "{} has no header", source.name());
+        let code = source.text.split("#[cfg(test)]\nmod tests {").next().expect("a text has a beginning");
+        let code: String = code.lines().filter(|line| !line.trim_start().starts_with("//")).collect();
+        for call in calls.iter().filter(|_| source.name() != place) {
+            assert!(!code.contains(call), "{} calls {call}", source.name());
+        }
     }
 }

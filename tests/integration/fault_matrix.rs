@@ -1,10 +1,6 @@
-//! The fault matrix: each failure kind at the start, in steady state, flapping, with slow responses, and during
-//! shutdown. The kind is right, `/metrics` is served, recovery is visible by the second poll,
-//! and memory, sockets and threads return to their level. With the program over real sockets, one process per kind, all
-//! at once; and over thousands of polls of fake sources in paused time.
+//! Each failure kind in the program: reported over real sockets at the start, in steady state, and while it is
+//! stopped, by one process per kind, all at once; and counted over thousands of polls of fake sources in paused time.
 
-use std::net::SocketAddr;
-use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,156 +9,63 @@ use imds_exporter::domain::{Kind, Outcome, Step};
 use imds_exporter::exporter::poll_loop::Poller;
 use imds_exporter::metrics::{Build, Metrics, MetricsOptions};
 use imds_exporter::platform::clock::Clock;
-use imds_exporter::simulator::{Change, Simulator};
+use imds_exporter::simulator::Change;
 use strum::VariantArray;
-use tokio::task::{JoinSet, LocalSet};
 
 use crate::support::clock::TestClock;
 use crate::support::program::{ExporterProcess, exit_status, program_with_imds, send_signal};
 use crate::support::resources::Resources;
-use crate::support::scrape::{Scrape, polls_after, scrape_until};
+use crate::support::scrape::{Scrape, scrape_until};
 use crate::support::simulator::{apply, fault, server_side_kinds, start_simulator};
 use crate::support::source::{FakeSource, START, credential, failed, resolved};
+use crate::support::wait::all_at_once;
 
 /// Room for what the allocator keeps. The soak test finds smaller leaks.
 const RSS_MARGIN_KIB: u64 = 1024;
 
-/// The kind that is reported when each response arrives one byte every three seconds.
-fn kind_of_slow_responses(kind: Kind) -> Kind {
-    match kind {
-        // These are detected without a complete response.
-        Kind::ConnectRefused | Kind::ConnectTimeout | Kind::ConnectionClosed | Kind::InvalidResponse => kind,
-        _ => Kind::ReadTimeout,
-    }
-}
-
-/// The kind that a single poll in steady state may report before `kind`: a token request that worked at the last poll and
-/// gets no answer now is more likely slow.
-fn kind_before(kind: Kind) -> Option<Kind> {
-    (kind == Kind::HopLimit).then_some(Kind::ReadTimeout)
-}
-
-/// The matrix for one kind.
-struct Case {
-    kind: Kind,
-    simulator: Simulator,
-    address: SocketAddr,
-}
-
-impl Case {
-    /// Applies the fault together with other settings.
-    async fn fail_with(&self, change: Change) {
-        apply(&self.simulator, &Change { fault: Change::from(fault(self.kind)).fault, ..change }).await;
-    }
-
-    /// The fault is reported as `kind`, and as nothing else; by one poll, as `first` at most. A poll that is in progress when
-    /// the fault begins meets it at any of its requests, and may report another kind.
-    async fn assert_reported_as(&self, kind: Kind, first: Option<Kind>, before: &Scrape, when: &str) {
-        let what = format!("{}, {when}", self.kind);
-        let seen = scrape_until(self.address, &what, |scrape| scrape.active_kind() == Some(kind.label())).await;
-        assert!(seen.value("imds_up") == 0, "{what}");
-        let more = |kind: Kind| seen.failures(kind) - before.failures(kind);
-        let (of_kind, of_first, of_any) =
-            (more(kind), first.map_or(0, more), seen.all_failures() - before.all_failures());
-        let in_progress = u64::from(!before.0.is_empty());
-        assert!(
-            of_kind >= 1 && of_first <= 1 && of_any - of_kind - of_first <= in_progress,
-            "{what}: {of_kind} of {of_any} failures are of its kind, {of_first} of {first:?}"
-        );
-    }
-
-    /// Ends the fault. The poll in progress may still fail; the next one must succeed.
-    async fn recover(&self, when: &str) -> Scrape {
-        let what = format!("{}, recovery {when}", self.kind);
-        apply(&self.simulator, &Change { pieces: NonZeroUsize::new(1), ..Change::to_healthy() }).await;
-        let before = Scrape::of(self.address).await;
+async fn is_reported_and_leaks_nothing(kind: Kind) {
+    let simulator = start_simulator().await;
+    let fault = Change::from(fault(kind));
+    apply(&simulator, &fault).await;
+    // Twice the default, so that a busy machine is no slow IMDS.
+    let mut command = program_with_imds(simulator.address(), &[]);
+    command.env("IMDS_EXPORTER_TIMEOUT", "2s").env("IMDS_EXPORTER_POLL_INTERVAL", "2s");
+    let ExporterProcess { mut child, address, .. } = ExporterProcess::start_with_default_interval(command).await;
+    let fails = async |when: &str| {
+        let what = format!("{kind}, {when}");
+        scrape_until(address, &what, |scrape| scrape.active_kind() == Some(kind.label())).await
+    };
+    // The poll in progress may still fail; the next one must succeed.
+    let recover = async |when: &str| {
+        let what = format!("{kind}, recovery {when}");
+        apply(&simulator, &Change::to_healthy()).await;
+        let before = Scrape::of(address).await;
         let polls = before.polls();
-        let after =
-            scrape_until(self.address, &what, |scrape| scrape.value("imds_up") == 1 && scrape.polls() > polls).await;
+        let succeeded = |scrape: &Scrape| scrape.value("imds_up") == 1 && scrape.polls() > polls;
+        let after = scrape_until(address, &what, succeeded).await;
         let failed = after.all_failures() - before.all_failures();
         assert!(failed <= 1, "{what}: {failed} polls failed after it");
-        after
-    }
-
-    async fn run(kind: Kind) {
-        let simulator = start_simulator().await;
-        apply(&simulator, &Change::from(fault(kind))).await;
-        // Twice the default, so that a busy machine is no slow IMDS.
-        let mut command = program_with_imds(simulator.address(), &[]);
-        command.env("IMDS_EXPORTER_TIMEOUT", "2s");
-        let ExporterProcess { mut child, address, .. } = ExporterProcess::start_with(command).await;
-        let case = Self { kind, simulator, address };
-
-        case.assert_reported_as(kind, None, &Scrape(String::new()), "at the start").await;
-        let before = case.recover("after the start").await;
-        let level = Resources::of(&child);
-
-        case.fail_with(Change::default()).await;
-        case.assert_reported_as(kind, kind_before(kind), &before, "in steady state").await;
-        let before = case.recover("in steady state").await;
-
-        case.fail_with(Change { flap: Some(Duration::from_millis(1_500)), ..Change::default() }).await;
-        let what = format!("{kind}, flapping");
-        let failing = scrape_until(address, &what, |scrape| scrape.all_failures() > before.all_failures()).await;
-        let successes = failing.outcomes("success");
-        scrape_until(address, &what, |scrape| scrape.outcomes("success") > successes).await;
-        let before = case.recover("while flapping").await;
-
-        case.fail_with(Change {
-            pieces: Some(NonZeroUsize::MAX),
-            pause: Some(Duration::from_secs(3)),
-            ..Change::default()
-        })
-        .await;
-        case.assert_reported_as(kind_of_slow_responses(kind), None, &before, "with slow responses").await;
-        case.recover("from slow responses").await;
-        level.assert_restored(&child, RSS_MARGIN_KIB, kind.label()).await;
-
-        case.fail_with(Change::default()).await;
-        scrape_until(address, &what, |scrape| scrape.active_kind() == Some(kind.label())).await;
-        send_signal(&child, "-TERM").await;
-        let status = exit_status(&mut child).await;
-        assert!(status.success(), "{kind}, during shutdown: {status}");
-    }
-}
-
-#[tokio::test]
-async fn every_kind_in_every_situation_is_reported_and_leaks_nothing() {
-    let cases = async {
-        let mut cases = JoinSet::new();
-        for kind in server_side_kinds() {
-            cases.spawn_local(Case::run(kind));
-        }
-        while let Some(ended) = cases.join_next().await {
-            ended.expect("the case passes");
-        }
     };
-    LocalSet::new().run_until(cases).await;
+
+    let first = fails("at the start").await;
+    assert_eq!((first.failures(kind), first.value("imds_up")), (first.polls(), 0), "{kind}, and nothing else");
+    recover("after the start").await;
+    let level = Resources::of(&child);
+    apply(&simulator, &fault).await;
+    fails("in steady state").await;
+    recover("in steady state").await;
+    level.assert_restored(&child, RSS_MARGIN_KIB, kind.label()).await;
+
+    apply(&simulator, &fault).await;
+    fails("at the stop").await;
+    send_signal(&child, "-TERM").await;
+    let status = exit_status(&mut child).await;
+    assert!(status.success(), "{kind}, during shutdown: {status}");
 }
 
 #[tokio::test]
-async fn the_kinds_of_the_client_itself_are_reported_and_leak_nothing() {
-    let simulator = start_simulator().await;
-    for (kind, variable, value) in [
-        (Kind::DisabledByEnvironment, "AWS_EC2_METADATA_DISABLED", "true".to_owned()),
-        (
-            Kind::NetworkUnreachable,
-            "AWS_EC2_METADATA_SERVICE_ENDPOINT",
-            format!("http://127.255.255.255:{}", simulator.address().port()),
-        ),
-    ] {
-        let mut command = program_with_imds(simulator.address(), &[]);
-        command.env(variable, value);
-        let ExporterProcess { mut child, address, .. } = ExporterProcess::start_with(command).await;
-        let first = scrape_until(address, kind.label(), |scrape| scrape.active_kind() == Some(kind.label())).await;
-        let level = Resources::of(&child);
-        let later = polls_after(&first, 3, address).await;
-        assert_eq!(later.failures(kind), later.polls(), "{kind}");
-        level.assert_restored(&child, RSS_MARGIN_KIB, kind.label()).await;
-        send_signal(&child, "-TERM").await;
-        assert!(exit_status(&mut child).await.success(), "{kind}");
-    }
-    assert_eq!(simulator.counts().connections, 0);
+async fn every_kind_is_reported_and_leaks_nothing() {
+    all_at_once(server_side_kinds().map(is_reported_and_leaks_nothing)).await;
 }
 
 /// Whether the poll with this number fails.

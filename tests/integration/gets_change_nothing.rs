@@ -12,82 +12,59 @@ use serde_json::Value;
 use strum::VariantArray;
 use tempfile::{TempDir, tempdir};
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
-use tokio::sync::oneshot;
-use tokio::task::JoinHandle;
 
 use crate::support::exporter::{config, listen, open};
 use crate::support::request::{get, send};
 use crate::support::scrape::scrape_until;
 use crate::support::source::{START, SentSource, credential, failed, resolved};
 
-const USER_AGENTS: [&str; 22] = [
-    "kube-probe/1.33",
-    "kube-probe/1.20+",
-    "imds-exporter-wait",
-    "imds-exporter-wait/0.1.0",
-    "imds-exporter/0.1.0",
-    "imds-exporter-healthcheck",
-    "Prometheus/3.5.0",
-    "Go-http-client/1.1",
-    "curl/8.5.0",
-    "Wget/1.21.4",
-    "python-requests/2.32.3",
-    "Boto3/1.44.5 md/Botocore#1.44.5",
-    "aws-sdk-go-v2/1.48.0",
-    "ELB-HealthChecker/2.0",
-    "GoogleHC/1.0",
-    "Consul Health Check",
-    "systemd",
-    "kubelet",
-    "Mozilla/5.0 (X11; Linux x86_64) Gecko/20100101 Firefox/140.0",
-    "Googlebot/2.1 (+http://www.google.com/bot.html)",
-    "-",
+const USER_AGENTS: [&str; 12] = [
     "",
+    "-",
+    "kube-probe/1.33",
+    "kubelet",
+    "systemd",
+    "imds-exporter/0.1.0",
+    "imds-exporter-wait/0.1.0",
+    "Prometheus/3.5.0",
+    "Boto3/1.44.5 md/Botocore#1.44.5",
+    "ELB-HealthChecker/2.0",
+    "curl/8.5.0",
+    "Mozilla/5.0 (X11; Linux x86_64) Gecko/20100101 Firefox/140.0",
 ];
 
-const HEADERS: [&str; 16] = [
+const HEADERS: [&str; 12] = [
     "X-Forwarded-For: 10.0.0.1",
-    "X-Real-IP: 127.0.0.1",
     "Forwarded: for=127.0.0.1",
     "Cookie: session=x",
     "Authorization: Basic YWRtaW46YWRtaW4=",
     "X-HTTP-Method-Override: POST",
-    "X-Method: DELETE",
     "X-Aws-Ec2-Metadata-Token: x",
-    "Accept: application/json",
     "Accept-Encoding: gzip, br",
     "If-None-Match: *",
     "If-Modified-Since: Sat, 31 Jan 2026 12:00:00 GMT",
     "Range: bytes=0-1",
-    "Origin: http://example.com",
     "X-Gate-Start: true",
     "Content-Type: application/json\r\nContent-Length: 2\r\n\r\n{}",
 ];
 
-const QUERIES: [&str; 14] = [
+const QUERIES: [&str; 8] = [
     "?",
     "?command=sh",
-    "?command=",
-    "?gate=start",
-    "?wait=true",
-    "?ready=1",
-    "?started=true",
+    "?gate=start&wait=true",
+    "?ready=1&started=true",
     "?reset=1&clear=1",
-    "?format=prometheus",
-    "?name[]=imds_up",
-    "?module=http_2xx&target=x",
     "?%00%ff",
     "?%0d%0aX:%20y",
-    "?a=b&a=b&&&=",
+    "?a=b&&&=",
 ];
 
-/// Every request: 52 variants of a GET of each route.
+/// Every request: each variant of a GET of each route.
 fn requests() -> Vec<String> {
     let user_agents = USER_AGENTS.iter().map(|agent| ("", format!("User-Agent: {agent}")));
     let headers = HEADERS.iter().map(|header| ("", (*header).to_owned()));
     let queries = QUERIES.iter().map(|query| (*query, "User-Agent: kube-probe/1.33".to_owned()));
     let variants: Vec<_> = user_agents.chain(headers).chain(queries).collect();
-    assert!(variants.len() >= 50);
     let of_route = |route: &Route| {
         let path = route.path();
         let request = |(query, header): &(&str, String)| {
@@ -103,8 +80,6 @@ struct Exporter {
     address: SocketAddr,
     polls: UnboundedSender<Resolution>,
     _folder: TempDir,
-    stop: oneshot::Sender<()>,
-    task: JoinHandle<std::io::Result<()>>,
 }
 
 impl Exporter {
@@ -119,18 +94,9 @@ impl Exporter {
         config.poll_interval = Duration::from_millis(10);
         let (polls, source) = unbounded_channel();
         let (listener, address) = listen().await;
-        let (stop, stopped) = oneshot::channel();
-        let task = tokio::spawn(exporter::run_with(
-            config,
-            SentSource(source),
-            open(listener),
-            Arc::new(SystemClock),
-            |_| {},
-            async {
-                let _sender_gone = stopped.await;
-            },
-        ));
-        Self { address, polls, _folder: folder, stop, task }
+        let (clock, never) = (Arc::new(SystemClock), std::future::pending());
+        tokio::spawn(exporter::run_with(config, SentSource(source), open(listener), clock, |_| {}, never));
+        Self { address, polls, _folder: folder }
     }
 
     async fn poll(&self, number: u64, resolution: Resolution) {
@@ -164,11 +130,6 @@ impl Exporter {
         assert_eq!(after.0, before.0);
         assert_eq!(after.1, before.1);
     }
-
-    async fn stop(self) {
-        drop(self.stop);
-        self.task.await.expect("it does not panic").expect("it runs");
-    }
 }
 
 /// A success whose credentials do not expire while the test runs.
@@ -194,6 +155,5 @@ async fn no_get_changes_what_is_shown_or_what_follows() {
         let value = metrics.lines().find_map(|line| line.strip_prefix(series));
         assert_eq!(value.map(|value| value == "1"), at_start, "{workload}");
         assert_eq!(status["clients_stuck"], at_start == Some(false), "{workload}");
-        exporter.stop().await;
     }
 }

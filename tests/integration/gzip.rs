@@ -4,14 +4,12 @@ use std::io::Read;
 use std::net::SocketAddr;
 
 use flate2::read::GzDecoder;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::time::timeout;
 
 use crate::support::exporter::Exporter;
-use crate::support::request::get_until;
+use crate::support::request::{get_until, send_over};
 use crate::support::simulator::{CONNECT_REFUSED, apply_toml, start_simulator};
-use crate::support::wait::DEADLINE;
+use crate::support::wait::{DEADLINE, answer_within};
 
 /// Header lines, and the body as it came.
 struct Answer {
@@ -25,13 +23,7 @@ impl Answer {
         let mut request = format!("{method} {path} HTTP/1.0\r\nHost: x\r\n").into_bytes();
         request.extend_from_slice(headers);
         request.extend_from_slice(b"\r\n");
-        let mut answer = Vec::new();
-        let exchange = async {
-            let mut stream = TcpStream::connect(address).await?;
-            stream.write_all(&request).await?;
-            stream.read_to_end(&mut answer).await
-        };
-        timeout(DEADLINE, exchange).await.expect("an answer in time").expect("an answer");
+        let answer = send_over(TcpStream::connect(address).await.expect("it listens"), &request).await;
         let end = answer.windows(4).position(|bytes| bytes == b"\r\n\r\n").expect("a head");
         let head = String::from_utf8(answer[..end].to_vec()).expect("a head is text");
         let head = head.lines().map(str::to_ascii_lowercase).filter(|line| !line.starts_with("date:")).collect();
@@ -103,15 +95,11 @@ async fn a_compressed_scrape_follows_the_polls() {
     let simulator = start_simulator().await;
     let exporter = Exporter::start(&simulator).await;
     let compressed_has = async |text: &str| {
-        let until = async {
-            loop {
-                let scrape = Answer::scrape(exporter.address, b"Accept-Encoding: gzip\r\n").await;
-                if scrape.samples().contains(text) {
-                    break;
-                }
-            }
+        let scrape = async || {
+            let scrape = Answer::scrape(exporter.address, b"Accept-Encoding: gzip\r\n").await;
+            scrape.samples().contains(text).then_some(())
         };
-        timeout(DEADLINE, until).await.unwrap_or_else(|_| panic!("{text} does not come"));
+        answer_within(DEADLINE, scrape).await.unwrap_or_else(|| panic!("{text} does not come"));
     };
     compressed_has("imds_up 1").await;
     apply_toml(&simulator, CONNECT_REFUSED).await;

@@ -16,7 +16,7 @@ use tokio::time::{sleep, timeout};
 
 use crate::support::exporter::listen;
 use crate::support::program::ExporterProcess;
-use crate::support::request::{ELSEWHERE, connect_from};
+use crate::support::request::{ELSEWHERE, connect_from, send_over, status};
 use crate::support::resources::Resources;
 use crate::support::scrape::{polls_after, scrape_until};
 use crate::support::simulator::start_simulator;
@@ -33,25 +33,9 @@ async fn connect(address: SocketAddr) -> TcpStream {
     timeout(DEADLINE, TcpStream::connect(address)).await.expect("it accepts connections").expect("it listens")
 }
 
-/// Sends as much as the server accepts; returns what comes back until the end.
+/// Over a connection of its own.
 async fn send_all(address: SocketAddr, bytes: &[u8]) -> Vec<u8> {
     send_over(connect(address).await, bytes).await
-}
-
-async fn send_over(mut stream: TcpStream, bytes: &[u8]) -> Vec<u8> {
-    let (mut reader, mut writer) = stream.split();
-    let mut answer = Vec::new();
-    let write = async {
-        let _closed = writer.write_all(bytes).await;
-        let _closed = writer.shutdown().await;
-    };
-    let both = async { tokio::join!(write, reader.read_to_end(&mut answer)) };
-    let _reset = timeout(DEADLINE, both).await.expect("the connection ends");
-    answer
-}
-
-fn status(answer: &[u8]) -> Option<u16> {
-    std::str::from_utf8(answer.get(9..12)?).ok()?.parse().ok()
 }
 
 async fn thousands_of_idle_connections(address: SocketAddr) {
@@ -199,26 +183,26 @@ async fn server_with_short_timeout() -> SocketAddr {
     address
 }
 
+/// Reads until the connection is closed.
+async fn rest(stream: &mut TcpStream) -> Vec<u8> {
+    let mut answer = Vec::new();
+    let _reset = timeout(DEADLINE, stream.read_to_end(&mut answer)).await.expect("it is closed");
+    answer
+}
+
 #[tokio::test]
-async fn a_client_that_never_finishes_its_request_head_is_disconnected() {
+async fn a_client_that_never_finishes_its_request_head_or_never_reads_is_disconnected() {
     let address = server_with_short_timeout().await;
     for sent in [&b""[..], b"GET / HTTP/1.1\r\nHost: "] {
         let mut stream = connect(address).await;
         stream.write_all(sent).await.expect("it reads");
-        let mut answer = Vec::new();
-        let _reset = timeout(DEADLINE, stream.read_to_end(&mut answer)).await.expect("it is closed");
+        rest(&mut stream).await;
     }
-}
-
-#[tokio::test]
-async fn a_client_that_never_reads_the_response_is_disconnected() {
-    let mut stream = connect(server_with_short_timeout().await).await;
+    let mut stream = connect(address).await;
     stream.write_all(b"GET /large HTTP/1.1\r\nHost: x\r\n\r\n").await.expect("it reads");
     // What was sent before the connection was closed can be read; it is not all.
     sleep(Duration::from_millis(600)).await;
-    let mut answer = Vec::new();
-    let _reset = timeout(DEADLINE, stream.read_to_end(&mut answer)).await.expect("it is closed");
-    assert!(answer.len() < LARGE_RESPONSE);
+    assert!(rest(&mut stream).await.len() < LARGE_RESPONSE);
 }
 
 #[tokio::test]

@@ -4,12 +4,11 @@ use std::time::Duration;
 
 use imds_exporter::domain::{Failure, Kind, Source, Step};
 use imds_exporter::imds::{Imds, ImdsOptions};
-use imds_exporter::simulator::{Change, Simulator};
-use tokio::task::JoinSet;
+use imds_exporter::simulator::Simulator;
 use tokio::time::{advance, pause, resume};
 
-use crate::support::program::{output, program_with_imds};
 use crate::support::simulator::{HEALTHY, apply_toml, imds_client, imds_options_for, start_simulator};
+use crate::support::wait::all_at_once;
 
 /// What follows from a token failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,58 +48,32 @@ async fn pair(fault: &str, tokens: &str, v1_disabled: bool) -> (Simulator, Imds)
 
 #[tokio::test]
 async fn every_token_failure_falls_back_as_in_botocore() {
-    let mut cases = JoinSet::new();
-    for (fault, kind, then) in TOKEN_FAILURES {
-        for (tokens, v1_disabled) in [("optional", false), ("optional", true), ("required", false), ("required", true)]
-        {
-            cases.spawn(async move {
-                let what = format!("{fault}, tokens {tokens}, v1 disabled: {v1_disabled}");
-                let (simulator, mut imds) = pair(fault, tokens, v1_disabled).await;
-                let works = then == Then::FallsBack && tokens == "optional" && !v1_disabled;
-                // The role list and the document at each poll where that works; where it is refused, the role list once.
-                let sent = match then {
-                    Then::FallsBack if works => [2, 4, 6],
-                    Then::FallsBack if !v1_disabled => [1, 1, 1],
-                    _ => [0, 0, 0],
-                };
-                for sent in sent {
-                    let resolution = imds.resolve().await;
-                    if works {
-                        assert_eq!(resolution.outcome, Ok(simulator.credential()), "{what}");
-                        assert_eq!(resolution.v1_fallback, Some(kind), "{what}");
-                    } else {
-                        assert_eq!(resolution.outcome, Err(Failure { kind, step: Step::Token }), "{what}");
-                        assert_eq!(resolution.v1_fallback, None, "{what}");
-                    }
-                    assert_eq!(simulator.counts().without_token, sent, "{what}");
-                }
-                apply_toml(&simulator, HEALTHY).await;
-                let resolution = imds.resolve().await;
-                assert_eq!((resolution.outcome, resolution.v1_fallback), (Ok(simulator.credential()), None), "{what}");
-                assert_eq!(simulator.counts().without_token, sent[2], "{what}");
-            });
-        }
-    }
-    while let Some(ended) = cases.join_next().await {
-        ended.expect("the case passes");
-    }
+    let policies = [("optional", false), ("optional", true), ("required", false), ("required", true)];
+    let cases = TOKEN_FAILURES.into_iter().flat_map(|failure| policies.map(|policy| falls_back(failure, policy)));
+    all_at_once(cases).await;
 }
 
-#[tokio::test]
-async fn failures_after_the_token_step_send_nothing_without_a_token() {
-    for fault in [
-        "fault = 'no_role'",
-        "fault = 'forbidden'",
-        "fault = 'server_error'\nstep = 'role'",
-        "fault = 'server_error'\nstep = 'credentials'",
-        "fault = 'role_not_found'",
-        "fault = 'incomplete_document'",
-    ] {
-        let (simulator, mut imds) = pair(fault, "optional", false).await;
+async fn falls_back((fault, kind, then): (&str, Kind, Then), (tokens, v1_disabled): (&str, bool)) {
+    let what = format!("{fault}, tokens {tokens}, v1 disabled: {v1_disabled}");
+    let (simulator, mut imds) = pair(fault, tokens, v1_disabled).await;
+    let works = then == Then::FallsBack && tokens == "optional" && !v1_disabled;
+    // The role list and the document at each poll where that works; where it is refused, the role list once.
+    let sent = match then {
+        Then::FallsBack if works => [2, 4, 6],
+        Then::FallsBack if !v1_disabled => [1, 1, 1],
+        _ => [0, 0, 0],
+    };
+    for sent in sent {
         let resolution = imds.resolve().await;
-        assert!(resolution.outcome.is_err_and(|failure| failure.step != Step::Token), "{fault}");
-        assert_eq!(simulator.counts().without_token, 0, "{fault}");
+        let failed = (Err(Failure { kind, step: Step::Token }), None);
+        let expected = if works { (Ok(simulator.credential()), Some(kind)) } else { failed };
+        assert_eq!((resolution.outcome, resolution.v1_fallback), expected, "{what}");
+        assert_eq!(simulator.counts().without_token, sent, "{what}");
     }
+    apply_toml(&simulator, HEALTHY).await;
+    let resolution = imds.resolve().await;
+    assert_eq!((resolution.outcome, resolution.v1_fallback), (Ok(simulator.credential()), None), "{what}");
+    assert_eq!(simulator.counts().without_token, sent[2], "{what}");
 }
 
 #[tokio::test]
@@ -171,27 +144,4 @@ async fn tokens_that_become_optional_are_noticed_when_the_pause_is_over() {
     apply_toml(&simulator, "tokens = 'required'").await;
     assert_eq!(without_token(&simulator, &mut imds).await, 1);
     assert_eq!(without_token(&simulator, &mut imds).await, 0);
-}
-
-#[tokio::test]
-async fn check_warns_of_a_fallback_and_names_its_reason() {
-    let simulator = start_simulator().await;
-    apply_toml(&simulator, "tokens = 'optional'\nfault = 'token_unsupported'").await;
-    for (v1_disabled, exit_code) in [("false", 2), ("true", 1)] {
-        let mut command = program_with_imds(simulator.address(), &["check", "--json"]);
-        command.env("AWS_EC2_METADATA_V1_DISABLED", v1_disabled);
-        let output = output(command).await;
-        assert_eq!(output.status.code(), Some(exit_code));
-        let json: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
-        if exit_code == 2 {
-            assert_eq!((&json["verdict"], &json["v1_fallback"]), (&"warning".into(), &"token_unsupported".into()));
-            assert_eq!(json["warnings"], serde_json::json!(["v1_fallback"]));
-        } else {
-            assert_eq!(json["failure"]["kind"], "token_unsupported");
-        }
-    }
-    let change = Change::to_healthy();
-    simulator.apply(&change).await.expect("the simulator accepts the change");
-    let output = output(program_with_imds(simulator.address(), &["check", "--json"])).await;
-    assert_eq!(output.status.code(), Some(0), "a fallback that is not needed is no warning");
 }

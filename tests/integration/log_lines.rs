@@ -1,7 +1,6 @@
 //! What repeats is logged once: the lines of an exporter in paused time, over many polls.
 
-use std::io;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use imds_exporter::domain::{Kind, Resolution, Step};
 use imds_exporter::exporter;
@@ -10,33 +9,11 @@ use jiff::SignedDuration;
 use serde_json::Value;
 use tokio::sync::Notify;
 use tracing::Level;
-use tracing_subscriber::fmt::MakeWriter;
 
 use crate::support::clock::TestClock;
 use crate::support::exporter::{config, listen, open};
+use crate::support::log::Log;
 use crate::support::source::{FakeSource, START, credential, failed, resolved, success};
-
-/// The lines that are logged by default.
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
-
-impl io::Write for Log {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().expect("no writer panics").write(bytes)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-impl MakeWriter<'_> for Log {
-    type Writer = Self;
-
-    fn make_writer(&self) -> Self {
-        self.clone()
-    }
-}
 
 /// The lines of an exporter that gets these answers, one a poll; nobody asks it anything.
 async fn lines(script: Vec<Resolution>, clock: Arc<dyn Clock>) -> Vec<Value> {
@@ -56,13 +33,9 @@ async fn lines(script: Vec<Resolution>, clock: Arc<dyn Clock>) -> Vec<Value> {
     let ended = exporter::run_with(config(&[]), FakeSource::new(script), listeners, clock, on_poll, stop).await;
     ended.expect("it is stopped");
     drop(guard);
-    let text = log.0.lock().expect("no writer panics").clone();
-    let lines = String::from_utf8(text).expect("text");
-    lines
-        .lines()
-        .map(|line| serde_json::from_str(line).expect("JSON"))
-        .filter(|line: &Value| line["message"] != "stopping")
-        .collect()
+    let text = log.text();
+    let lines = text.lines().map(|line| serde_json::from_str(line).expect("JSON"));
+    lines.filter(|line: &Value| line["message"] != "stopping").collect()
 }
 
 #[tokio::test(start_paused = true)]

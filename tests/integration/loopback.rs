@@ -10,6 +10,7 @@ use crate::support::exporter::listen;
 use crate::support::program::{ExporterProcess, output, program_with_imds};
 use crate::support::request::get_until;
 use crate::support::simulator::start_simulator;
+use crate::support::wait::all_at_once;
 use crate::support::web_config::{WebConfigFile, users};
 
 /// Exit code and what was printed.
@@ -83,11 +84,14 @@ async fn another_program_on_the_port_is_not_taken_for_the_exporter() {
 #[tokio::test]
 async fn a_server_that_drips_bytes_holds_neither_for_long() {
     let simulator = start_simulator().await;
-    for bytes in [&b"H"[..], b"HTTP/1.1 200 OK\r\nServer: imds-exporter\r\nContent-Length: 100000\r\n\r\nx"] {
+    let imds = simulator.address();
+    let cases = [&b"H"[..], b"HTTP/1.1 200 OK\r\nServer: imds-exporter\r\nContent-Length: 100000\r\n\r\nx"];
+    let hold = |bytes| async move {
         let dripping = server(bytes, Duration::from_millis(100)).await;
-        assert_eq!(run(&["healthcheck"], simulator.address(), dripping).await.0, Some(1));
-        assert_eq!(run(&["wait", "--timeout", "3s"], simulator.address(), dripping).await.0, Some(0));
-    }
+        assert_eq!(run(&["healthcheck"], imds, dripping).await.0, Some(1));
+        assert_eq!(run(&["wait", "--timeout", "3s"], imds, dripping).await.0, Some(0));
+    };
+    all_at_once(cases.map(hold)).await;
 }
 
 #[tokio::test]

@@ -7,21 +7,18 @@ use std::sync::Arc;
 use imds_exporter::config::DEFAULT_PORT;
 use imds_exporter::platform::clock::SystemClock;
 use imds_exporter::simulator::{Simulator, SimulatorOptions};
-use serde_json::{Value, json};
+use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::process::Command;
 
-use crate::support::program::{ExporterProcess, command, exit_status, output, program, program_with_imds, send_signal};
+use crate::support::network_namespace::{inside, ip, run_inside};
+use crate::support::program::{ExporterProcess, exit_status, output, program, program_with_imds, send_signal};
 use crate::support::request::{get, metrics_with};
 use crate::support::scrape::{Scrape, polls_after, scrape_until};
 use crate::support::simulator::{CONNECT_REFUSED, apply_toml, start_simulator};
 use crate::support::wait::wait_until;
 
-/// Set for the processes in a network namespace: the family of addresses that loopback has there. Without it their tests
-/// do nothing.
-const FAMILY: &str = "NETWORK_TEST_FAMILY";
-
+/// Of the family of addresses that loopback has, and of the other.
 fn loopback(family: &str) -> [SocketAddr; 2] {
     let (v4, v6) = ((Ipv4Addr::LOCALHOST, DEFAULT_PORT).into(), (Ipv6Addr::LOCALHOST, DEFAULT_PORT).into());
     if family == "ipv6" { [v6, v4] } else { [v4, v6] }
@@ -31,7 +28,7 @@ fn loopback(family: &str) -> [SocketAddr; 2] {
 #[tokio::test]
 #[ignore = "a process that other tests start"]
 async fn child() {
-    let Ok(family) = std::env::var(FAMILY) else { return };
+    let Some(family) = inside() else { return };
     let [here, not_here] = loopback(&family);
     let options = SimulatorOptions { listen: SocketAddr::new(here.ip(), 0), ..SimulatorOptions::default() };
     let simulator = Simulator::start(options, Arc::new(SystemClock)).await.expect("loopback is up");
@@ -67,22 +64,17 @@ async fn child() {
 #[tokio::test]
 #[ignore = "a process that another test starts"]
 async fn child_that_boots() {
-    if std::env::var_os(FAMILY).is_none() {
+    if inside().is_none() {
         return;
     }
-    let link = async |state: &str| {
-        let mut ip = command("ip");
-        ip.args(["link", "set", "lo", state]);
-        assert!(output(ip).await.status.success(), "lo {state}");
-    };
     let simulator = start_simulator().await;
-    link("down").await;
+    ip("link set lo down");
     let mut command = program_with_imds(simulator.address(), &[]);
     command.env("IMDS_EXPORTER_LISTEN_ADDRESS", format!(":{DEFAULT_PORT}"));
     let exporter = ExporterProcess::start_with(command).await;
     let failed = || exporter.logged(|line| line["kind"].is_string() && line["step"] == "token").is_some();
     wait_until("a poll fails", failed).await;
-    link("up").await;
+    ip("link set lo up");
     let [address, _] = loopback("ipv4");
     let scrape = scrape_until(address, "a success", |scrape| scrape.value("imds_up") == 1).await;
     assert!(scrape.all_failures() >= 1 && scrape.value("imds_outages_total") == 1, "{}", scrape.0);
@@ -95,38 +87,22 @@ async fn child_that_boots() {
     exporter.stop().await;
 }
 
-/// Runs a child of this binary in a network namespace, after a command of the shell.
+/// Runs a child with loopback of this family, after a command of the shell.
 async fn run_in_a_namespace(child: &str, family: &str, before: &str) {
-    let program = std::env::current_exe().expect("this binary has a path");
-    let mut namespace = command("unshare");
-    namespace.args(["--net", "--mount", "--fork", "--kill-child"]);
-    if std::fs::metadata("/proc/self").is_ok_and(|own| std::os::unix::fs::MetadataExt::uid(&own) != 0) {
-        namespace.args(["--user", "--map-root-user"]);
-    }
-    namespace.args(["sh", "-c", &format!("ip link set lo up && {before} && exec \"$0\" \"$@\"")]).arg(program);
-    namespace.args(["--exact", child, "--ignored", "--nocapture", "--test-threads=1"]);
-    namespace.env(FAMILY, family);
-    let output = output(namespace).await;
-    let printed = [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
-    assert!(output.status.success() && printed[0].contains("1 passed"), "{printed:?}");
+    run_inside(&format!("network::{child}"), family, &format!("ip link set lo up && {before}")).await;
 }
 
 #[tokio::test]
 #[ignore = "needs a network namespace"]
-async fn everything_works_over_ipv6_alone() {
-    run_in_a_namespace("network::child", "ipv6", "ip address del 127.0.0.1/8 dev lo").await;
-}
-
-#[tokio::test]
-#[ignore = "needs a network namespace"]
-async fn everything_works_over_ipv4_alone() {
-    run_in_a_namespace("network::child", "ipv4", "echo 1 > /proc/sys/net/ipv6/conf/all/disable_ipv6").await;
+async fn everything_works_over_ipv6_alone_and_over_ipv4_alone() {
+    run_in_a_namespace("child", "ipv6", "ip address del 127.0.0.1/8 dev lo").await;
+    run_in_a_namespace("child", "ipv4", "echo 1 > /proc/sys/net/ipv6/conf/all/disable_ipv6").await;
 }
 
 #[tokio::test]
 #[ignore = "needs a network namespace"]
 async fn a_host_whose_network_comes_up_after_the_exporter_has_no_stuck_clients() {
-    run_in_a_namespace("network::child_that_boots", "ipv4", "true").await;
+    run_in_a_namespace("child_that_boots", "ipv4", "true").await;
 }
 
 #[tokio::test]
@@ -148,7 +124,9 @@ async fn an_address_without_a_host_is_one_of_both_families() {
         // Neither family's port can be taken a second time.
         let mut command = program(&[]);
         command.env("IMDS_EXPORTER_LISTEN_ADDRESS", &listen);
-        assert_eq!(output(command).await.status.code(), Some(1), "{listen}");
+        let refused = output(command).await;
+        assert_eq!(refused.status.code(), Some(1), "{listen}");
+        assert!(String::from_utf8_lossy(&refused.stderr).contains("IMDS_EXPORTER_LISTEN_ADDRESS"), "{listen}");
     }
 }
 
@@ -181,79 +159,6 @@ async fn requests_to_imds_name_the_exporter_and_its_version() {
     let head = String::from_utf8(head).expect("text").to_ascii_lowercase();
     let user_agent = concat!("user-agent: imds-exporter/", env!("CARGO_PKG_VERSION"), "\r\n");
     assert!(head.contains(user_agent) && head.contains("x-aws-ec2-metadata-token-ttl-seconds: 60\r\n"), "{head}");
-}
-
-/// The log line, the status and the result of `check` with these variables.
-async fn with_variables(variables: &[(&str, &str)], imds: SocketAddr) -> (ExporterProcess, Value, Value, i32) {
-    let set = |mut command: Command| {
-        command.envs(variables.iter().copied());
-        command
-    };
-    let exporter = ExporterProcess::start_with(set(program_with_imds(imds, &[]))).await;
-    metrics_with(exporter.address, "\nimds_up 1\n").await;
-    let status = serde_json::from_str(get(exporter.address, "/api/v1/status").await.body()).expect("JSON");
-    let check = output(set(program_with_imds(imds, &["check", "--json"]))).await;
-    let report = serde_json::from_slice(&check.stdout).expect("JSON");
-    (exporter, status, report, check.status.code().expect("it ends"))
-}
-
-#[tokio::test]
-async fn a_proxy_through_which_the_sdks_would_ask_imds_is_named() {
-    let simulator = start_simulator().await;
-    let imds = simulator.address();
-    let proxy = "http://127.0.0.1:1";
-    for (variables, through) in [
-        (&[("HTTP_PROXY", proxy)][..], Some("HTTP_PROXY")),
-        (&[("http_proxy", proxy), ("HTTP_PROXY", proxy)], Some("http_proxy")),
-        (&[("http_proxy", proxy), ("NO_PROXY", "169.254.169.254")], Some("http_proxy")),
-        (&[("http_proxy", proxy), ("NO_PROXY", "127.0.0.1")], None),
-        (&[("HTTPS_PROXY", proxy), ("ALL_PROXY", proxy)], None),
-        (&[], None),
-    ] {
-        let (exporter, status, check, exit_code) = with_variables(variables, imds).await;
-        assert_eq!(status["imds_through_proxy"].as_str(), through, "{variables:?}");
-        assert_eq!(check["imds_through_proxy"].as_str(), through, "{variables:?}");
-        let scrape = get(exporter.address, "/metrics").await;
-        assert_eq!(scrape.body().contains("\nimds_requests_proxied 1\n"), through.is_some(), "{variables:?}");
-        assert_eq!(scrape.body().contains("\nimds_client_usable{"), through.is_none(), "{variables:?}");
-        let warnings = if through.is_some() { json!(["imds_through_proxy"]) } else { json!([]) };
-        assert_eq!((&check["warnings"], exit_code), (&warnings, if through.is_some() { 2 } else { 0 }));
-        let logged = exporter.logged(|line| line["level"] == "WARN" && line["variable"].is_string());
-        assert_eq!(logged.as_ref().and_then(|line| line["variable"].as_str()), through, "{variables:?}");
-    }
-}
-
-#[tokio::test]
-async fn what_shadows_imds_is_said_and_nothing_of_clients() {
-    let simulator = start_simulator().await;
-    let imds = simulator.address();
-    for (variables, shadowed) in [
-        (&[("AWS_ACCESS_KEY_ID", "AKIACANARY"), ("AWS_SECRET_ACCESS_KEY", "CANARY")][..], Some("environment")),
-        (
-            &[("AWS_WEB_IDENTITY_TOKEN_FILE", "/var/run/CANARY"), ("AWS_ROLE_ARN", "arn:aws:iam::1:role/CANARY")],
-            Some("web_identity"),
-        ),
-        (&[("AWS_CONTAINER_CREDENTIALS_FULL_URI", "http://169.254.170.23/CANARY")], Some("container")),
-        (&[("AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", "/v2/CANARY")], Some("container")),
-        (&[("AWS_ROLE_ARN", "arn:aws:iam::1:role/CANARY")], None),
-        (&[], None),
-    ] {
-        let (exporter, status, check, exit_code) = with_variables(variables, imds).await;
-        assert_eq!(status["chain_shadowed"].as_str(), shadowed, "{variables:?}");
-        assert_eq!(check["chain_shadowed"].as_str(), shadowed, "{variables:?}");
-        assert_eq!(exit_code, 0, "{variables:?}: IMDS works");
-        let scrape = Scrape::of(exporter.address).await;
-        let by = scrape.0.lines().find_map(|line| line.strip_prefix("imds_chain_shadowed{by=\""));
-        assert_eq!(by.and_then(|rest| rest.split('"').next()), shadowed, "{variables:?}");
-        assert_eq!(scrape.0.contains("\nimds_client_usable{"), shadowed.is_none(), "{variables:?}");
-        let clients = status["clients"].as_array().expect("a list");
-        assert!(clients.iter().all(|client| client["usable"].is_null() == shadowed.is_some()), "{status}");
-        assert_eq!(status["clients_stuck"], false);
-        let logged = exporter.logged(|line| line["level"] == "WARN" && line["by"].is_string());
-        assert_eq!(logged.as_ref().and_then(|line| line["by"].as_str()), shadowed, "{variables:?}");
-        let pages = [get(exporter.address, "/").await.text, scrape.0, status.to_string(), check.to_string()];
-        assert!(pages.iter().all(|page| !page.contains("CANARY")), "no value of these variables is shown");
-    }
 }
 
 #[tokio::test]

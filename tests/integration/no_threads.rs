@@ -3,20 +3,15 @@
 use tokio::process::Command;
 
 use crate::support::cgroup::Cgroup;
-use crate::support::program::{ExporterProcess, command, output, program_with_imds};
+use crate::support::program::{ExporterProcess, in_shell, output, program_with_imds};
 use crate::support::request::{get_until, send};
 use crate::support::scrape::Scrape;
 use crate::support::simulator::start_simulator;
-use crate::support::web_config::{WebConfigFile, users};
+use crate::support::web_config::{WebConfigFile, authorization, users};
 
 /// The command in this group.
 fn in_group(group: &Cgroup, inner: &Command) -> Command {
-    let inner = inner.as_std();
-    let mut outer = command("sh");
-    outer.args(["-c", "echo $$ > \"$0\" && exec \"$@\""]).arg(group.processes()).arg(inner.get_program());
-    outer.args(inner.get_args()).env_clear();
-    outer.envs(inner.get_envs().filter_map(|(name, value)| Some((name, value?))));
-    outer
+    in_shell(&format!("echo $$ > {} && exec", group.processes().display()), inner)
 }
 
 #[tokio::test]
@@ -44,11 +39,8 @@ async fn without_threads_for_more_polls_scrapes_and_passwords_go_on() {
     get_until(exporter.probe_address.expect("it has one"), "/-/startup", |response| response.status == 200).await;
     group.limit_pids(1);
     let ask = async |password: &str| {
-        let authorization = base64_of(&format!("a:{password}"));
-        let head = format!(
-            "GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\nAuthorization: Basic {authorization}\r\n\r\n"
-        );
-        send(exporter.address, &head).await
+        let head = "GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n";
+        send(exporter.address, &[head, &authorization(password), "\r\n"].concat()).await
     };
     for _ in 0..3 {
         assert_eq!(ask("wrong").await.status, 401);
@@ -56,9 +48,4 @@ async fn without_threads_for_more_polls_scrapes_and_passwords_go_on() {
     let polls = async || Scrape(ask("right").await.body().to_owned()).polls();
     let before = polls().await;
     while polls().await < before + 3 {}
-}
-
-fn base64_of(text: &str) -> String {
-    use base64::Engine;
-    base64::engine::general_purpose::STANDARD.encode(text)
 }

@@ -89,27 +89,16 @@ async fn child_that_panics_in_a_scrape() {
     .await;
 }
 
-/// The exit code and the log of a process that panics.
-async fn end_of(child: &str) -> (Option<i32>, String) {
-    let mut command = test_as_process(child);
-    command.env(PANIC, "1");
-    let output = output(command).await;
-    (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
-}
-
 #[tokio::test]
-async fn a_panic_in_a_poll_ends_the_process_with_a_log_line_and_exit_code_70() {
-    let (code, log) = end_of("panics::child_that_panics_in_a_poll").await;
-    assert_eq!(code, Some(logging::EXIT_BUG.into()), "{log}");
-    assert!(log.contains("panics.rs:") && log.contains("ERROR"), "{log}");
-    assert!(!log.contains(SECRET), "{log}");
-}
-
-#[tokio::test]
-async fn a_panic_in_a_scrape_ends_the_process_with_a_log_line_and_exit_code_70() {
-    let (code, log) = end_of("panics::child_that_panics_in_a_scrape").await;
-    assert_eq!(code, Some(logging::EXIT_BUG.into()), "{log}");
-    assert!(log.contains("panics.rs:") && log.contains("the clock panics"), "{log}");
+async fn a_panic_in_a_poll_or_a_scrape_ends_the_process_with_a_log_line_and_exit_code_70() {
+    for (child, shown) in [("poll", "ERROR"), ("scrape", "the clock panics")] {
+        let mut command = test_as_process(&format!("panics::child_that_panics_in_a_{child}"));
+        command.env(PANIC, "1");
+        let output = output(command).await;
+        let log = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(logging::EXIT_BUG.into()), "{log}");
+        assert!(log.contains("panics.rs:") && log.contains(shown) && !log.contains(SECRET), "{log}");
+    }
 }
 
 /// In release builds a panic cannot be caught.

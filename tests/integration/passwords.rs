@@ -3,17 +3,15 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use crate::support::program::{ExporterProcess, program_with_imds, send_signal};
-use crate::support::request::{ELSEWHERE, connect_from};
+use crate::support::request::{self, ELSEWHERE, connect_from};
 use crate::support::simulator::start_simulator;
 use crate::support::wait::{DEADLINE, wait_until};
-use crate::support::web_config::{WebConfigFile, users};
+use crate::support::web_config::{WebConfigFile, authorization, users};
 
 /// A cost that takes long enough for a flood to queue.
 const COST: u32 = 7;
@@ -27,8 +25,7 @@ async fn exporter(config: &WebConfigFile) -> ExporterProcess {
 
 /// Sends a request with this password.
 async fn ask(stream: &mut TcpStream, password: &str) {
-    let authorization = STANDARD.encode(format!("a:{password}"));
-    let head = format!("GET /-/ready HTTP/1.1\r\nHost: x\r\nAuthorization: Basic {authorization}\r\n\r\n");
+    let head = format!("GET /-/ready HTTP/1.1\r\nHost: x\r\n{}\r\n", authorization(password));
     stream.write_all(head.as_bytes()).await.expect("it reads");
 }
 
@@ -36,7 +33,16 @@ async fn ask(stream: &mut TcpStream, password: &str) {
 async fn status(stream: &mut TcpStream) -> Option<u16> {
     let mut answer = [0; 1024];
     let read = timeout(DEADLINE, stream.read(&mut answer)).await.expect("an answer in time").ok()?;
-    std::str::from_utf8(answer.get(9..12)?).ok()?.parse().ok().filter(|_| read > 12)
+    request::status(&answer[..read])
+}
+
+/// As many connections as close each other.
+async fn flood(exporter: &ExporterProcess) -> Vec<TcpStream> {
+    let mut flood = Vec::new();
+    for _ in 0..200 {
+        flood.push(TcpStream::connect(exporter.address).await.expect("it listens"));
+    }
+    flood
 }
 
 #[tokio::test]
@@ -75,10 +81,7 @@ async fn connections_from_elsewhere_outlive_a_flood_of_others() {
     let exporter = exporter(&config).await;
     let mut slow = connect_from(ELSEWHERE, exporter.address).await;
     slow.write_all(b"GET /-/healthy HTTP/1.1\r\n").await.expect("it reads");
-    let mut flood = Vec::new();
-    for _ in 0..200 {
-        flood.push(TcpStream::connect(exporter.address).await.expect("it listens"));
-    }
+    let mut flood = flood(&exporter).await;
     // The flood has been accepted when the last one of it is answered.
     let last = flood.last_mut().expect("there are some");
     last.write_all(b"GET /-/healthy HTTP/1.1\r\nHost: x\r\n\r\n").await.expect("it reads");
@@ -95,10 +98,7 @@ async fn a_slow_handshake_from_elsewhere_outlives_a_flood_of_others() {
     let mut slow = connect_from(ELSEWHERE, exporter.address).await;
     // The head of a TLS record, but for its last byte; the record is then no handshake, which is answered with an alert.
     slow.write_all(&[0x16, 3, 1, 0]).await.expect("it reads");
-    let mut flood = Vec::new();
-    for _ in 0..200 {
-        flood.push(TcpStream::connect(exporter.address).await.expect("it listens"));
-    }
+    let mut flood = flood(&exporter).await;
     let record: &[u8] = &[5, 0, 0, 0, 0, 0];
     let last = flood.last_mut().expect("there are some");
     last.write_all(&[&[0x16, 3, 1, 0], record].concat()).await.expect("it reads");
@@ -146,15 +146,15 @@ async fn an_expired_certificate_is_logged_once() {
     let warnings =
         || exporter.count_logged(|line| line["message"].as_str().is_some_and(|text| text.contains("expired")));
     wait_until("it is logged", || warnings() == 1).await;
-    for _ in 0..3 {
+    let connect = async || {
         let mut stream = TcpStream::connect(exporter.address).await.expect("it listens");
         stream.write_all(b"no TLS\r\n\r\n").await.expect("it reads");
         assert_eq!(status(&mut stream).await, None);
+    };
+    for _ in 0..3 {
+        connect().await;
     }
-    assert_eq!(warnings(), 1);
     config.write(&config.tls(2100));
-    let mut stream = TcpStream::connect(exporter.address).await.expect("it listens");
-    stream.write_all(b"no TLS\r\n\r\n").await.expect("it reads");
-    assert_eq!(status(&mut stream).await, None);
+    connect().await;
     assert_eq!(warnings(), 1);
 }

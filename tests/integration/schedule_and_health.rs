@@ -83,14 +83,3 @@ async fn the_exporter_is_unhealthy_when_the_poll_loop_stalls_for_five_intervals(
         assert!(!heartbeat.is_alive(monotonic()));
     }
 }
-
-#[tokio::test(start_paused = true)]
-async fn health_does_not_depend_on_imds() {
-    let clock = TestClock::new(START);
-    let (mut poller, _) = poller(FakeSource::new([failed(Kind::NoRole, Step::Role)]), &clock);
-    let heartbeat = poller.heartbeat();
-    for _ in 0..1_000 {
-        poller.next_poll(|_| ()).await;
-        assert!(heartbeat.is_alive(monotonic()));
-    }
-}

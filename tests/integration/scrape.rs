@@ -5,7 +5,7 @@ use std::time::Duration;
 use imds_exporter::domain::signed_call::{AccountId, CallFailure, Caller, Reason, SignedCall};
 use imds_exporter::domain::state::{PollReport, State, WorkloadEnvironment};
 use imds_exporter::domain::workload::Workload;
-use imds_exporter::domain::{Kind, Moment, Resolution, Shadow, Step};
+use imds_exporter::domain::{Kind, Moment, Resolution, Step};
 use imds_exporter::metrics::{Build, Metrics, MetricsOptions, catalog};
 use imds_exporter::workload::{Candidate, Owner, Watched, suspects};
 use jiff::{SignedDuration, Timestamp};
@@ -153,26 +153,6 @@ fn the_fallback_to_imdsv1_is_shown_with_its_reason_while_it_lasts() {
 }
 
 #[test]
-fn where_the_sdks_do_not_ask_imds_nothing_is_said_of_clients() {
-    for (shadowed, label) in
-        [(Shadow::Environment, "environment"), (Shadow::WebIdentity, "web_identity"), (Shadow::Container, "container")]
-    {
-        let workload = Workload::StartsWithExporter;
-        let declared =
-            WorkloadEnvironment { earlier_in_chain: Some(shadowed), workload, ..WorkloadEnvironment::default() };
-        let (metrics, mut state) = (metrics(), State::new(declared, start()));
-        for resolution in [failed(Kind::ImdsDisabled, Step::Token), success()] {
-            state.record(&resolution, Duration::ZERO, start());
-            let exposition = metrics.render(&state, None, start());
-            let expected = format!("imds_chain_shadowed{{by=\"{label}\"}} 1");
-            assert_eq!(with_prefix(&exposition, "imds_chain_shadowed"), [expected]);
-            assert!(with_prefix(&exposition, "imds_client_usable").is_empty(), "{label}");
-            assert!(!state.clients_stuck(start()), "{label}");
-        }
-    }
-}
-
-#[test]
 fn before_the_first_poll_unknown_values_are_absent_and_counters_are_zero() {
     let exposition = metrics().render(&State::new(WorkloadEnvironment::default(), start()), None, start());
     let names: Vec<_> = series(&exposition);
@@ -216,24 +196,6 @@ fn relative_values_are_computed_at_the_time_of_the_scrape() {
     assert_eq!(at(899), ("901".to_owned(), "1".to_owned()));
     assert_eq!(at(900), ("900".to_owned(), "0".to_owned()));
     assert_eq!(at(2_000), ("-200".to_owned(), "0".to_owned()));
-}
-
-#[test]
-fn the_expiry_disappears_only_when_imds_says_that_there_is_no_role() {
-    let mut state = State::new(WorkloadEnvironment::default(), start());
-    state.record(&success(), Duration::ZERO, start());
-    for kind in Kind::VARIANTS {
-        let (metrics, mut state) = (metrics(), state.clone());
-        state.record(&failed(*kind, Step::Role), Duration::ZERO, start());
-        let exposition = metrics.render(&state, None, start());
-        for name in
-            ["imds_credentials_expiration_timestamp_seconds ", "imds_credentials_remaining_seconds ", "imds_role_info{"]
-        {
-            let present = exposition.lines().any(|line| line.starts_with(name));
-            let no_role = matches!(kind, Kind::NoRole | Kind::ProfileWithoutRole | Kind::ProfileNotFound);
-            assert_eq!(present, !no_role, "{name} after {kind}");
-        }
-    }
 }
 
 #[test]

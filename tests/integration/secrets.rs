@@ -1,9 +1,6 @@
 //! Secrets: every secret field and the session token contain a known text, in valid and in broken documents. None of
 //! these texts may appear in a log at TRACE, on a page, in an error or in `{:?}` of any value.
 
-use std::io::{self, Write};
-use std::sync::{Arc, Mutex};
-
 use imds_exporter::domain::{Kind, Source};
 use imds_exporter::http::Route;
 use imds_exporter::imds::{parse_document, parse_profile_info};
@@ -11,9 +8,9 @@ use imds_exporter::simulator::{
     CREDENTIAL_TOKEN_PREFIX, Change, KEY_ID_PREFIX, Part, Resource, SECRET_KEY_PREFIX, SESSION_TOKEN_PREFIX,
 };
 use strum::VariantArray;
-use tracing_subscriber::fmt::MakeWriter;
 
 use crate::support::exporter::Exporter;
+use crate::support::log::Log;
 use crate::support::request::{get, get_until, metrics_with};
 use crate::support::simulator::{
     HEALTHY, all_faults, apply, apply_toml, imds_client_for, server_side_kinds, start_simulator,
@@ -26,35 +23,6 @@ const SECRETS: [&str; 6] =
 fn assert_clean(text: &str, what: &str) {
     for secret in SECRETS {
         assert!(!text.contains(secret), "{what} shows {secret}");
-    }
-}
-
-/// The log of this thread.
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
-
-impl Log {
-    fn text(&self) -> String {
-        String::from_utf8_lossy(&self.0.lock().expect("no test panics while it holds this")).into_owned()
-    }
-}
-
-impl Write for Log {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().expect("no test panics while it holds this").extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-impl<'a> MakeWriter<'a> for Log {
-    type Writer = Self;
-
-    fn make_writer(&'a self) -> Self {
-        self.clone()
     }
 }
 

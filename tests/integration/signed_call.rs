@@ -1,8 +1,8 @@
 //! The signed call, against an STS of the tests' own that checks signatures itself.
 
 use std::net::SocketAddr;
-use std::path::Path;
-use std::sync::Arc;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use imds_exporter::domain::signed_call::{CallFailure, Obstacle, Reason};
@@ -13,16 +13,17 @@ use imds_exporter::simulator::{
     self, CREDENTIAL_TOKEN_PREFIX, Change, Counts, KEY_ID_PREFIX, SECRET_KEY_PREFIX, SESSION_TOKEN_PREFIX, Simulator,
 };
 use imds_exporter::sts::{CaBundle, CallerIdentity, Endpoint, Sts, StsOptions};
-use jiff::SignedDuration;
 use serde_json::Value;
 use strum::VariantArray;
+use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional};
 use tokio::net::TcpStream;
 use zeroize::Zeroizing;
 
 use crate::support::exporter::{Exporter, config, listen};
 use crate::support::program::{ExporterProcess, output, program, program_with_imds};
-use crate::support::request::{get, get_until, metrics_with};
+use crate::support::request::{get, metrics_with};
+use crate::support::scrape::{Scrape, polls_after, scrape_until};
 use crate::support::simulator::{CONNECT_REFUSED, HEALTHY, apply_toml, start_simulator};
 use crate::support::sts::{ACCOUNT, ARN, Authority, Behavior, TestSts, USER_ID, error_body};
 use crate::support::wait::wait_until;
@@ -65,78 +66,46 @@ async fn obstacle(sts: &Sts) -> (Reason, Option<Obstacle>) {
     (failure.reason, failure.obstacle)
 }
 
-#[tokio::test]
-async fn each_reason_by_its_real_answer_over_tls() {
-    let folder = tempfile::tempdir().expect("a folder");
-    let (authority, bundle) = (Authority::new(), folder.path().join("ca.pem"));
+/// An authority, and a folder with its certificate in a bundle.
+fn authority() -> (Authority, TempDir, PathBuf) {
+    let (authority, folder) = (Authority::new(), tempfile::tempdir().expect("a folder"));
+    let bundle = folder.path().join("ca.pem");
     authority.write(&bundle);
+    (authority, folder, bundle)
+}
+
+#[tokio::test]
+async fn a_call_over_tls_is_judged_by_its_answer() {
+    let (authority, _folder, bundle) = authority();
     let server = TestSts::start_tls(REGION, &authority, "127.0.0.1").await;
     let client = client(&server.url(), Some(&bundle));
-
-    let identity = call(&client).await.expect("the signature is right");
+    let identity = call(&client).await.expect("an identity");
     assert_eq!((identity.caller.account.as_str(), identity.arn.as_str()), (ACCOUNT, ARN));
     assert_eq!(identity.caller.role.expect("a role").as_str(), "canary-role");
 
-    // What a check of the signature finds.
-    server.set_clock_ahead(SignedDuration::from_secs(290));
-    assert!(call(&client).await.is_ok());
-    for skew in [310, -310] {
-        server.set_clock_ahead(SignedDuration::from_secs(skew));
-        let failure = call(&client).await.expect_err("the time is refused");
-        assert_eq!((failure.reason, failure.code), (Reason::ClockSkew, Some("SignatureDoesNotMatch")));
-    }
-    server.set_clock_ahead(SignedDuration::ZERO);
-    server.knows(&credentials().access_key_id, "another secret", &credentials().session_token.expect("a token"));
-    let failure = call(&client).await.expect_err("the secret is another");
-    assert_eq!((failure.reason, failure.status), (Reason::Signature, Some(403)));
+    let error = |reason, status, code| CallFailure { reason, status: Some(status), code, obstacle: None };
     server.forget_all();
-    assert_eq!(reason(&client).await, Reason::InvalidToken);
-
-    // What AWS answers otherwise.
-    let expired = "The security token included in the request is expired";
-    let denied = format!("User: {ARN} is not authorized to perform: sts:GetCallerIdentity with an explicit deny");
-    for (status, code, message, reason, refused) in [
-        (403, "ExpiredToken", expired, Reason::ExpiredToken, true),
-        (400, "ExpiredTokenException", expired, Reason::ExpiredToken, true),
-        (403, "AccessDenied", &denied, Reason::AccessDenied, true),
-        (400, "RequestExpired", "Request has expired.", Reason::ClockSkew, true),
-        (400, "Throttling", "Rate exceeded", Reason::Throttled, false),
-        (503, "ServiceUnavailable", "Service Unavailable", Reason::ServerError, false),
-        (500, "InternalFailure", "An internal error has occurred.", Reason::ServerError, false),
-        (403, "RegionDisabledException", "STS is not activated in this region", Reason::Unexpected, false),
-    ] {
-        server.set(Behavior::Answer(status, error_body(code, message)));
-        let failure = call(&client).await.expect_err("an error");
-        assert_eq!(failure, CallFailure { reason, status: Some(status), code: Some(code), obstacle: None });
-        assert_eq!(reason.is_refusal(), refused);
-    }
-    for (status, body, reason) in [
-        (200, "<html>portal</html>".to_owned(), Reason::Unexpected),
-        (200, String::new(), Reason::Unexpected),
-        (429, String::new(), Reason::Throttled),
-        (502, "<html>Bad Gateway</html>".to_owned(), Reason::ServerError),
-        (404, "not found".to_owned(), Reason::Unexpected),
-    ] {
-        server.set(Behavior::Answer(status, body.clone()));
-        assert_eq!(self::reason(&client).await, reason, "{status} {body}");
-    }
-    server.set(Behavior::Large(1024 * 1024));
-    assert_eq!(reason(&client).await, Reason::Unexpected);
+    let refused = error(Reason::InvalidToken, 403, Some("InvalidClientTokenId"));
+    assert_eq!(call(&client).await.expect_err("an error"), refused);
     let calls = server.calls().len();
-    server.set(Behavior::Redirect);
-    assert_eq!(reason(&client).await, Reason::Unexpected);
-    assert_eq!(server.calls().len(), calls + 1, "a redirect is not followed");
-    server.set(Behavior::CutOff);
-    assert_eq!(reason(&client).await, Reason::Unexpected);
+    for (behavior, reason) in [
+        (Behavior::Answer(503, error_body("ServiceUnavailable", "")), Reason::ServerError),
+        (Behavior::Answer(200, "<html>portal</html>".to_owned()), Reason::Unexpected),
+        (Behavior::Answer(200, "x".repeat(1024 * 1024)), Reason::Unexpected),
+        (Behavior::CutOff, Reason::Unexpected),
+        (Behavior::Redirect, Reason::Unexpected),
+    ] {
+        server.set(behavior.clone());
+        assert_eq!(self::reason(&client).await, reason, "{behavior:.99?}");
+    }
+    assert_eq!(server.calls().len(), calls + 5, "a redirect is not followed");
     server.set(Behavior::NotTls);
     assert_eq!(reason(&client).await, Reason::Tls);
 }
 
 #[tokio::test]
 async fn a_certificate_of_another_name_or_authority_is_not_accepted() {
-    let folder = tempfile::tempdir().expect("a folder");
-    let (authority, bundle) = (Authority::new(), folder.path().join("ca.pem"));
-    authority.write(&bundle);
+    let (authority, _folder, bundle) = authority();
     let other_name = TestSts::start_tls(REGION, &authority, "sts.example").await;
     let certificate = (Reason::Tls, Some(Obstacle::Certificate));
     assert_eq!(obstacle(&client(&other_name.url(), Some(&bundle))).await, certificate);
@@ -177,58 +146,48 @@ async fn exporter(simulator: &Simulator, sts: &TestSts, more: &[(&str, &str)]) -
     Exporter::start_config(config).await
 }
 
+async fn status(exporter: &Exporter) -> Value {
+    serde_json::from_str(get(exporter.address, "/api/v1/status").await.body()).expect("JSON")
+}
+
 #[tokio::test]
 async fn the_result_is_in_metrics_page_and_json() {
     let (simulator, sts) = (start_simulator().await, TestSts::start(REGION).await);
     let exporter = exporter(&simulator, &sts, &[]).await;
-    let metrics = metrics_with(exporter.address, "\nimds_signed_call_up 1\n").await;
-    assert!(metrics.contains("\nimds_signed_call_failures_total{reason=\"tls\"} 0\n"), "{metrics}");
-    assert!(!metrics.contains("imds_signed_call_failure_active"), "{metrics}");
-    let page = get(exporter.address, "/").await.text;
-    assert!(page.contains("AWS accepts them") && page.contains(ACCOUNT), "{page}");
-    let status =
-        async || -> Value { serde_json::from_str(get(exporter.address, "/api/v1/status").await.body()).expect("JSON") };
-    let accepted = status().await;
-    assert_eq!(accepted["signed_call"]["account"], ACCOUNT);
-    assert_eq!(accepted["signed_call"]["role"], "canary-role");
-    assert_eq!(accepted["signed_call"]["failure"], Value::Null);
+    metrics_with(exporter.address, "\nimds_signed_call_up 1\n").await;
+    assert!(get(exporter.address, "/").await.text.contains(ACCOUNT));
+    let accepted = &status(&exporter).await["signed_call"];
+    assert_eq!((&accepted["account"], &accepted["role"]), (&ACCOUNT.into(), &"canary-role".into()));
+    assert_eq!(accepted["failure"], Value::Null);
 
     sts.forget_all();
     let metrics =
         metrics_with(exporter.address, "\nimds_signed_call_failure_active{reason=\"invalid_token\"} 1\n").await;
     assert!(metrics.contains("\nimds_signed_call_up 0\n") && metrics.contains("\nimds_up 1\n"), "{metrics}");
     assert!(metrics.contains("\nimds_signed_call_last_success_timestamp_seconds "), "{metrics}");
-    let refused = status().await;
-    assert_eq!(refused["signed_call"]["up"], false);
-    assert_eq!(refused["signed_call"]["account"], Value::Null);
-    assert_eq!(refused["signed_call"]["failure"]["reason"], "invalid_token");
-    assert_eq!(refused["signed_call"]["failure"]["refused"], true);
+    let refused = &status(&exporter).await["signed_call"];
+    assert_eq!((&refused["up"], &refused["account"]), (&false.into(), &Value::Null));
+    assert_eq!(
+        (&refused["failure"]["reason"], &refused["failure"]["refused"]),
+        (&"invalid_token".into(), &true.into())
+    );
     let page = get(exporter.address, "/").await.text;
     assert!(
         page.contains("AWS refuses the credentials") && page.contains("runbook#signed_call_invalid_token"),
         "{page}"
     );
-    assert!(get(exporter.address, "/runbook").await.text.contains("id=\"signed_call_invalid_token\""));
 
     // After a failure the next call comes by itself.
     sts.set(Behavior::Answer(503, error_body("ServiceUnavailable", "")));
     metrics_with(exporter.address, "\nimds_signed_call_failure_active{reason=\"server_error\"} 1\n").await;
-    let page = get(exporter.address, "/").await.text;
-    assert!(page.contains("whether AWS accepts them is unknown"), "{page}");
 
     // While IMDS fails, no call is made.
     apply_toml(&simulator, CONNECT_REFUSED).await;
-    metrics_with(exporter.address, "\nimds_up 0\n").await;
-    let failed = async || polls(&get(exporter.address, "/metrics").await.text);
-    let (before, calls) = (failed().await, sts.calls().len());
-    get_until(exporter.address, "/metrics", |response| polls(response.body()) >= before + 3).await;
+    let failing = scrape_until(exporter.address, "a failure", |scrape| scrape.value("imds_up") == 0).await;
+    let calls = sts.calls().len();
+    polls_after(&failing, 3, exporter.address).await;
     assert!(sts.calls().len() <= calls + 1, "a call that was in flight may end");
     exporter.stop().await;
-}
-
-fn polls(metrics: &str) -> u32 {
-    let value = metrics.lines().find_map(|line| line.strip_prefix("imds_fetches_total "));
-    value.expect("the counter exists").parse().expect("a number")
 }
 
 #[tokio::test]
@@ -237,20 +196,12 @@ async fn a_hanging_sts_delays_neither_polls_nor_scrapes_and_calls_do_not_pile_up
     sts.set(Behavior::Hang);
     let exporter = exporter(&simulator, &sts, &[]).await;
     wait_until("a call", || sts.calls().len() == 1).await;
-    let began = simulator.counts().credentials;
     // Four polls at least in the five seconds that the call may take.
-    let in_flight = async || {
-        wait_until("four more polls", || simulator.counts().credentials >= began + 4).await;
-        sts.calls().len()
-    };
-    let metrics = get(exporter.address, "/metrics").await.text;
-    assert!(!metrics.contains("\nimds_signed_call_up"), "no call has ended");
-    assert_eq!(in_flight().await, 1, "one call at a time");
-    metrics_with(exporter.address, "\nimds_signed_call_failure_active{reason=\"timeout\"} 1\n").await;
-    let metrics = get(exporter.address, "/metrics").await.text;
-    assert!(!metrics.contains("imds_failure_active"), "{metrics}");
-    let slow = metrics.lines().filter(|line| line.starts_with("imds_fetch_failures_total") && !line.ends_with(" 0"));
-    assert_eq!(slow.count(), 0, "{metrics}");
+    let later = polls_after(&Scrape::of(exporter.address).await, 4, exporter.address).await;
+    assert!(!later.0.contains("\nimds_signed_call_up"), "no call has ended");
+    assert_eq!(sts.calls().len(), 1, "one call at a time");
+    let metrics = metrics_with(exporter.address, "\nimds_signed_call_failure_active{reason=\"timeout\"} 1\n").await;
+    assert_eq!(Scrape(metrics).all_failures(), 0);
     exporter.stop().await;
 }
 
@@ -260,8 +211,7 @@ async fn without_the_variable_no_call_is_made_and_nothing_is_shown() {
     let exporter = Exporter::start_with(&simulator, &[("AWS_ENDPOINT_URL_STS", &sts.url())]).await;
     wait_until("three polls", || simulator.counts().credentials >= 3).await;
     assert!(!get(exporter.address, "/metrics").await.text.contains("signed_call"));
-    let status: Value = serde_json::from_str(get(exporter.address, "/api/v1/status").await.body()).expect("JSON");
-    assert_eq!(status["signed_call"], Value::Null);
+    assert_eq!(status(&exporter).await["signed_call"], Value::Null);
     assert!(!get(exporter.address, "/").await.text.contains("Signed call"));
     exporter.stop().await;
     assert!(sts.calls().is_empty());
@@ -271,26 +221,24 @@ async fn without_the_variable_no_call_is_made_and_nothing_is_shown() {
 
 #[tokio::test]
 async fn imds_is_asked_for_the_region_once_and_only_if_none_is_configured() {
-    let (simulator, sts) = (start_simulator().await, TestSts::start(REGION).await);
-    let exporter = exporter(&simulator, &sts, &[]).await;
-    wait_until("three calls", || sts.calls().len() >= 3).await;
-    exporter.stop().await;
-    assert_eq!(simulator.counts().region, 1);
-    assert_eq!(simulator.counts().without_token, 0);
-
-    for (name, expected) in [("AWS_REGION", 200), ("AWS_DEFAULT_REGION", 200)] {
-        let (simulator, sts) = (start_simulator().await, TestSts::start("us-gov-west-1").await);
-        let exporter = self::exporter(&simulator, &sts, &[(name, "us-gov-west-1")]).await;
+    let other = "us-gov-west-1";
+    for (variables, region, asked) in
+        [(&[][..], REGION, 1), (&[("AWS_REGION", other)], other, 0), (&[("AWS_DEFAULT_REGION", other)], other, 0)]
+    {
+        let (simulator, sts) = (start_simulator().await, TestSts::start(region).await);
+        let exporter = exporter(&simulator, &sts, variables).await;
+        wait_until("two calls", || sts.calls().len() >= 2).await;
         metrics_with(exporter.address, "\nimds_signed_call_up 1\n").await;
         exporter.stop().await;
-        assert_eq!((simulator.counts().region, expected), (0, 200), "{name}");
+        let counts = simulator.counts();
+        assert_eq!((counts.region, counts.without_token), (asked, 0), "{variables:?}");
     }
 }
 
 /// A proxy that tunnels to wherever it is asked, or refuses.
-async fn start_proxy(refuses: bool) -> (SocketAddr, Arc<std::sync::Mutex<Vec<String>>>) {
+async fn start_proxy(refuses: bool) -> (SocketAddr, Arc<Mutex<Vec<String>>>) {
     let (listener, address) = listen().await;
-    let asked = Arc::new(std::sync::Mutex::new(Vec::new()));
+    let asked = Arc::new(Mutex::new(Vec::new()));
     let seen = Arc::clone(&asked);
     tokio::spawn(async move {
         while let Ok((mut stream, _)) = listener.accept().await {
@@ -319,9 +267,7 @@ async fn start_proxy(refuses: bool) -> (SocketAddr, Arc<std::sync::Mutex<Vec<Str
 
 #[tokio::test]
 async fn the_call_goes_through_the_proxy_and_polls_never_do() {
-    let folder = tempfile::tempdir().expect("a folder");
-    let (authority, bundle) = (Authority::new(), folder.path().join("ca.pem"));
-    authority.write(&bundle);
+    let (authority, _folder, bundle) = authority();
     let bundle = bundle.to_str().expect("text");
     let (simulator, sts) = (start_simulator().await, TestSts::start_tls(REGION, &authority, "127.0.0.1").await);
     let (proxy, asked) = start_proxy(false).await;
@@ -353,64 +299,52 @@ async fn the_call_goes_through_the_proxy_and_polls_never_do() {
     exporter.stop().await;
 }
 
-/// The program that the story comes from, as a table: what `check --signed` says.
 #[tokio::test]
 async fn check_signed_calls_sts_only_where_imds_returned_credentials() {
     let (simulator, sts) = (start_simulator().await, TestSts::start(REGION).await);
-    let check = async |arguments: &[&str]| {
-        let mut command = program_with_imds(simulator.address(), arguments);
+    let check = async |arguments: &[&str], code: i32| {
+        let mut command = program_with_imds(simulator.address(), &[&["check"], arguments].concat());
         command.env("AWS_ENDPOINT_URL_STS", sts.url()).env("IMDS_EXPORTER_TIMEOUT", "400ms");
         let output = output(command).await;
-        (output.status.code(), String::from_utf8(output.stdout).expect("text"))
+        let text = String::from_utf8(output.stdout).expect("text");
+        assert_eq!(output.status.code(), Some(code), "{text}");
+        text
     };
+    let json =
+        async |code: i32| -> Value { serde_json::from_str(&check(&["--signed", "--json"], code).await).expect("JSON") };
     // IMDS off: no call is made.
     apply_toml(&simulator, CONNECT_REFUSED).await;
-    let (code, text) = check(&["check", "--signed"]).await;
-    assert_eq!((code, sts.calls().len()), (Some(1), 0), "{text}");
-    assert!(!text.contains("sts:GetCallerIdentity"), "{text}");
-    // IMDS on: account, user id, ARN.
-    apply_toml(&simulator, HEALTHY).await;
-    let (code, text) = check(&["check", "--signed"]).await;
-    assert_eq!((code, sts.calls().len()), (Some(0), 1), "{text}");
-    for shown in [ACCOUNT, USER_ID, ARN, "canary-role"] {
-        assert!(text.contains(shown), "{text}");
-    }
-    let json = async |code: i32| -> Value {
-        let (status, text) = check(&["check", "--signed", "--json"]).await;
-        assert_eq!(status, Some(code), "{text}");
-        serde_json::from_str(&text).expect("JSON")
-    };
-    let accepted = json(0).await;
-    assert_eq!((&accepted["verdict"], &accepted["signed_call"]["up"]), (&"usable".into(), &true.into()));
-    assert_eq!(accepted["sts"]["user_id"], USER_ID);
+    assert!(!check(&["--signed"], 1).await.contains("sts:GetCallerIdentity"));
     // Without the option: never.
-    let calls = sts.calls().len();
-    assert_eq!(check(&["check"]).await.0, Some(0));
-    assert_eq!(sts.calls().len(), calls);
+    apply_toml(&simulator, HEALTHY).await;
+    check(&[], 0).await;
+    assert!(sts.calls().is_empty());
+    // IMDS on: account, user id, ARN.
+    let text = check(&["--signed"], 0).await;
+    assert!([ACCOUNT, USER_ID, ARN, "canary-role"].iter().all(|shown| text.contains(shown)), "{text}");
+    assert_eq!(sts.calls().len(), 1);
+    assert_eq!(json(0).await["sts"]["user_id"], USER_ID);
     // AWS refuses: failing. STS cannot be asked: a warning.
     sts.forget_all();
-    let refused = json(1).await;
-    assert_eq!((&refused["verdict"], &refused["signed_call"]["failure"]["refused"]), (&"failing".into(), &true.into()));
-    assert_eq!(refused["signed_call"]["failure"]["reason"], "invalid_token");
-    let (_, text) = check(&["check", "--signed"]).await;
+    assert_eq!(json(1).await["signed_call"]["failure"]["reason"], "invalid_token");
+    let text = check(&["--signed"], 1).await;
     assert!(text.contains("REFUSED") && text.contains("InvalidClientTokenId"), "{text}");
     sts.set(Behavior::Answer(503, error_body("ServiceUnavailable", "")));
     let unknown = json(2).await;
-    assert_eq!(
-        (&unknown["verdict"], &unknown["signed_call"]["failure"]["refused"]),
-        (&"warning".into(), &false.into())
-    );
+    assert_eq!((&unknown["verdict"], &unknown["warnings"][0]), (&"warning".into(), &"signed_call_failed".into()));
     assert_eq!(unknown["signed_call"]["failure"]["reason"], "server_error");
-    assert_eq!(unknown["warnings"][0], "signed_call_failed");
 }
 
 #[tokio::test]
 async fn every_mistake_about_sts_is_listed_before_a_port_is_bound() {
-    let run = async |arguments: &[&str], variables: &[(&str, &str)]| {
+    const ON: (&str, &str) = ("IMDS_EXPORTER_SIGNED_CALL_INTERVAL", "1m");
+    let run = async |arguments: &[&str], variables: &[(&str, &str)], code: i32| {
         let mut command = program(arguments);
         command.envs(variables.iter().copied());
         let output = output(command).await;
-        (output.status.code(), String::from_utf8(output.stderr).expect("text"))
+        let text = String::from_utf8(output.stderr).expect("text");
+        assert_eq!(output.status.code(), Some(code), "{text}");
+        text
     };
     let wrong = [
         ("AWS_REGION", "evil.example/#"),
@@ -418,46 +352,24 @@ async fn every_mistake_about_sts_is_listed_before_a_port_is_bound() {
         ("AWS_ENDPOINT_URL_STS", "http://sts.example"),
         ("HTTPS_PROXY", "no url"),
     ];
-    let (code, text) = run(&[], &[&wrong[..], &[("IMDS_EXPORTER_SIGNED_CALL_INTERVAL", "59s")]].concat()).await;
-    assert_eq!(code, Some(64), "{text}");
-    for (name, value) in [&wrong[..], &[("IMDS_EXPORTER_SIGNED_CALL_INTERVAL", "")]].concat() {
-        assert!(text.contains(&format!("{name}: ")), "{name}: {text}");
-        assert!(value.is_empty() || !text.contains(value), "{value} is repeated");
-    }
-    let (code, text) = run(&["check", "--signed"], &wrong).await;
-    assert_eq!(code, Some(64), "{text}");
-    assert!(wrong.iter().all(|(name, _)| text.contains(name)), "{text}");
-    for file in ["/nonexistent/ca.pem", "/dev/null", env!("CARGO_MANIFEST_DIR")] {
-        for name in ["AWS_CA_BUNDLE", "SSL_CERT_FILE"] {
-            let (code, text) = run(&[], &[("IMDS_EXPORTER_SIGNED_CALL_INTERVAL", "1m"), (name, file)]).await;
-            assert_eq!(code, Some(64), "{text}");
-            assert!(text.contains(&format!("{name}: {file}: ")), "{text}");
+    let too_often = (ON.0, "59s");
+    let serving = run(&[], &[&wrong[..], &[too_often]].concat(), 64).await;
+    assert!(serving.contains(&format!("{}: ", ON.0)), "{serving}");
+    for text in [serving, run(&["check", "--signed"], &wrong, 64).await] {
+        for (name, value) in wrong {
+            assert!(text.contains(&format!("{name}: ")) && !text.contains(value), "{name}: {text}");
         }
     }
+    for (name, file) in [
+        ("AWS_CA_BUNDLE", "/nonexistent/ca.pem"),
+        ("SSL_CERT_FILE", "/dev/null"),
+        ("AWS_CA_BUNDLE", env!("CARGO_MANIFEST_DIR")),
+    ] {
+        let text = run(&[], &[ON, (name, file)], 64).await;
+        assert!(text.contains(&format!("{name}: {file}: ")), "{text}");
+    }
     // Where no signed call is made, none of that matters.
-    let (code, text) = run(&["check"], &wrong).await;
-    assert_eq!(code, Some(1), "{text}");
-}
-
-#[tokio::test]
-async fn the_log_tells_changes_and_neither_arn_nor_user_id() {
-    let (simulator, sts) = (start_simulator().await, TestSts::start(REGION).await);
-    let mut command = program_with_imds(simulator.address(), &[]);
-    command.env("AWS_ENDPOINT_URL_STS", sts.url()).env("IMDS_EXPORTER_SIGNED_CALL_INTERVAL", "1m");
-    let exporter = ExporterProcess::start_with(command).await;
-    wait_until("a line", || exporter.logged(|line| line["account"] == ACCOUNT).is_some()).await;
-    let line = exporter.logged(|line| line["account"] == ACCOUNT).expect("it is there");
-    assert_eq!((&line["level"], &line["role"]), (&"INFO".into(), &"canary-role".into()));
-    exporter.stop().await;
-
-    sts.forget_all();
-    let mut command = program_with_imds(simulator.address(), &[]);
-    command.env("AWS_ENDPOINT_URL_STS", sts.url()).env("IMDS_EXPORTER_SIGNED_CALL_INTERVAL", "1m");
-    let exporter = ExporterProcess::start_with(command).await;
-    wait_until("a line", || exporter.logged(|line| line["reason"] == "invalid_token").is_some()).await;
-    let line = exporter.logged(|line| line["reason"] == "invalid_token").expect("it is there");
-    assert_eq!((&line["level"], &line["status"]), (&"WARN".into(), &403.into()));
-    exporter.stop().await;
+    run(&["check"], &wrong, 1).await;
 }
 
 /// The simulated STS, for the demo and for game days.
@@ -493,9 +405,7 @@ async fn the_simulated_sts_checks_signatures_and_has_every_reason_that_a_server_
 /// TRACE, on a page, in a metric or in the state file.
 #[tokio::test]
 async fn nothing_secret_of_a_call_or_its_answer_is_shown() {
-    let folder = tempfile::tempdir().expect("a folder");
-    let (authority, bundle) = (Authority::new(), folder.path().join("ca.pem"));
-    authority.write(&bundle);
+    let (authority, folder, bundle) = authority();
     let clean = |text: &str, what: &str| {
         let secrets = [KEY_ID_PREFIX, SECRET_KEY_PREFIX, CREDENTIAL_TOKEN_PREFIX, SESSION_TOKEN_PREFIX, USER_ID, ARN];
         for secret in secrets.into_iter().chain(["CANARY", "i-0canary", "canary-message", "assumed-role"]) {
@@ -503,11 +413,11 @@ async fn nothing_secret_of_a_call_or_its_answer_is_shown() {
         }
     };
     let canary = "canary-message";
-    for (name, behavior, ended) in [
-        ("accepted", Behavior::Check, "imds_signed_call_up 1"),
-        ("denied", Behavior::Answer(403, error_body("AccessDenied", canary)), "{reason=\"access_denied\"} 1"),
-        ("other", Behavior::Answer(400, error_body("canary-message", canary)), "{reason=\"unexpected\"} 1"),
-        ("garbage", Behavior::Answer(200, canary.to_owned()), "{reason=\"unexpected\"} 1"),
+    for (name, behavior, failure) in [
+        ("accepted", Behavior::Check, None),
+        ("denied", Behavior::Answer(403, error_body("AccessDenied", canary)), Some(("access_denied", 403))),
+        ("other", Behavior::Answer(400, error_body("canary-message", canary)), Some(("unexpected", 400))),
+        ("garbage", Behavior::Answer(200, canary.to_owned()), Some(("unexpected", 200))),
     ] {
         let simulator = start_simulator().await;
         let sts = TestSts::start_tls(REGION, &authority, "127.0.0.1").await;
@@ -518,7 +428,18 @@ async fn nothing_secret_of_a_call_or_its_answer_is_shown() {
         command.env("IMDS_EXPORTER_SIGNED_CALL_INTERVAL", "1m").env("IMDS_EXPORTER_LOG", "trace");
         command.env("IMDS_EXPORTER_STATE_FILE", &state);
         let exporter = ExporterProcess::start_with(command).await;
-        metrics_with(exporter.address, ended).await;
+        metrics_with(exporter.address, "\nimds_signed_calls_total 1\n").await;
+        // The log tells how it ended.
+        let ended = || exporter.logged(|line| line["account"].is_string() || line["reason"].is_string());
+        wait_until("a line", || ended().is_some()).await;
+        let line = ended().expect("it is there");
+        match failure {
+            None => assert_eq!([&line["level"], &line["account"], &line["role"]], ["INFO", ACCOUNT, "canary-role"]),
+            Some((reason, status)) => {
+                assert_eq!([&line["level"], &line["reason"]], ["WARN", reason]);
+                assert_eq!(line["status"], status);
+            }
+        }
         for route in Route::VARIANTS {
             let text = get(exporter.address, route.path()).await.text;
             clean(&text, route.path());

@@ -9,24 +9,17 @@ use std::time::Duration;
 use imds_exporter::domain::saved_state::SavedState;
 use imds_exporter::domain::state::{State, WorkloadEnvironment};
 use imds_exporter::domain::{Kind, Step};
-use imds_exporter::simulator::Simulator;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 use tempfile::tempdir;
 
-use crate::support::program::{ExporterProcess, command, output, program, program_with_imds};
-use crate::support::request::{get_until, metrics_with};
+use crate::support::machine::Machine;
+use crate::support::program::{ExporterProcess, command, in_shell, output, program};
+use crate::support::request::{get, get_until, metrics_with};
 use crate::support::scrape::{Scrape, polls_after, scrape_until};
-use crate::support::simulator::{CONNECT_REFUSED, HEALTHY, apply_toml, start_simulator};
+use crate::support::simulator::{CONNECT_REFUSED, HEALTHY};
 use crate::support::source::{credential, failed, resolved};
 use crate::support::state_file::{edit, saved, until_saved, wall};
-use crate::support::wait::wait_until;
-
-async fn start_with_state_file(simulator: &Simulator, state_file: &Path) -> ExporterProcess {
-    let mut command = program_with_imds(simulator.address(), &[]);
-    command.env("IMDS_EXPORTER_STATE_FILE", state_file);
-    ExporterProcess::start_with(command).await
-}
 
 /// The names of the files in the folder.
 fn names(folder: &Path) -> Vec<String> {
@@ -53,29 +46,43 @@ fn version(file: &Path) -> (u64, i64, i64) {
     (metadata.ino(), metadata.mtime(), metadata.mtime_nsec())
 }
 
+/// What an exporter says at the end of an outage or in it, after another one that was killed in it.
+async fn after_a_kill_in_an_outage(reboots: bool) -> (Value, Value) {
+    let machine = Machine::new().await;
+    let mut exporter = machine.start().await;
+    metrics_with(exporter.address, "imds_up 1").await;
+    machine.apply(CONNECT_REFUSED).await;
+    let saved = until_saved(&machine.state_file(), "the outage", |saved| saved["outage_since"].is_string()).await;
+    exporter.kill().await;
+    if reboots {
+        machine.reboot();
+    }
+    let exporter = machine.start().await;
+    metrics_with(exporter.address, "imds_up 0").await;
+    if !reboots {
+        machine.apply(HEALTHY).await;
+        metrics_with(exporter.address, "imds_up 1").await;
+    }
+    let status: Value = serde_json::from_str(get(exporter.address, "/api/v1/status").await.body()).expect("JSON");
+    assert_eq!(status["outages"].as_array().map(Vec::len), Some(1), "{status}");
+    (saved, status)
+}
+
 #[tokio::test]
 async fn an_outage_window_survives_a_kill_and_restart() {
-    let simulator = start_simulator().await;
-    let folder = tempdir().expect("a folder");
-    let file = folder.path().join("state.json");
-
-    let mut exporter = start_with_state_file(&simulator, &file).await;
-    metrics_with(exporter.address, "imds_up 1").await;
-    apply_toml(&simulator, CONNECT_REFUSED).await;
-    metrics_with(exporter.address, "imds_up 0").await;
-    let saved = until_saved(&file, "the outage", |saved| saved["outage_since"].is_string()).await;
-    exporter.kill().await;
-
-    let exporter = start_with_state_file(&simulator, &file).await;
-    metrics_with(exporter.address, "imds_up 0").await;
-    apply_toml(&simulator, HEALTHY).await;
-    let status =
-        get_until(exporter.address, "/api/v1/status", |response| response.body().contains("\"up\": true")).await;
-    let status: Value = serde_json::from_str(status.body()).expect("JSON");
-    assert_eq!(status["outages"].as_array().map(Vec::len), Some(1));
+    let (saved, status) = after_a_kill_in_an_outage(false).await;
     assert_eq!(saved["outage_since"], saved["last_success"]);
     assert_near(&status["outages"][0]["start"], wall(&saved, &saved["last_success"]));
     assert_near(&status["outages"][0]["end"], instant(&status["last_success_at"]));
+}
+
+#[tokio::test]
+async fn an_outage_ends_with_the_boot_that_it_was_in() {
+    let (saved, status) = after_a_kill_in_an_outage(true).await;
+    assert_near(&status["outages"][0]["start"], wall(&saved, &saved["outage_since"]));
+    assert_near(&status["outages"][0]["end"], wall(&saved, &saved["last_attempt"]));
+    // The present one is another, which began with the exporter.
+    assert_near(&status["outage_since"], instant(&status["started_at"]));
 }
 
 /// Every series that a restart could lose.
@@ -92,117 +99,72 @@ fn known(scrape: &Scrape) -> Vec<String> {
 
 #[tokio::test]
 async fn the_document_survives_a_kill_in_an_outage_but_not_a_reboot() {
-    let simulator = start_simulator().await;
-    let folder = tempdir().expect("a folder");
-    let file = folder.path().join("state.json");
-    let mut exporter = start_with_state_file(&simulator, &file).await;
+    let machine = Machine::new().await;
+    let mut exporter = machine.start().await;
     let up = scrape_until(exporter.address, "a success", |scrape| scrape.value("imds_up") == 1).await;
     assert_eq!(known(&up).len(), 4, "{:?}", known(&up));
-    until_saved(&file, "the document", |saved| saved["document"].is_object()).await;
-    apply_toml(&simulator, CONNECT_REFUSED).await;
-    let failed = |scrape: &Scrape| scrape.polls() > 0 && scrape.value("imds_up") == 0;
-    for _ in 0..2 {
+    until_saved(&machine.state_file(), "the document", |saved| saved["document"].is_object()).await;
+    machine.apply(CONNECT_REFUSED).await;
+    // What an exporter that starts then says after its first poll.
+    let restart = async |exporter: &mut ExporterProcess, change: fn(&mut Value)| {
         exporter.kill().await;
-        exporter = start_with_state_file(&simulator, &file).await;
+        edit(&machine.state_file(), change);
+        *exporter = machine.start().await;
+        let first = known(&Scrape::of(exporter.address).await);
+        let failed = |scrape: &Scrape| scrape.polls() > 0 && scrape.value("imds_up") == 0;
+        (first, known(&scrape_until(exporter.address, "a failure", failed).await))
+    };
+    for _ in 0..2 {
+        let (first, polled) = restart(&mut exporter, |_| ()).await;
         // What clients hold is known from the first scrape on, what they could do with it from the first poll on.
-        assert_eq!(known(&Scrape::of(exporter.address).await)[..3], known(&up)[..3]);
-        assert_eq!(known(&scrape_until(exporter.address, "a failure", failed).await), known(&up));
+        assert_eq!((&first[..3], &polled), (&known(&up)[..3], &known(&up)));
     }
     // Its clients must refresh now.
-    exporter.kill().await;
-    edit(&file, |saved| {
+    let refresh = |saved: &mut Value| {
         saved["document"]["expiration"] = "2020-01-01T00:15:00Z".into();
         saved["document"]["fetched_at"] = "2020-01-01T00:00:00Z".into();
-    });
-    exporter = start_with_state_file(&simulator, &file).await;
-    let stale = known(&scrape_until(exporter.address, "a failure", failed).await);
-    assert_eq!(stale[3], "imds_client_usable{sdk=\"boto3\",created=\"before_outage\"} 0");
-
-    exporter.kill().await;
-    edit(&file, |saved| saved["boot_id"] = "another".into());
-    exporter = start_with_state_file(&simulator, &file).await;
-    assert!(known(&scrape_until(exporter.address, "a failure", failed).await).is_empty());
-    apply_toml(&simulator, HEALTHY).await;
+    };
+    let of_clients = |usable: u8| format!("imds_client_usable{{sdk=\"boto3\",created=\"before_outage\"}} {usable}");
+    assert_eq!(restart(&mut exporter, refresh).await.1[3], of_clients(0));
+    assert!(restart(&mut exporter, |saved| saved["boot_id"] = "another".into()).await.1.is_empty());
+    machine.apply(HEALTHY).await;
     let up_again = scrape_until(exporter.address, "a success", |scrape| scrape.value("imds_up") == 1).await;
     assert_eq!(known(&up_again), known(&up));
-}
 
-#[tokio::test]
-async fn without_a_role_nothing_is_restored_but_what_clients_hold() {
-    let simulator = start_simulator().await;
-    let folder = tempdir().expect("a folder");
-    let file = folder.path().join("state.json");
-    let mut exporter = start_with_state_file(&simulator, &file).await;
-    metrics_with(exporter.address, "imds_up 1").await;
-    apply_toml(&simulator, "fault = \"no_role\"").await;
-    until_saved(&file, "that there is no role", |saved| saved["role_attached"] == false).await;
-    exporter.kill().await;
-    apply_toml(&simulator, CONNECT_REFUSED).await;
-    let exporter = start_with_state_file(&simulator, &file).await;
-    let failed = |scrape: &Scrape| scrape.polls() > 0 && scrape.value("imds_up") == 0;
-    let scrape = scrape_until(exporter.address, "a failure", failed).await;
-    assert_eq!(known(&scrape), ["imds_client_usable{sdk=\"boto3\",created=\"before_outage\"} 1"]);
-}
-
-#[tokio::test]
-async fn an_outage_ends_with_the_boot_that_it_was_in() {
-    let simulator = start_simulator().await;
-    let folder = tempdir().expect("a folder");
-    let file = folder.path().join("state.json");
-    let mut exporter = start_with_state_file(&simulator, &file).await;
-    metrics_with(exporter.address, "imds_up 1").await;
-    apply_toml(&simulator, CONNECT_REFUSED).await;
-    until_saved(&file, "the outage", |saved| saved["outage_since"].is_string()).await;
-    exporter.kill().await;
-    edit(&file, |saved| saved["boot_id"] = "another".into());
-    let before = saved(&file).expect("it is there");
-
-    let exporter = start_with_state_file(&simulator, &file).await;
-    let failing = |status: &Value| status["up"] == false;
-    let status = get_until(exporter.address, "/api/v1/status", |response| {
-        serde_json::from_str(response.body()).is_ok_and(|status| failing(&status))
-    })
-    .await;
-    let status: Value = serde_json::from_str(status.body()).expect("JSON");
-    assert_eq!(status["outages"].as_array().map(Vec::len), Some(1), "{status}");
-    assert_near(&status["outages"][0]["start"], wall(&before, &before["outage_since"]));
-    assert_near(&status["outages"][0]["end"], wall(&before, &before["last_attempt"]));
-    // The present one is another, which began with the exporter.
-    assert_near(&status["outage_since"], instant(&status["started_at"]));
+    // Without a role, nothing is restored but what clients hold.
+    machine.apply("fault = \"no_role\"").await;
+    until_saved(&machine.state_file(), "that there is no role", |saved| saved["role_attached"] == false).await;
+    machine.apply(CONNECT_REFUSED).await;
+    assert_eq!(restart(&mut exporter, |_| ()).await.1, [of_clients(1)]);
 }
 
 #[tokio::test]
 async fn the_file_is_written_only_when_something_worth_keeping_changed() {
-    let simulator = start_simulator().await;
-    let folder = tempdir().expect("a folder");
-    let file = folder.path().join("state.json");
-    let exporter = start_with_state_file(&simulator, &file).await;
+    let machine = Machine::new().await;
+    let file = machine.state_file();
+    let exporter = machine.start().await;
     let until = async |what: &str, wanted: fn(&Value) -> bool| {
         until_saved(&file, what, wanted).await;
         version(&file)
     };
-    let healthy = until("a success", |saved| saved["resolved"] == true).await;
-    let scrape = scrape_until(exporter.address, "a success", |scrape| scrape.value("imds_up") == 1).await;
-    let scrape = polls_after(&scrape, 3, exporter.address).await;
-    assert_eq!(scrape.all_failures(), 0);
-    assert_eq!(version(&file), healthy, "healthy polls are not worth a write");
-
-    apply_toml(&simulator, CONNECT_REFUSED).await;
-    let failing = until("an outage", |saved| saved["outage_since"].is_string()).await;
-    assert_ne!(failing, healthy);
-    polls_after(&scrape, 3, exporter.address).await;
-    assert_eq!(version(&file), failing, "another failed poll of the same outage is not worth a write");
-
-    apply_toml(&simulator, HEALTHY).await;
-    let ended = until("its end", |saved| saved["outage_since"].is_null()).await;
-    assert_ne!(ended, failing);
-    apply_toml(&simulator, "rotate = true").await;
-    let expiration = simulator.credential().expiration.to_string();
-    wait_until("a newer document is saved", || {
-        saved(&file).is_some_and(|saved| saved["document"]["expiration"] == expiration.as_str())
-    })
-    .await;
-    assert_eq!(names(folder.path()), ["state.json", "state.json.lock"], "no temporary file is left");
+    let mut before = until("a success", |saved| saved["resolved"] == true).await;
+    for (change, what, wanted) in [
+        (HEALTHY, "a success", (|saved| saved["resolved"] == true) as fn(&Value) -> bool),
+        (CONNECT_REFUSED, "an outage", |saved| saved["outage_since"].is_string()),
+        (HEALTHY, "its end", |saved| saved["outage_since"].is_null()),
+    ] {
+        machine.apply(change).await;
+        let written = until(what, wanted).await;
+        assert_eq!(written == before, what == "a success", "{what}");
+        // Further polls like it are not worth a write.
+        polls_after(&Scrape::of(exporter.address).await, 2, exporter.address).await;
+        assert_eq!(version(&file), written, "{what}");
+        before = written;
+    }
+    machine.apply("rotate = true").await;
+    let expiration = machine.simulator.credential().expiration.to_string();
+    until_saved(&file, "a newer document", |saved| saved["document"]["expiration"] == expiration.as_str()).await;
+    assert_eq!(names(machine.folder.path()), ["state.json", "state.json.lock"], "no temporary file is left");
 
     let last = saved(&file).expect("it is there")["last_attempt"].clone();
     polls_after(&Scrape::of(exporter.address).await, 1, exporter.address).await;
@@ -257,93 +219,78 @@ async fn what_is_no_regular_file_is_refused_before_a_port_is_bound() {
 
 #[tokio::test]
 async fn a_second_exporter_on_the_same_file_ends_with_a_message_and_the_first_goes_on() {
-    let simulator = start_simulator().await;
-    let folder = tempdir().expect("a folder");
-    let file = folder.path().join("state.json");
-    let first = start_with_state_file(&simulator, &file).await;
-    let mut second = program_with_imds(simulator.address(), &[]);
-    second.env("IMDS_EXPORTER_STATE_FILE", &file);
-    let second = output(second).await;
+    let machine = Machine::new().await;
+    let first = machine.start().await;
+    let second = output(machine.command()).await;
     assert_eq!(second.status.code(), Some(1));
     assert!(String::from_utf8(second.stderr).expect("text").contains("another exporter"));
     metrics_with(first.address, "imds_up 1").await;
     first.stop().await;
-    metrics_with(start_with_state_file(&simulator, &file).await.address, "imds_up 1").await;
-}
-
-#[tokio::test]
-async fn what_a_killed_write_left_behind_is_replaced() {
-    let simulator = start_simulator().await;
-    let folder = tempdir().expect("a folder");
-    let file = folder.path().join("state.json");
-    fs::write(folder.path().join("state.json.new"), "half").expect("the folder can be written");
-    let exporter = start_with_state_file(&simulator, &file).await;
-    until_saved(&file, "a poll", |saved| saved["resolved"] == true).await;
-    exporter.stop().await;
-    assert_eq!(names(folder.path()), ["state.json", "state.json.lock"]);
+    metrics_with(machine.start().await.address, "imds_up 1").await;
 }
 
 #[tokio::test]
 async fn an_unusable_state_file_is_reported_set_aside_and_replaced() {
-    let simulator = start_simulator().await;
-    let folder = tempdir().expect("a folder");
-    let good = folder.path().join("good.json");
-    let exporter = start_with_state_file(&simulator, &good).await;
-    until_saved(&good, "a poll", |saved| saved["resolved"] == true).await;
-    drop(exporter);
-    let text = fs::read_to_string(&good).expect("it was just there");
-    let mut future: Value = serde_json::from_str(&text).expect("JSON");
-    future["last_success"] = "PT999999H".into();
+    let machine = Machine::new().await;
+    let exporter = machine.start().await;
+    let good = until_saved(&machine.state_file(), "a poll", |saved| saved["resolved"] == true).await;
+    exporter.stop().await;
+    let with = |field: &str, value: Value| {
+        let mut saved = good.clone();
+        saved[field] = value;
+        saved.to_string()
+    };
+    let text = good.to_string();
     let contents = [
         ("truncated", text[..text.len() / 2].to_owned()),
         ("empty", String::new()),
         ("not-json", "hello".to_owned()),
         ("null", "null".to_owned()),
-        ("from-the-future", future.to_string()),
+        ("of-another-program", "{}".to_owned()),
+        ("of-another-version", with("version", 99.into())),
+        ("from-the-future", with("last_success", "PT999999H".into())),
     ];
     for (name, content) in contents {
-        let file = folder.path().join(name);
-        fs::write(&file, &content).expect("the folder can be written");
-        let exporter = start_with_state_file(&simulator, &file).await;
-        metrics_with(exporter.address, "imds_up 1").await;
+        let path = |ending: &str| machine.folder.path().join(format!("{name}{ending}"));
+        fs::write(path(""), &content).expect("the folder can be written");
+        // One of a write that was interrupted.
+        fs::write(path(".new"), "half").expect("the folder can be written");
+        let mut command = machine.command();
+        command.env("IMDS_EXPORTER_STATE_FILE", path("")).env("IMDS_EXPORTER_WORKLOAD", "starts-with-exporter");
+        let exporter = ExporterProcess::start_with(command).await;
+        let metrics = metrics_with(exporter.address, "imds_up 1").await;
+        assert!(!metrics.contains("created=\"at_start\""), "{name}: the workload is unknown");
         assert!(exporter.has_warning_with("why"), "{name} is reported");
-        let aside = folder.path().join(format!("{name}.broken"));
-        assert_eq!(fs::read_to_string(aside).expect("it was set aside"), content, "{name}");
-        until_saved(&file, "a poll", |_| true).await;
+        assert_eq!(fs::read_to_string(path(".broken")).expect("it was set aside"), content, "{name}");
+        until_saved(&path(""), "a poll", |saved| saved["resolved"] == true).await;
+        exporter.stop().await;
+        assert!(!path(".new").exists(), "{name}");
     }
 }
 
 #[tokio::test]
-async fn an_unreadable_or_unwritable_state_file_is_reported_and_polling_continues() {
-    let simulator = start_simulator().await;
-    let folder = tempdir().expect("a folder");
-    let large = folder.path().join("large");
-    fs::write(&large, " ".repeat(100_000)).expect("the folder can be written");
-    let full = folder.path().join("full");
-    let nowhere = folder.path().join("no-such-folder/state.json");
-    for (file, field, limit) in [(&large, "why", "unlimited"), (&full, "error", "0"), (&nowhere, "error", "unlimited")]
-    {
+async fn a_state_file_that_cannot_be_read_or_written_is_reported_and_polling_continues() {
+    let machine = Machine::new().await;
+    let in_folder = |name: &str| machine.folder.path().join(name);
+    fs::write(in_folder("large"), " ".repeat(100_000)).expect("the folder can be written");
+    for (file, field, limit) in [
+        (in_folder("large"), "why", "unlimited"),
         // The limit of a file's size stands for a full disk.
-        let program = program_with_imds(simulator.address(), &[]);
-        let mut limited = command("sh");
-        limited.args(["-c", &format!("trap '' XFSZ; ulimit -f {limit}; exec \"$0\"")]);
-        limited.arg(program.as_std().get_program()).env_clear();
-        limited.envs(program.as_std().get_envs().filter_map(|(name, value)| Some((name, value?))));
-        limited.env("IMDS_EXPORTER_STATE_FILE", file);
-        let exporter = ExporterProcess::start_with(limited).await;
-        metrics_with(exporter.address, "imds_fetches_total 3").await;
+        (in_folder("full"), "error", "0"),
+        (in_folder("no-such-folder/state.json"), "error", "unlimited"),
+        // /proc refuses every new file, even to root, as a file system does that is read-only.
+        ("/proc/imds-exporter-state".into(), "error", "unlimited"),
+    ] {
+        let mut command = machine.command();
+        command.env("IMDS_EXPORTER_STATE_FILE", &file).env("IMDS_EXPORTER_WORKLOAD", "starts-with-exporter");
+        let exporter =
+            ExporterProcess::start_with(in_shell(&format!("trap '' XFSZ; ulimit -f {limit}; exec"), &command)).await;
+        let metrics = metrics_with(exporter.address, "imds_fetches_total 2").await;
+        // Without a state file that can be written, what is said of a declared workload would not outlive a crash.
+        assert!(!metrics.contains("created=\"at_start\""), "{}", file.display());
         assert!(exporter.has_warning_with(field), "{} is reported", file.display());
         get_until(exporter.address, "/-/healthy", |response| response.body() == "ok\n").await;
         exporter.stop().await;
     }
-    assert_eq!(names(folder.path()), ["full.lock", "large", "large.lock"], "no temporary file is left");
-}
-
-#[tokio::test]
-async fn a_read_only_file_system_is_reported_and_polling_continues() {
-    let simulator = start_simulator().await;
-    // /proc refuses every new file, even to root.
-    let exporter = start_with_state_file(&simulator, Path::new("/proc/imds-exporter-state")).await;
-    metrics_with(exporter.address, "imds_fetches_total 2").await;
-    wait_until("the failed write is reported", || exporter.has_warning_with("error")).await;
+    assert_eq!(names(machine.folder.path()), ["full.lock", "large", "large.lock"], "no temporary file is left");
 }

@@ -4,31 +4,31 @@ use std::ffi::OsString;
 use std::fs;
 use std::net::SocketAddr;
 use std::os::unix::ffi::OsStringExt;
-use std::process::Command;
 
-use imds_exporter::domain::SinceBoot;
-use imds_exporter::domain::outage::Outage;
 use imds_exporter::simulator::Simulator;
-use imds_exporter::workload::{Candidate, still_running, suspects};
-use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
 use crate::support::cgroup::Cgroup;
 use crate::support::exporter::Exporter;
-use crate::support::program::{ExporterProcess, command, program_with_imds, with_descriptors};
+use crate::support::program::{ExporterProcess, in_shell, program_with_imds};
 use crate::support::request::{get, get_until, metrics_with};
 use crate::support::scrape::{Scrape, polls_after, scrape_until};
 use crate::support::simulator::{CONNECT_REFUSED, HEALTHY, apply_toml, start_simulator};
 use crate::support::wait::wait_until;
 use crate::support::worker::Worker;
 
+/// A busy machine is no other outage.
+const BUSY_MACHINE: (&str, &str) = ("IMDS_EXPORTER_TIMEOUT", "5s");
+
 #[tokio::test]
 async fn a_process_that_started_in_an_outage_is_suspect_until_it_is_restarted() {
     let simulator = start_simulator().await;
     let mark = format!("suspect-test-{}", std::process::id());
     // The init process is watched too; it started long before.
-    let watch = format!("{mark}|^{}", regex_escape(&fs::read_to_string("/proc/1/cmdline").expect("there is an init")));
-    let exporter = Exporter::start_with(&simulator, &[("IMDS_EXPORTER_WATCH_PROCESSES", &watch)]).await;
+    let init = fs::read_to_string("/proc/1/cmdline").expect("there is an init");
+    let watch = format!("{mark}|^{}", regex_lite::escape(init.split('\0').next().unwrap_or_default()));
+    let variables = [("IMDS_EXPORTER_WATCH_PROCESSES", watch.as_str()), BUSY_MACHINE];
+    let exporter = Exporter::start_with(&simulator, &variables).await;
     let address = exporter.address;
     metrics_with(address, "imds_up 1").await;
     assert_eq!(get(address, "/-/clients").await.status, 200);
@@ -60,16 +60,10 @@ async fn a_process_that_started_in_an_outage_is_suspect_until_it_is_restarted() 
     exporter.stop().await;
 }
 
-/// A regular expression for exactly the first argument of a command line, in which NUL separates arguments.
-fn regex_escape(cmdline: &str) -> String {
-    let first = cmdline.split('\0').next().unwrap_or_default();
-    first.chars().flat_map(|c| if c.is_alphanumeric() { vec![c] } else { vec!['\\', c] }).collect()
-}
-
 /// An exporter that watches what has `mark` in its command line, and what `start` starts in an outage that is over.
 async fn after_an_outage<T>(simulator: &Simulator, mark: &str, start: impl FnOnce() -> T) -> (ExporterProcess, T) {
     let mut command = program_with_imds(simulator.address(), &[]);
-    command.env("IMDS_EXPORTER_WATCH_PROCESSES", mark);
+    command.env("IMDS_EXPORTER_WATCH_PROCESSES", mark).envs([BUSY_MACHINE]);
     let exporter = ExporterProcess::start_with(command).await;
     metrics_with(exporter.address, "imds_up 1").await;
     apply_toml(simulator, CONNECT_REFUSED).await;
@@ -86,8 +80,8 @@ async fn with_fewer_descriptors_than_processes_all_are_seen_and_each_suspect_is_
     const WORKERS: usize = 100;
     let simulator = start_simulator().await;
     let mark = format!("many-{}", std::process::id());
-    let mut limited = with_descriptors(&program_with_imds(simulator.address(), &[]), 48);
-    limited.env("IMDS_EXPORTER_WATCH_PROCESSES", &mark);
+    let mut limited = in_shell("ulimit -n 48; exec", &program_with_imds(simulator.address(), &[]));
+    limited.env("IMDS_EXPORTER_WATCH_PROCESSES", &mark).envs([BUSY_MACHINE]);
     let exporter = ExporterProcess::start_with(limited).await;
     metrics_with(exporter.address, "imds_up 1").await;
     apply_toml(&simulator, CONNECT_REFUSED).await;
@@ -216,26 +210,11 @@ async fn command_lines_of_any_bytes_are_matched() {
 }
 
 #[tokio::test]
-async fn a_script_that_becomes_the_watched_program_after_a_look_is_found() {
-    let simulator = start_simulator().await;
-    let mark = format!("script-test-{}", std::process::id());
-    let (exporter, mut worker) = after_an_outage(&simulator, &mark, || Worker::start_script(&mark)).await;
-    let scrape = Scrape::of(exporter.address).await;
-    let scrape = polls_after(&scrape, 2, exporter.address).await;
-    assert_eq!(scrape.value("imds_watched_processes"), 0);
-    worker.go_on();
-    let scrape = suspects_of(exporter.address, 1).await;
-    assert!(scrape.0.contains(&format!("{{pid=\"{}\",command=\"cat\",", worker.pid())), "{}", scrape.0);
-}
-
-#[tokio::test]
 #[ignore = "needs root: a PID namespace"]
 async fn an_exporter_that_sees_only_itself_says_so() {
     let simulator = start_simulator().await;
     let program = program_with_imds(simulator.address(), &[]);
-    let mut alone = command("unshare");
-    alone.args(["--pid", "--fork", "--kill-child", "--mount-proc"]).arg(program.as_std().get_program()).env_clear();
-    alone.envs(program.as_std().get_envs().filter_map(|(name, value)| Some((name, value?))));
+    let mut alone = in_shell("exec unshare --pid --fork --kill-child --mount-proc", &program);
     // The exporter itself matches, but is not watched.
     alone.env("IMDS_EXPORTER_WATCH_PROCESSES", ".");
     let exporter = ExporterProcess::start_with(alone).await;
@@ -252,47 +231,4 @@ async fn an_exporter_that_sees_only_itself_says_so() {
     let status: Value = serde_json::from_str(get(exporter.address, "/api/v1/status").await.body()).expect("JSON");
     assert_eq!(status["sees_other_processes"], true);
     assert!(exporter.logged(|line| line["level"] == "WARN").is_none());
-}
-
-/// Clock ticks after boot at which a process started.
-fn start_ticks(pid: u32) -> u64 {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).expect("it is there");
-    let after_name = stat.rsplit_once(") ").expect("a name in brackets").1;
-    after_name.split(' ').nth(19).expect("Linux has this field").parse().expect("a number")
-}
-
-#[test]
-fn a_zombie_and_another_process_with_the_same_id_are_not_the_suspect() {
-    let at = |second| SinceBoot(SignedDuration::from_secs(second));
-    let outage = Outage { start: at(0), end: at(100) };
-    let runs = |pid: u32, start_ticks: u64| {
-        let pid = pid.try_into().expect("a small number");
-        let candidate = Candidate { pid, command: "sh".to_owned(), started: at(50), start_ticks };
-        still_running(&suspects(vec![candidate], &[outage], Timestamp::UNIX_EPOCH)[0])
-    };
-    let worker = Worker::start("x");
-    let ticks = start_ticks(worker.pid());
-    assert!(runs(worker.pid(), ticks));
-    assert!(!runs(worker.pid(), ticks + 1), "another process");
-    let pid = worker.pid();
-    drop(worker);
-    assert!(!runs(pid, ticks), "it is gone");
-
-    let mut zombie = Command::new("true").spawn().expect("there is such a program");
-    let ticks = start_ticks(zombie.id());
-    let ended = || fs::read_to_string(format!("/proc/{}/stat", zombie.id())).is_ok_and(|stat| stat.contains(") Z "));
-    while !ended() {
-        std::thread::yield_now();
-    }
-    assert!(!runs(zombie.id(), ticks), "it has ended");
-    zombie.wait().expect("it ran");
-}
-
-#[tokio::test]
-async fn the_clients_probe_returns_200_and_names_the_variable_when_no_processes_are_watched() {
-    let simulator = start_simulator().await;
-    let exporter = Exporter::start(&simulator).await;
-    let response = get(exporter.address, "/-/clients").await;
-    assert!(response.status == 200 && response.body().contains("IMDS_EXPORTER_WATCH_PROCESSES"));
-    exporter.stop().await;
 }

@@ -3,7 +3,10 @@
 pub(crate) mod cgroup;
 pub(crate) mod clock;
 pub(crate) mod exporter;
+pub(crate) mod log;
+pub(crate) mod machine;
 pub(crate) mod memory;
+pub(crate) mod network_namespace;
 pub(crate) mod program;
 pub(crate) mod repository;
 pub(crate) mod request;

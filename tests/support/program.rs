@@ -43,12 +43,13 @@ pub(crate) fn program_with_imds(imds: SocketAddr, arguments: &[&str]) -> Command
     command
 }
 
-/// The same program, with so many descriptors at most.
-pub(crate) fn with_descriptors(program: &Command, most: u32) -> Command {
-    let mut limited = command("sh");
-    limited.args(["-c", &format!("ulimit -n {most}; exec \"$0\"")]).arg(program.as_std().get_program()).env_clear();
-    limited.envs(program.as_std().get_envs().filter_map(|(name, value)| Some((name, value?))));
-    limited
+/// The same command, as the last arguments of what a shell runs, such as `ulimit -n 9; exec`.
+pub(crate) fn in_shell(shell: &str, inner: &Command) -> Command {
+    let inner = inner.as_std();
+    let mut outer = command("sh");
+    outer.args(["-c", &format!("{shell} \"$0\" \"$@\"")]).arg(inner.get_program()).args(inner.get_args()).env_clear();
+    outer.envs(inner.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    outer
 }
 
 /// This test binary with an empty environment, for one test that is ignored otherwise.

@@ -38,6 +38,24 @@ pub(crate) async fn connect_from(address: IpAddr, to: SocketAddr) -> TcpStream {
     timeout(DEADLINE, socket.connect(to)).await.expect("it connects in time").expect("it listens")
 }
 
+/// Sends as much as the server accepts; returns what comes back until the end.
+pub(crate) async fn send_over(mut stream: TcpStream, bytes: &[u8]) -> Vec<u8> {
+    let (mut reader, mut writer) = stream.split();
+    let mut answer = Vec::new();
+    let write = async {
+        let _closed = writer.write_all(bytes).await;
+        let _closed = writer.shutdown().await;
+    };
+    let both = async { tokio::join!(write, reader.read_to_end(&mut answer)) };
+    let _reset = timeout(DEADLINE, both).await.expect("the connection ends");
+    answer
+}
+
+/// The status of an answer, if there is one.
+pub(crate) fn status(answer: &[u8]) -> Option<u16> {
+    std::str::from_utf8(answer.get(9..12)?).ok()?.parse().ok()
+}
+
 async fn exchange(address: SocketAddr, request: &str) -> io::Result<String> {
     let mut stream = TcpStream::connect(address).await?;
     stream.write_all(request.as_bytes()).await?;

@@ -1,19 +1,15 @@
-//! An STS of the tests' own: over TLS with an authority of its own, or without; it checks signatures itself, and can answer
-//! in every way.
+//! An STS of the tests' own: over TLS with an authority of its own, or without; it can answer in every way. It knows
+//! credentials by key id and token: the simulator's checks signatures.
 
 use std::collections::HashMap;
-use std::fmt::Write;
 use std::net::SocketAddr;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use hmac::{Hmac, KeyInit, Mac};
-use imds_exporter::platform::clock::{Clock, SystemClock};
-use imds_exporter::simulator::{CREDENTIAL_TOKEN_PREFIX, KEY_ID_PREFIX, SECRET_KEY_PREFIX};
-use jiff::{SignedDuration, Timestamp};
+use imds_exporter::simulator::{CREDENTIAL_TOKEN_PREFIX, KEY_ID_PREFIX};
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
-use sha2::{Digest, Sha256};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
@@ -34,12 +30,10 @@ const HANGS_FOR: Duration = Duration::from_secs(30);
 /// What it does with a call.
 #[derive(Clone, Debug)]
 pub(crate) enum Behavior {
-    /// Checks the signature as AWS does, and answers accordingly.
+    /// Answers as AWS does where the signature is right.
     Check,
     /// Answers so, whatever the request is.
     Answer(u16, String),
-    /// Answers with a body of this many bytes.
-    Large(usize),
     /// Redirects to itself.
     Redirect,
     /// Reads the request and never answers.
@@ -48,7 +42,7 @@ pub(crate) enum Behavior {
     Drip,
     /// Closes the connection in the middle of the answer.
     CutOff,
-    /// Answers in plain text where TLS is expected, or the other way round.
+    /// Answers in plain text where TLS is expected.
     NotTls,
 }
 
@@ -73,9 +67,8 @@ fn accepted_body() -> String {
 /// A request as it came.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Call {
-    pub(crate) first_line: String,
-    pub(crate) headers: HashMap<String, String>,
-    pub(crate) body: String,
+    headers: HashMap<String, String>,
+    body: String,
 }
 
 impl Call {
@@ -88,98 +81,34 @@ impl Call {
             bytes.push(stream.read_u8().await.ok()?);
         };
         let text = String::from_utf8(bytes[..head].to_vec()).expect("the head is text");
-        let mut lines = text.lines().map(str::to_owned);
-        let first_line = lines.next()?;
-        let header = |line: String| {
+        let header = |line: &str| {
             let (name, value) = line.split_once(':').expect("a header has a colon");
             (name.to_ascii_lowercase(), value.trim().to_owned())
         };
-        let headers: HashMap<_, _> = lines.map(header).collect();
+        let headers: HashMap<_, _> = text.lines().skip(1).map(header).collect();
         let length = headers.get("content-length").map_or(0, |length| length.parse().expect("a number"));
         let mut body = vec![0; length];
         stream.read_exact(&mut body).await.ok()?;
-        Some(Self { first_line, headers, body: String::from_utf8(body).expect("the body is text") })
+        Some(Self { headers, body: String::from_utf8(body).expect("the body is text") })
     }
 
     pub(crate) fn header(&self, name: &str) -> &str {
         self.headers.get(name).map_or("", String::as_str)
     }
 
-    /// What AWS would answer: its own check of the signature, Version 4.
-    fn checked(&self, region: &str, secrets: &HashMap<String, (String, String)>, now: Timestamp) -> (u16, String) {
-        let refused = |code, message: &str| (403, error_body(code, message));
+    /// What AWS answers where the signature is right, if this is a key with its token.
+    fn checked(&self, region: &str, is_known: impl Fn(&str, &str) -> bool) -> (u16, String) {
         let authorization = self.header("authorization");
-        let part = |name: &str| {
-            let rest = authorization.split(name).nth(1)?.strip_prefix('=')?;
-            rest.split(',').next().map(str::trim)
-        };
-        let (Some(credential), Some(signed_headers), Some(signature)) =
-            (part("Credential"), part("SignedHeaders"), part("Signature"))
-        else {
-            return refused("MissingAuthenticationToken", "Request is missing Authentication Token");
-        };
+        let credential = authorization.strip_prefix("AWS4-HMAC-SHA256 Credential=").expect("it is signed");
         let (key_id, scope) = credential.split_once('/').expect("a scope follows the key id");
-        let date = self.header("x-amz-date");
-        let expected_scope = format!("{}/{region}/sts/aws4_request", &date[..8]);
-        if scope != expected_scope {
-            return refused(
-                "SignatureDoesNotMatch",
-                &format!("Credential should be scoped to a valid region, not '{scope}'."),
-            );
-        }
-        let Some((secret, token)) = secrets.get(key_id) else {
-            return refused("InvalidClientTokenId", "The security token included in the request is invalid");
-        };
-        if self.header("x-amz-security-token") != token {
-            return refused("InvalidClientTokenId", "The security token included in the request is invalid.");
-        }
-        let at = jiff::civil::DateTime::strptime("%Y%m%dT%H%M%SZ", date).expect("a date in the basic format");
-        let at = at.to_zoned(jiff::tz::TimeZone::UTC).expect("an instant").timestamp();
-        let basic = |at: Timestamp| at.strftime("%Y%m%dT%H%M%SZ").to_string();
-        let limit = SignedDuration::from_mins(5);
-        if at.duration_until(now) > limit {
-            let (now, earliest) = (basic(now), basic(now - limit));
-            let message = format!("Signature expired: {date} is now earlier than {earliest} ({now} - 5 min.)");
-            return refused("SignatureDoesNotMatch", &message);
-        }
-        if now.duration_until(at) > limit {
-            let (now, latest) = (basic(now), basic(now + limit));
-            let message = format!("Signature not yet current: {date} is still later than {latest} ({now} + 5 min.)");
-            return refused("SignatureDoesNotMatch", &message);
-        }
-        for required in ["host", "x-amz-date", "x-amz-security-token"] {
-            assert!(signed_headers.split(';').any(|name| name == required), "{required} is signed");
-        }
-        let mut canonical = String::from("POST\n/\n\n");
-        for name in signed_headers.split(';') {
-            writeln!(canonical, "{name}:{}", self.header(name)).expect("a String takes all");
-        }
-        write!(canonical, "\n{signed_headers}\n{}", hex(&Sha256::digest(&self.body))).expect("a String takes all");
-        let to_sign = format!("AWS4-HMAC-SHA256\n{date}\n{scope}\n{}", hex(&Sha256::digest(&canonical)));
-        let key = scope.split('/').fold(format!("AWS4{secret}").into_bytes(), |key, part| hmac(&key, part));
-        if hex(&hmac(&key, &to_sign)) != signature {
-            return refused(
-                "SignatureDoesNotMatch",
-                "The request signature we calculated does not match the signature you provided. Check your AWS Secret \
-                 Access Key and signing method. Consult the service documentation for details.",
-            );
-        }
+        assert!(scope.contains(&format!("/{region}/sts/aws4_request, ")), "signed for another region: {scope}");
         assert_eq!(self.body, "Action=GetCallerIdentity&Version=2011-06-15");
-        (200, accepted_body())
+        if is_known(key_id, self.header("x-amz-security-token")) {
+            (200, accepted_body())
+        } else {
+            (403, error_body("InvalidClientTokenId", "The security token included in the request is invalid"))
+        }
     }
-}
-
-fn hmac(key: &[u8], text: &str) -> Vec<u8> {
-    let mut mac = Hmac::<Sha256>::new_from_slice(key).expect("a key of any length");
-    mac.update(text.as_bytes());
-    mac.finalize().into_bytes().to_vec()
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::new(), |mut text, byte| {
-        write!(text, "{byte:02x}").expect("a String takes all");
-        text
-    })
 }
 
 /// An authority, and certificates of it.
@@ -225,8 +154,7 @@ struct Inner {
     region: String,
     behavior: Mutex<Behavior>,
     calls: Mutex<Vec<Call>>,
-    secrets: Mutex<HashMap<String, (String, String)>>,
-    ahead: Mutex<SignedDuration>,
+    forgotten: AtomicBool,
 }
 
 impl TestSts {
@@ -242,17 +170,12 @@ impl TestSts {
 
     async fn start_with(region: &str, tls: Option<TlsAcceptor>) -> Self {
         let (listener, address) = listen().await;
-        let simulated = (1..100).map(|serial| {
-            let secret = format!("{SECRET_KEY_PREFIX}-{serial:07}");
-            (format!("{KEY_ID_PREFIX}{serial:07}"), (secret, format!("{CREDENTIAL_TOKEN_PREFIX}-{serial:07}==")))
-        });
         let inner = Arc::new(Inner {
             tls,
             region: region.to_owned(),
             behavior: Mutex::new(Behavior::Check),
             calls: Mutex::default(),
-            secrets: Mutex::new(simulated.collect()),
-            ahead: Mutex::default(),
+            forgotten: AtomicBool::new(false),
         });
         let served = Arc::clone(&inner);
         tokio::spawn(async move {
@@ -273,19 +196,9 @@ impl TestSts {
         *lock(&self.inner.behavior) = behavior;
     }
 
-    /// Sets its clock ahead of ours.
-    pub(crate) fn set_clock_ahead(&self, by: SignedDuration) {
-        *lock(&self.inner.ahead) = by;
-    }
-
-    /// Makes credentials known to it.
-    pub(crate) fn knows(&self, key_id: &str, secret: &str, token: &str) {
-        lock(&self.inner.secrets).insert(key_id.to_owned(), (secret.to_owned(), token.to_owned()));
-    }
-
     /// Makes it forget all credentials, as if the role had been deleted.
     pub(crate) fn forget_all(&self) {
-        lock(&self.inner.secrets).clear();
+        self.inner.forgotten.store(true, Ordering::Relaxed);
     }
 
     /// The calls so far.
@@ -322,7 +235,6 @@ impl Inner {
             };
             let (status, body) = match &behavior {
                 Behavior::Answer(status, body) => (*status, body.clone()),
-                Behavior::Large(length) => (200, "x".repeat(*length)),
                 Behavior::Hang => return tokio::time::sleep(HANGS_FOR).await,
                 Behavior::Redirect => {
                     let host = call.header("host");
@@ -332,8 +244,12 @@ impl Inner {
                     continue;
                 }
                 Behavior::Check | Behavior::Drip | Behavior::CutOff | Behavior::NotTls => {
-                    let now = SystemClock.now() + *lock(&self.ahead);
-                    call.checked(&self.region, &lock(&self.secrets).clone(), now)
+                    // The credentials of a document have its number.
+                    call.checked(&self.region, |key_id, token| {
+                        let number = key_id.strip_prefix(KEY_ID_PREFIX);
+                        let its_token = number.map(|number| format!("{CREDENTIAL_TOKEN_PREFIX}-{number}=="));
+                        its_token.as_deref() == Some(token) && !self.forgotten.load(Ordering::Relaxed)
+                    })
                 }
             };
             let mut answer = head(status, body.len()).into_bytes();

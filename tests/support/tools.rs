@@ -1,5 +1,6 @@
 //! Programs from `target/tools`, which `tests/tools/setup` fetches.
 
+use std::fmt::Display;
 use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -57,7 +58,15 @@ pub(crate) async fn start_moto() -> (Child, SocketAddr) {
     start_server(moto, "Running on http://").await
 }
 
-/// A Python program of the tests that uses an IMDS, without an AWS configuration or a proxy from outside.
+/// A Python program from `tests/end_to_end`, without an AWS configuration or a proxy from outside.
+pub(crate) fn python(script: &str) -> Command {
+    let mut python = command(tool("python/bin/python"));
+    python.arg(repository::path("tests/end_to_end").join(script));
+    python.env_clear().env("PYTHONDONTWRITEBYTECODE", "1").env("HOME", "/nonexistent");
+    python
+}
+
+/// A Python program that answers each line with a line.
 pub(crate) struct Python {
     _child: Child,
     stdin: ChildStdin,
@@ -65,26 +74,16 @@ pub(crate) struct Python {
 }
 
 impl Python {
-    /// Starts a program from `tests/end_to_end`.
-    pub(crate) fn start(script: &str, imds: SocketAddr) -> Self {
-        let mut command = command(tool("python/bin/python"));
-        command.arg(repository::path("tests/end_to_end").join(script));
-        command.env_clear().env("PYTHONDONTWRITEBYTECODE", "1").env("HOME", "/nonexistent");
-        command.env("AWS_EC2_METADATA_SERVICE_ENDPOINT", format!("http://{imds}"));
+    /// Starts one of [`python`].
+    pub(crate) fn start(mut command: Command) -> Self {
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("Python runs");
         let stdin = child.stdin.take().expect("it is piped");
         let lines = Lines::of(child.stdout.take());
         Self { _child: child, stdin, lines }
     }
 
-    /// Reads a line.
-    pub(crate) async fn line(&mut self) -> String {
-        self.lines.find(TOOL_DEADLINE, |line| Some(line.to_owned())).await
-    }
-
-    /// Sends a line and reads one.
-    pub(crate) async fn ask(&mut self, line: &str) -> String {
+    pub(crate) async fn ask(&mut self, line: impl Display) -> String {
         self.stdin.write_all(format!("{line}\n").as_bytes()).await.expect("the program reads its input");
-        self.line().await
+        self.lines.find(TOOL_DEADLINE, |line| Some(line.to_owned())).await
     }
 }

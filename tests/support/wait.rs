@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use tokio::task::LocalSet;
 use tokio::time::{sleep, timeout};
 
 /// Longer than anything on loopback takes; only a failing test waits this long.
@@ -27,4 +28,20 @@ pub(crate) async fn answer_within<T>(deadline: Duration, ask: impl AsyncFn() -> 
 pub(crate) async fn wait_until(what: &str, condition: impl Fn() -> bool) {
     let met = answer_within(DEADLINE, async || condition().then_some(())).await;
     met.unwrap_or_else(|| panic!("timeout: {what}"));
+}
+
+/// Runs all cases at once, to the end of each.
+pub(crate) fn all_at_once(
+    cases: impl IntoIterator<Item = impl Future<Output = ()> + 'static>,
+) -> impl Future<Output = ()> {
+    let set = LocalSet::new();
+    let running: Vec<_> = cases.into_iter().map(|case| set.spawn_local(case)).collect();
+    async move {
+        let all = async {
+            for case in running {
+                case.await.expect("the case passes");
+            }
+        };
+        set.run_until(all).await;
+    }
 }

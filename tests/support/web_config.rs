@@ -3,6 +3,8 @@
 use std::fs;
 use std::path::PathBuf;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use rcgen::{CertificateParams, KeyPair, date_time_ymd};
 use tempfile::TempDir;
 
@@ -11,6 +13,11 @@ pub(crate) fn users(cost: u32) -> String {
     let hash =
         bcrypt::hash_with_salt("right", cost, [7; 16]).expect("a hash").format_for_version(bcrypt::Version::TwoY);
     format!("basic_auth_users: {{a: '{hash}'}}\n")
+}
+
+/// The header line of that user with a password.
+pub(crate) fn authorization(password: &str) -> String {
+    format!("Authorization: Basic {}\r\n", STANDARD.encode(format!("a:{password}")))
 }
 
 /// A folder with a web configuration and a self-signed certificate.

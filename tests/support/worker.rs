@@ -1,7 +1,6 @@
 //! Processes that are watched.
 
 use std::ffi::OsStr;
-use std::io::Write;
 use std::process::{Child, Command, Stdio};
 
 /// A process that is watched and ends with the test.
@@ -20,18 +19,6 @@ impl Worker {
         let mut command = Command::new("cat");
         command.arg("-").arg(mark);
         Self::spawn(command)
-    }
-
-    /// A script that becomes another program with `mark` in its command line, when it is told.
-    pub(crate) fn start_script(mark: &str) -> Self {
-        let mut command = Command::new("sh");
-        command.args(["-c", "read line; exec cat - \"$MARK\""]).env("MARK", mark);
-        Self::spawn(command)
-    }
-
-    /// Tells a script to become another program.
-    pub(crate) fn go_on(&mut self) {
-        self.0.stdin.as_mut().expect("it is piped").write_all(b"\n").expect("it reads");
     }
 
     fn spawn(mut command: Command) -> Self {
