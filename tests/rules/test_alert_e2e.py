@@ -306,8 +306,10 @@ def prepare(folder, _):
             simulators[name].change('fault = "none"')
 
         monitoring.start()
-        wait_for("a scrape of every target",
-                 lambda: len(monitoring.prometheus.query("imds_up == 1")) == len(monitoring.targets) - 1)
+        # One that no rule has seen answer is no exporter yet.
+        wait_for("an evaluation after a scrape of every target",
+                 lambda: len(monitoring.prometheus.query("imds:exporter:up == 1")) == len(monitoring.targets))
+        wait_for("success", lambda: len(monitoring.prometheus.query("imds_up == 1")) == len(monitoring.targets) - 1)
 
         simulators["refused"].change('fault = "connect_refused"')
         simulators["no-role"].change('fault = "no_role"')
