@@ -13,9 +13,10 @@ from helpers import exporters
 from helpers.http_client import OPENER, lines
 from helpers.paths import production_exporter
 from helpers.processes import Process
-from helpers.waiting import PATIENCE_SECONDS
+from helpers.waiting import PATIENCE_SECONDS, until
 
-MOST_KIB = 8 * 1024
+# What the shipped Kubernetes forms request, and half of their limit.
+REQUESTED_KIB, HALF_OF_LIMIT_KIB = 8 * 1024, 16 * 1024
 
 
 def resident_kib(pid):
@@ -45,7 +46,7 @@ def test_the_binary_and_a_scrape_are_small(exporter):
 
 
 def test_memory_stays_bounded_under_request_heads_that_never_end(exporter):
-    """Waves of more connections than the exporter has slots; what the allocator needs for one wave it keeps."""
+    """Waves of more connections than the exporter has slots; how many it reads at once is a matter of time."""
     host, port = exporter.address.split(":")
     for _ in range(6):
         with contextlib.ExitStack() as wave:
@@ -53,6 +54,6 @@ def test_memory_stays_bounded_under_request_heads_that_never_end(exporter):
                 connection = wave.enter_context(socket.create_connection((host, int(port)), PATIENCE_SECONDS))
                 with contextlib.suppress(ConnectionError):
                     connection.sendall(b"GET /metrics HTTP/1.1\r\nHost: x\r\nX: " + b"y" * 12_000)
-            assert resident_kib(exporter.process.pid) < MOST_KIB
+            assert resident_kib(exporter.process.pid) < HALF_OF_LIMIT_KIB
             assert scrape(exporter)
-    assert resident_kib(exporter.process.pid) < MOST_KIB
+    until(lambda: resident_kib(exporter.process.pid) < REQUESTED_KIB, "the memory that was requested")
