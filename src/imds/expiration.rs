@@ -115,7 +115,7 @@ fn read(text: &str) -> Option<Reading> {
 /// The end of year 9999 is legal, but later than the library's last instant.
 fn instant(date_time: DateTime, offset: SignedDuration) -> Timestamp {
     let earlier = date_time.saturating_sub(offset);
-    Offset::UTC.to_timestamp(earlier).unwrap_or(if earlier.year() > 0 { Timestamp::MAX } else { Timestamp::MIN })
+    Offset::UTC.to_timestamp(earlier).unwrap_or(Timestamp::MAX)
 }
 
 fn offset(text: &str) -> Option<SignedDuration> {
@@ -133,9 +133,11 @@ fn offset(text: &str) -> Option<SignedDuration> {
 
 /// The other texts of which it is known what dateutil makes of them.
 fn other(text: &str) -> Reading {
-    let is_of_digits = !text.is_empty() && text.bytes().all(|c| c.is_ascii_digit());
-    let numeric_zone =
-        text.len() > 5 && has_shape(&text[text.len() - 4..], "9999") && text[..text.len() - 4].ends_with(['+', '-']);
+    let is_of_digits = text.bytes().all(|c| c.is_ascii_digit());
+    let numeric_zone = text
+        .as_bytes()
+        .last_chunk::<5>()
+        .is_some_and(|[sign, digits @ ..]| b"+-".contains(sign) && digits.iter().all(u8::is_ascii_digit));
     let mail = jiff::fmt::rfc2822::DateTimeParser::new().parse_timestamp(text);
     match mail {
         Ok(instant) if text.ends_with(" GMT") || numeric_zone => Reading::Instant(instant),
@@ -217,13 +219,23 @@ mod tests {
             ("2099-01-01T06:30:00Z[UTC]", Creation::Raises),
             ("Monday", Creation::Unknown),
             ("2099-01-01T06:30:00 EST", Creation::Unknown),
+            ("2099-01-01T06:30:00+00:60", Creation::Unknown),
+            ("Thu, 01 Jan 2099 06:30:00 EST", Creation::Unknown),
+            ("407090880", Creation::Unknown),
+            ("2099-01-0x", Creation::Unknown),
+            // No character ends four bytes before the end.
+            ("abc€999", Creation::Unknown),
             ("2099-01-01T06:30:00.Z", Creation::Unknown),
             ("2099-01-01T06:30Z", Creation::Unknown),
             ("٢٠٩٩-01-01T00:00:00Z", Creation::Unknown),
         ] {
             assert_eq!(Expiration::parse(text), Expiration { instant: None, creation }, "{text}");
         }
-        // The zero time of Go.
-        assert_eq!(Expiration::parse("0001-01-01T00:00:00Z").creation, Creation::Raises);
+        // The zero time of Go, and the first that boto3 can subtract 20 minutes from.
+        for (text, raises) in
+            [("0001-01-01T00:00:00Z", true), ("0001-01-01T00:19:59Z", true), ("0001-01-01T00:20:00Z", false)]
+        {
+            assert_eq!(Expiration::parse(text).creation == Creation::Raises, raises, "{text}");
+        }
     }
 }
