@@ -68,15 +68,21 @@ def kubernetes_forms():
         return dict(zip(renderings, pool.map(lambda rendering: rendering(), renderings.values())))
 
 
+def template_of(document):
+    """The pod in a document, with its metadata, if there is one."""
+    if document["kind"] == "Pod":
+        return document
+    if document["kind"] == "CronJob":
+        return document["spec"]["jobTemplate"]["spec"]["template"]
+    if document["kind"] in ("Deployment", "StatefulSet", "DaemonSet", "Job"):
+        return document["spec"]["template"]
+    return None
+
+
 def pod_of(document):
     """The pod spec in a document, if there is one."""
-    if document["kind"] == "Pod":
-        return document["spec"]
-    if document["kind"] == "CronJob":
-        return document["spec"]["jobTemplate"]["spec"]["template"]["spec"]
-    if document["kind"] in ("Deployment", "StatefulSet", "DaemonSet", "Job"):
-        return document["spec"]["template"]["spec"]
-    return None
+    template = template_of(document)
+    return template and template["spec"]
 
 
 def pods(forms):

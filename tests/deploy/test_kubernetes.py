@@ -7,7 +7,9 @@ import pathlib
 import kubernetes_validate
 import pytest
 from cluster import mistakes, pod_security
-from forms import KUBERNETES, KUBERNETES_APIS, OPERATOR, containers, exporters_in, kustomize, pod_of, pods, runs_exporter
+from forms import (
+    KUBERNETES, KUBERNETES_APIS, OPERATOR, containers, exporters_in, kustomize, pod_of, pods, runs_exporter, template_of,
+)
 from operator_schemas import operator_mistakes
 
 from helpers.alert_rules import GROUPS
@@ -205,12 +207,18 @@ def test_the_network_policies_select_the_pods_and_open_the_port(forms):
     assert not any(d["kind"] == "NetworkPolicy" for d in forms["host-network"])
 
 
-def test_no_volume_of_the_exporter_keeps_a_node_alive(forms):
-    """Cluster Autoscaler removes no node with a pod that has local storage: a hostPath, or an emptyDir that is not in memory."""
-    for form, _, pod in pods(forms):
+def test_no_volume_keeps_a_node_alive(forms):
+    """Cluster Autoscaler removes no node with a pod that has local storage: a hostPath, or an emptyDir that is neither in memory
+    nor named in the annotation. It does not ask that of a DaemonSet's pods."""
+    for form, document, pod in pods(forms):
+        annotations = template_of(document)["metadata"].get("annotations", {})
+        may_be_lost = annotations.get("cluster-autoscaler.kubernetes.io/safe-to-evict-local-volumes", "").split(",")
         for volume in pod.get("volumes", []):
             if "imds" in volume["name"] or volume["name"] == "state":
                 assert volume["emptyDir"] == {"medium": "Memory", "sizeLimit": "1Mi"}, (form, volume)
+            elif document["kind"] != "DaemonSet":
+                on_disk = "hostPath" in volume or volume.get("emptyDir", {"medium": "Memory"}).get("medium") != "Memory"
+                assert not on_disk or volume["name"] in may_be_lost, (form, volume)
 
 
 def test_signed_calls_leave_the_daemonset_only_with_the_component(forms):
