@@ -117,6 +117,7 @@ mod tests {
         let mut fine = State::new(environment, at(0));
         polled(&mut fine, Ok(3_600), 1);
         assert_eq!(ImdsState::of(&fine, at(2)), ImdsState::Fine);
+        assert_eq!(ImdsState::Fine.label(), "fine");
     }
 
     #[test]

@@ -124,8 +124,10 @@ mod tests {
     }
 
     #[test]
-    fn three_kinds_say_that_there_is_no_role() {
-        let no_role: Vec<_> = Kind::VARIANTS.iter().copied().filter(|kind| kind.says_no_role()).collect();
-        assert_eq!(no_role, [Kind::NoRole, Kind::ProfileWithoutRole, Kind::ProfileNotFound]);
+    fn three_kinds_say_that_there_is_no_role_and_three_that_no_connection_comes_about() {
+        let those = |is: fn(Kind) -> bool| Kind::VARIANTS.iter().copied().filter(|kind| is(*kind)).collect::<Vec<_>>();
+        assert_eq!(those(Kind::says_no_role), [Kind::NoRole, Kind::ProfileWithoutRole, Kind::ProfileNotFound]);
+        let unreachable = [Kind::ConnectRefused, Kind::ConnectTimeout, Kind::NetworkUnreachable];
+        assert_eq!(those(Kind::is_unreachable), unreachable);
     }
 }

@@ -76,12 +76,7 @@ impl Outages {
         let after_last = last_success >= last_end && ongoing_since.is_none_or(|start| start >= last_end);
         let in_the_past = last_success <= now && ongoing_since.is_none_or(|start| start <= now);
         let past = outages.iter().rev().take(KEPT).rev().copied().collect();
-        (ordered && after_last && in_the_past).then_some(Self {
-            past,
-            last_success,
-            ongoing_since,
-            ..Self::new(last_success)
-        })
+        (ordered && after_last && in_the_past).then_some(Self { past, ongoing_since, ..Self::new(last_success) })
     }
 
     /// Records a poll that ended at `at`. Returns the window of the outage that it ended.
@@ -202,7 +197,8 @@ mod tests {
         let restored = |last_success, ongoing_since: Option<i64>, outages: &[_]| {
             Outages::restored(at(last_success), ongoing_since.map(at), outages, at(60))
         };
-        assert!(restored(50, None, &[outage(1, 2), outage(2, 4)]).is_some());
+        let whole = restored(50, Some(40), &[outage(1, 2), outage(2, 4)]).expect("it is in order");
+        assert_eq!((whole.last_success(), whole.ongoing_since()), (at(50), Some(at(40))));
         assert!(restored(60, Some(60), &[]).is_some());
         assert!(restored(50, None, &[outage(1, 3), outage(2, 4)]).is_none());
         assert!(restored(50, None, &[outage(3, 1)]).is_none());

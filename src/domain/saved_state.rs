@@ -145,3 +145,117 @@ impl SavedState {
         self.earlier_outages.iter().copied().chain(of_boot).collect()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use serde_json::Value;
+
+    use super::super::kind::Kind;
+    use super::super::moment::Moment;
+    use super::super::resolution::{Failure, Resolution, Step};
+    use super::super::state::WorkloadEnvironment;
+    use super::*;
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(second).expect("a small number of seconds")
+    }
+
+    /// A state after polls at these seconds, which succeed or not.
+    fn state(workload: Workload, polls: &[(i64, bool)]) -> State {
+        let mut state = State::new(WorkloadEnvironment { workload, ..WorkloadEnvironment::default() }, at(0));
+        for (second, success) in polls {
+            let credential = Credential {
+                role: "web".to_owned().try_into().expect("a role name"),
+                last_updated: None,
+                expiration: at(21_600),
+            };
+            let failure = Failure { kind: Kind::ReadTimeout, step: Step::Role };
+            let outcome = if *success { Ok(credential) } else { Err(failure) };
+            state.record(&Resolution::from(outcome), Duration::ZERO, at(*second));
+        }
+        state
+    }
+
+    fn saved(state: &State) -> SavedState {
+        SavedState::of(state, Some("boot"), false)
+    }
+
+    fn restored(saved: &SavedState, boot: &str, second: i64) -> Result<RestoredState, Malformed> {
+        let content = serde_json::to_vec(saved).expect("it can be written");
+        SavedState::restore(&content, Some(boot), Moment::from(at(second)).since_boot)
+    }
+
+    #[test]
+    fn whether_the_workload_was_restarted_too_is_unknown_after_an_orderly_stop_alone() {
+        let perhaps =
+            |credentials: &BoundCredentials| WorkloadClient::PerhapsRestarted { credentials: credentials.clone() };
+        for workload in [Workload::StartsWithExporter, Workload::StartsWhenReady] {
+            let ran = state(workload, &[(1, true)]);
+            let created = ran.workload_client();
+            let WorkloadClient::Created { credentials, .. } = created else { panic!("it started") };
+            assert_eq!(saved(&ran).workload, *created);
+            assert_eq!(SavedState::of(&ran, None, true).workload, perhaps(credentials));
+
+            let unseen = state(workload, &[]).with_unknown_past();
+            assert_eq!(saved(&unseen).workload, WorkloadClient::Unseen);
+            assert_eq!(SavedState::of(&unseen, None, true).workload, perhaps(&BoundCredentials::Unknown));
+
+            // One that does not wait may have created its client before the first poll ended.
+            let waits = workload == Workload::StartsWhenReady;
+            let unpolled = if waits { WorkloadClient::NotCreated } else { WorkloadClient::Unseen };
+            assert_eq!(saved(&state(workload, &[])).workload, unpolled);
+        }
+    }
+
+    #[test]
+    fn the_times_of_the_last_polls_are_worth_a_write_once_a_minute() {
+        let after = |polls: &[(i64, bool)]| saved(&state(Workload::Independent, polls));
+        let written = after(&[(1, true)]);
+        for (polls, worth) in [
+            ([(1, true), (16, true)], false),
+            ([(1, true), (60, true)], false),
+            ([(1, true), (61, true)], true),
+            ([(1, true), (2, false)], true),
+        ] {
+            assert_eq!(after(&polls).is_worth_writing_after(&written), worth, "{polls:?}");
+        }
+    }
+
+    #[test]
+    fn of_another_boot_the_outages_alone_are_restored() {
+        let polls = [(1, true), (2, false), (3, true), (4, false), (5, false)];
+        let saved = saved(&state(Workload::StartsWithExporter, &polls));
+        let same = restored(&saved, "boot", 10).expect("it is whole");
+        let of_this_boot = same.of_this_boot.expect("it is the same boot");
+        assert!(of_this_boot.resolved && of_this_boot.role_attached && of_this_boot.document.is_some());
+        assert_eq!(same.outages.ongoing_since(), Some(Moment::from(at(3)).since_boot));
+        let other = restored(&saved, "another", 10).expect("it is whole");
+        assert_eq!((other.of_this_boot, other.outages.ongoing_since()), (None, None));
+        let ends: Vec<_> = other.outages.earlier_boots().iter().map(|outage| outage.end).collect();
+        assert_eq!(ends, [at(3), at(5)]);
+        let unknown = SavedState { boot_id: None, ..saved };
+        assert_eq!(restored(&unknown, "boot", 10).expect("it is whole").of_this_boot, None);
+    }
+
+    #[test]
+    fn what_the_exporter_does_not_write_is_malformed() {
+        let saved = saved(&state(Workload::Independent, &[(1, true)]));
+        let outage = Outage { start: SinceBoot::default(), end: SinceBoot::default() };
+        let earlier = Outage { start: at(0), end: at(0) };
+        let with = |of_boot, of_earlier| SavedState {
+            outages: vec![outage; of_boot],
+            earlier_outages: vec![earlier; of_earlier],
+            ..saved.clone()
+        };
+        assert!(restored(&with(KEPT, KEPT), "boot", 10).is_ok());
+        for wrong in [with(KEPT + 1, 0), with(0, KEPT + 1), SavedState { version: VERSION - 1, ..saved.clone() }] {
+            assert_eq!(restored(&wrong, "boot", 10), Err(Malformed));
+        }
+        let mut future = serde_json::to_value(&saved).expect("it can be written");
+        future["last_success"] = Value::from("PT1H");
+        let future = serde_json::from_value(future).expect("a saved state");
+        assert_eq!(restored(&future, "boot", 10), Err(Malformed));
+    }
+}

@@ -35,6 +35,14 @@ mod tests {
     use super::*;
 
     #[test]
+    fn five_intervals_or_one_long_poll_may_be_silent() {
+        let allowed = |interval, longest_poll| {
+            silence_allowed(Duration::from_secs(interval), Duration::from_secs(longest_poll)).as_secs()
+        };
+        assert_eq!((allowed(15, 8), allowed(15, 76)), (75, 76));
+    }
+
+    #[test]
     fn polls_are_scheduled_at_the_interval_and_faster_while_they_fail() {
         let seconds = |interval, failing, jitter| delay(Duration::from_secs(interval), failing, jitter).as_secs_f64();
         for (interval, failing, jitter, expected) in [

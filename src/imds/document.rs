@@ -180,6 +180,7 @@ mod tests {
             ])
         };
         assert_eq!(secrets(GOOD), Some(["ASIA", "s", "t"].map(str::to_owned)));
+        assert_eq!(access_key_id(GOOD, str::to_owned).as_deref(), Some("ASIA"));
         let twice = GOOD.replacen('{', "{\"Token\":\"old\",", 1).replace("\"s\"", "\"s\\u002f\"");
         assert_eq!(secrets(&twice), Some(["ASIA", "s/", "t"].map(str::to_owned)));
         assert_eq!(secrets(&with("Token", "1")), None);
@@ -267,6 +268,7 @@ mod tests {
             ("1", Creation::Raises),
             ("true", Creation::Raises),
             (lists_all, Creation::Raises),
+            ("\"AccessKeyId, SecretAccessKey, Token, Expiration\"", Creation::Raises),
             (&and("NaN"), Creation::Unknown),
             (&and("-Infinity"), Creation::Unknown),
             (&and("1e999"), Creation::Unknown),

@@ -4,11 +4,7 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::process::Stdio;
-use std::time::Duration;
 
-use imds_exporter::domain::saved_state::SavedState;
-use imds_exporter::domain::state::{State, WorkloadEnvironment};
-use imds_exporter::domain::{Kind, Step};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 use tempfile::tempdir;
@@ -18,7 +14,6 @@ use crate::support::program::{ExporterProcess, command, in_shell, output, progra
 use crate::support::request::{get, get_until, metrics_with};
 use crate::support::scrape::{Scrape, polls_after, scrape_until};
 use crate::support::simulator::{CONNECT_REFUSED, HEALTHY};
-use crate::support::source::{credential, failed, resolved};
 use crate::support::state_file::{edit, saved, until_saved, wall};
 
 /// The names of the files in the folder.
@@ -170,24 +165,6 @@ async fn the_file_is_written_only_when_something_worth_keeping_changed() {
     polls_after(&Scrape::of(exporter.address).await, 1, exporter.address).await;
     exporter.stop().await;
     assert_ne!(saved(&file).expect("it is there")["last_attempt"], last, "the last poll is saved at the stop");
-}
-
-#[test]
-fn the_times_of_the_last_polls_are_worth_a_write_once_a_minute() {
-    let at = |seconds| Timestamp::from_second(seconds).expect("a small number");
-    let mut state = State::new(WorkloadEnvironment::default(), at(0));
-    let resolution = resolved(credential("web", "1970-01-01T00:00:00Z", "1970-01-01T06:00:00Z"));
-    let mut saved_at = |seconds| {
-        state.record(&resolution, Duration::ZERO, at(seconds));
-        SavedState::of(&state, Some("boot"), false)
-    };
-    let written = saved_at(1);
-    assert!(!saved_at(16).is_worth_writing_after(&written));
-    assert!(!saved_at(60).is_worth_writing_after(&written));
-    assert!(saved_at(61).is_worth_writing_after(&written));
-    let failure = failed(Kind::ReadTimeout, Step::Role);
-    state.record(&failure, Duration::ZERO, at(62));
-    assert!(SavedState::of(&state, Some("boot"), false).is_worth_writing_after(&written));
 }
 
 /// A device, a pipe, a link or a folder would be replaced by a file, or would block.

@@ -161,6 +161,21 @@ fn an_expired_document_that_imds_keeps_is_unknown_and_a_newer_one_is_taken() {
 }
 
 #[test]
+fn a_client_signs_to_the_last_second_of_the_newest_document() {
+    let held = replay(&[(0, up(HOUR))]);
+    for (newest, second, signs) in [
+        (HOUR, HOUR - 1, Some(true)),
+        (HOUR, HOUR, None),
+        (2 * HOUR, 2 * HOUR - 1, Some(true)),
+        (2 * HOUR, 2 * HOUR, None),
+    ] {
+        assert_eq!(held.can_sign(up(newest), at(second)), signs, "{newest} {second}");
+    }
+    let or_newer = held.clone().or(replay(&[(0, up(2 * HOUR))]));
+    assert_eq!([0, HOUR].map(|second| or_newer.can_sign(up(HOUR), at(second))), [Some(true), None]);
+}
+
+#[test]
 fn one_of_too_many_documents_is_unknown() {
     let each_another: Vec<_> = (0..=8).map(|n| (n * 5, up(MINUTE + n))).collect();
     let BoundCredentials::OneOf(documents) = replay(&each_another[..8]) else { panic!("they are eight") };
