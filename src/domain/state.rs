@@ -548,6 +548,26 @@ mod tests {
     }
 
     #[test]
+    fn the_boot_moves_when_the_clock_is_set_and_not_by_less() {
+        for (set_by, moved_by) in [(0, 0), (1, 0), (2, 2), (-2, -2)] {
+            let mut state = state(Workload::Independent);
+            let polled = Moment { wall: at(1_005 + set_by), since_boot: since_boot(1_005) };
+            state.record(&up(), Duration::ZERO, polled);
+            assert_eq!((state.booted_at(), state.fetched_at()), (at(moved_by), polled.wall), "{set_by}");
+            assert_eq!(state.last_attempt_since_boot(), polled.since_boot);
+        }
+    }
+
+    #[test]
+    fn advice_depends_on_the_place_and_on_what_the_last_poll_saw() {
+        let place = Place { ipv6: true, ..Place::default() };
+        let environment = WorkloadEnvironment { place, ..WorkloadEnvironment::default() };
+        let evidence = Evidence { get_answered: true, ..Evidence::default() };
+        let state = after(State::new(environment, at(1_000)), &[(1_005, Resolution { evidence, ..refused() })]);
+        assert_eq!(state.circumstances(), Circumstances { place, evidence });
+    }
+
+    #[test]
     fn nothing_is_known_before_the_first_poll() {
         let state = state(Workload::StartsWithExporter);
         assert_eq!((state.started_at(), state.poll_status()), (at(1_000), PollStatus::Unpolled));
