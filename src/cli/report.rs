@@ -12,7 +12,6 @@ use crate::domain::outage::Outage;
 use crate::domain::signed_call::Obstacle;
 use crate::domain::{HumanDuration, ImdsState, Request, RequestRecord, Resolution, RoleName};
 use crate::http::status::{Advice, CallFailureStatus, FailureStatus, SignedCallStatus, Status, to_json};
-use crate::sts::CallerIdentity;
 
 /// `LastUpdated` older than this is a late rotation: IMDS rotates about hourly. Source: boto/botocore#2670.
 const ROTATION_LATE: SignedDuration = SignedDuration::from_mins(90);
@@ -101,12 +100,14 @@ impl Warning {
 }
 
 /// What `check` alone tells of a signed call.
-#[derive(Clone, Debug)]
+#[derive(Serialize)]
 pub(super) struct SignedCheck {
     /// The address of STS; `None` if the region is unknown, so that nothing was sent.
     pub(super) endpoint: Option<String>,
     /// Whose credentials they are.
-    pub(super) identity: Option<CallerIdentity>,
+    pub(super) user_id: Option<String>,
+    /// Likewise.
+    pub(super) arn: Option<String>,
 }
 
 /// One resolution and what is needed to judge it.
@@ -255,17 +256,11 @@ impl Report<'_> {
             status: Option<u16>,
         }
         #[derive(Serialize)]
-        struct Sts<'a> {
-            endpoint: Option<&'a str>,
-            user_id: Option<&'a str>,
-            arn: Option<&'a str>,
-        }
-        #[derive(Serialize)]
         struct Json<'a> {
             verdict: Verdict,
             warnings: Vec<Warning>,
             steps: Vec<Step>,
-            sts: Option<Sts<'a>>,
+            sts: Option<&'a SignedCheck>,
             #[serde(flatten)]
             status: &'a Status,
         }
@@ -274,37 +269,41 @@ impl Report<'_> {
             duration_seconds: request.duration.as_secs_f64(),
             status: request.status,
         });
-        let sts = self.signed.as_ref().map(|SignedCheck { endpoint, identity }| Sts {
-            endpoint: endpoint.as_deref(),
-            user_id: identity.as_ref().map(|identity| identity.user_id.as_str()),
-            arn: identity.as_ref().map(|identity| identity.arn.as_str()),
-        });
-        let (verdict, warnings) = (self.verdict(), self.warnings());
-        to_json(&Json { verdict, warnings, steps: steps.collect(), sts, status: &self.status })
+        to_json(&Json {
+            verdict: self.verdict(),
+            warnings: self.warnings(),
+            steps: steps.collect(),
+            sts: self.signed.as_ref(),
+            status: &self.status,
+        })
     }
 }
 
-fn signed_text(SignedCheck { endpoint, identity }: &SignedCheck, call: &SignedCallStatus) -> String {
+fn signed_text(SignedCheck { endpoint, user_id, arn }: &SignedCheck, call: &SignedCallStatus) -> String {
     let endpoint = endpoint.as_deref().unwrap_or("none: the region is unknown");
     let status = call.failure.as_ref().map_or(Some(200), |failure| failure.status);
     let step = line("sts:GetCallerIdentity", status, Duration::from_secs_f64(call.duration_seconds));
     let mut text = format!("\nSigning a call to STS with these credentials ({endpoint}).\n\n  {step}\n\n");
-    match (&call.failure, identity) {
-        (Some(CallFailureStatus { reason, refused, code, obstacle, advice, .. }), _) => {
+    match &call.failure {
+        Some(CallFailureStatus { reason, refused, code, obstacle, advice, .. }) => {
             let verdict =
                 if *refused { "REFUSED: AWS refuses the credentials" } else { "UNKNOWN: STS cannot be asked" };
             let code = code.or(obstacle.map(Obstacle::label)).map(|code| format!(" ({code})")).unwrap_or_default();
             let _infallible = write!(text, "{verdict}: {reason}{code}\n\n{}", block(advice));
         }
-        (None, Some(CallerIdentity { caller, user_id, arn })) => {
-            let role = caller.role.as_ref().map_or("none", RoleName::as_str);
-            let _infallible = writeln!(
-                text,
-                "ACCEPTED: AWS accepts the credentials.\n\n  Account         {}\n  Role            {role}\n  User id         {user_id}\n  ARN             {arn}",
-                caller.account
-            );
+        None => {
+            text.push_str("ACCEPTED: AWS accepts the credentials.\n\n");
+            let role = Some(call.role.as_deref().unwrap_or("none"));
+            let of_aws = [
+                ("Account", call.account.as_deref()),
+                ("Role", role),
+                ("User id", user_id.as_deref()),
+                ("ARN", arn.as_deref()),
+            ];
+            for (name, value) in of_aws {
+                let _infallible = writeln!(text, "  {name:<15} {}", value.unwrap_or_default());
+            }
         }
-        (None, None) => {}
     }
     text
 }

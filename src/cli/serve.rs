@@ -25,8 +25,8 @@ pub(super) fn run(config: Config) -> ExitCode {
     logging::set_up(&config.log);
     block_on(async {
         let Build { version, revision, .. } = Build::THIS;
-        let auth = match auth(&config) {
-            Ok(auth) => auth,
+        let auth = match config.web_config_file.as_deref().map(Auth::from_file).transpose() {
+            Ok(auth) => auth.map(Arc::new),
             Err(error) => {
                 let name = "IMDS_EXPORTER_WEB_CONFIG_FILE";
                 return Ok(usage_error(format_args!("imds-exporter: the configuration is invalid:\n{name}: {error}")));
@@ -71,9 +71,8 @@ pub(super) fn run(config: Config) -> ExitCode {
         if config.state_file.is_some() || config.watch.is_some() || config.signed_call_interval.is_some() {
             start_blocking_thread()?;
         }
-        let reload = reload_on_hangup(auth.clone())?;
+        let reloads = tokio::spawn(reload_on_hangup(auth.clone())?);
         let listeners = Listeners { pages, auth, probes };
-        let reloads = tokio::spawn(reload);
         exporter::run(config, listeners, Arc::new(SystemClock), stop_signal()?).await?;
         reloads.abort();
         Ok(ExitCode::SUCCESS)
@@ -85,17 +84,13 @@ fn text_of(duration: Duration) -> String {
 }
 
 /// Reads the web configuration again at each SIGHUP.
-fn reload_on_hangup(auth: Auth) -> io::Result<impl Future<Output = ()>> {
+fn reload_on_hangup(auth: Option<Arc<Auth>>) -> io::Result<impl Future<Output = ()>> {
     let mut hangup = signal(SignalKind::hangup())?;
     Ok(async move {
         while hangup.recv().await.is_some() {
-            auth.reload();
+            auth.iter().for_each(|auth| auth.reload());
         }
     })
-}
-
-fn auth(config: &Config) -> Result<Auth, String> {
-    config.web_config_file.as_deref().map_or_else(|| Ok(Auth::default()), Auth::from_file)
 }
 
 async fn bind(addresses: &[ListenAddress], variable: &str) -> Option<Vec<TcpListener>> {

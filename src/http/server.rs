@@ -5,6 +5,7 @@
 use std::convert::Infallible;
 use std::future::Future;
 use std::pin::pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
@@ -66,8 +67,14 @@ pub const SERVER_NAME: &str = "imds-exporter";
 /// Pause after the system could not accept a connection.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-/// Serves everybody whom `auth` allows, until `stop`; then finishes the responses that are being written.
-pub async fn serve(listener: TcpListener, router: Router, limits: Limits, auth: Auth, stop: impl Future<Output = ()>) {
+/// Serves everybody whom `auth` allows, or all without it, until `stop`; then finishes the responses that are being written.
+pub async fn serve(
+    listener: TcpListener,
+    router: Router,
+    limits: Limits,
+    auth: Option<Arc<Auth>>,
+    stop: impl Future<Output = ()>,
+) {
     let (stopping, stopped) = watch::channel(false);
     let slots = ConnectionSlots::default();
     let mut connections = JoinSet::new();
@@ -103,7 +110,7 @@ async fn connection(
     client: ClientAddress,
     router: Router,
     limits: Limits,
-    auth: Auth,
+    auth: Option<Arc<Auth>>,
     (slot, evicted): (Slot, oneshot::Receiver<Infallible>),
     mut stopped: watch::Receiver<bool>,
 ) {
@@ -121,13 +128,13 @@ async fn connection(
         let _sender_gone = stopped.wait_for(|stopped| *stopped).await;
     };
     let served = async {
-        if let Some(tls) = auth.tls() {
-            if let Ok(Ok(stream)) = timeout(limits.handshake_timeout, tls.accept(stream)).await {
-                serve_connection(stream, client, router, limits, &auth, stop, touch).await;
-            }
-            return;
+        let auth = auth.as_deref();
+        let Some(tls) = auth.and_then(Auth::tls) else {
+            return serve_connection(stream, client, router, limits, auth, stop, touch).await;
+        };
+        if let Ok(Ok(stream)) = timeout(limits.handshake_timeout, tls.accept(stream)).await {
+            serve_connection(stream, client, router, limits, auth, stop, touch).await;
         }
-        serve_connection(stream, client, router, limits, &auth, stop, touch).await;
     };
     tokio::select! {
         () = served => {}
@@ -143,7 +150,7 @@ pub async fn serve_connection(
     client: ClientAddress,
     router: Router,
     limits: Limits,
-    auth: &Auth,
+    auth: Option<&Auth>,
     stop: impl Future<Output = ()>,
     on_request: impl Fn(),
 ) {
@@ -161,7 +168,7 @@ pub async fn serve_connection(
     });
     let connection = http1::Builder::new()
         // No password is verified for a client that has gone, which looks like one that has only finished sending.
-        .half_close(!auth.demands_passwords())
+        .half_close(!auth.is_some_and(Auth::demands_passwords))
         .max_buf_size(limits.head_bytes)
         .max_headers(limits.headers)
         .serve_connection(TokioIo::new(stream), service);
@@ -174,7 +181,8 @@ pub async fn serve_connection(
     let _ = connection.await;
 }
 
-async fn allowed(auth: &Auth, request: &Request<Incoming>, client: ClientAddress) -> bool {
+async fn allowed(auth: Option<&Auth>, request: &Request<Incoming>, client: ClientAddress) -> bool {
+    let Some(auth) = auth else { return true };
     auth.allows(request.headers().get(AUTHORIZATION).map(HeaderValue::as_bytes), client).await
 }
 

@@ -271,22 +271,11 @@ impl KnownClient {
     }
 }
 
-/// What the status needs to know beside the state.
-#[derive(Clone, Debug)]
-pub struct Facts<'a> {
-    /// The latest scan of the processes, if processes are watched.
-    pub watched: Option<Watched>,
-    /// The address of IMDS.
-    pub endpoint: &'a str,
-    /// The time.
-    pub now: Timestamp,
-}
-
 impl Status {
-    /// The status at a time.
+    /// The status at `now`. `watched` is the latest scan of the processes, if processes are watched; `endpoint` is the
+    /// address of IMDS.
     #[must_use]
-    pub fn new(state: &State, facts: Facts<'_>) -> Self {
-        let Facts { watched, endpoint, now } = facts;
+    pub fn new(state: &State, watched: Option<Watched>, endpoint: &str, now: Timestamp) -> Self {
         let environment = state.environment();
         let credential = state.credential();
         let shown = |created: &&Created| **created != Created::AtStart || environment.workload != Workload::Independent;

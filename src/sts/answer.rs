@@ -3,17 +3,7 @@
 //! Owns the only mapping of codes to reasons. An answer's own text gets no further than here, except for what
 //! [`CallerIdentity`] holds, checked.
 //!
-//! | code | reason |
-//! | --- | --- |
-//! | `ExpiredToken`, `ExpiredTokenException` | `expired_token` |
-//! | `InvalidClientTokenId`, `UnrecognizedClientException`, `InvalidAccessKeyId` | `invalid_token` |
-//! | `SignatureDoesNotMatch` | `signature`; `clock_skew` if the message says that it has expired or is not yet current |
-//! | `RequestTimeTooSkewed`, `RequestExpired` | `clock_skew` |
-//! | `AccessDenied`, `AccessDeniedException`, `UnauthorizedOperation` | `access_denied` |
-//! | `Throttling`, `ThrottlingException`, `RequestLimitExceeded`, `TooManyRequestsException`, `SlowDown`; status 429 | `throttled` |
-//! | any other with a 5xx status | `server_error` |
-//!
-//! Anything else is `unexpected`. Sources: "Common errors" of the STS API reference; botocore's `retryhandler` for the
+//! Sources: "Common errors" of the STS API reference; botocore's `retryhandler` for the
 //! throttling codes; the messages about time, aws/aws-cli#602.
 
 use std::fmt;
