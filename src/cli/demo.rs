@@ -5,7 +5,7 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
-use std::future::Future;
+use std::fmt::Display;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::process::ExitCode;
@@ -137,23 +137,23 @@ enum Call {
 
 impl Worker {
     /// It starts and creates its client: botocore resolves once, and binds the result.
-    async fn start((name, heals): (&'static str, bool), imds: &mut Imds, clock: &dyn Clock) -> Self {
+    async fn start((name, heals): (&'static str, bool), imds: &mut Imds) -> Self {
         let creation = imds.resolve().await.creation;
-        let created_at = clock.now();
+        let created_at = SystemClock.now();
         Self { name, heals, created_at, holds: BoundCredentials::created(creation, created_at) }
     }
 
     /// It calls AWS; `newest` is what the last poll found.
-    async fn call(&mut self, newest: Creation, imds: &mut Imds, clock: &dyn Clock) -> Call {
+    async fn call(&mut self, newest: Creation, imds: &mut Imds) -> Call {
         let is_bound_to_nothing = self.holds == BoundCredentials::Nothing;
         if is_bound_to_nothing && self.heals {
-            self.holds = BoundCredentials::created(imds.resolve().await.creation, clock.now());
+            self.holds = BoundCredentials::created(imds.resolve().await.creation, SystemClock.now());
         }
         match (&self.holds, is_bound_to_nothing) {
             (BoundCredentials::Nothing, _) if self.heals => Call::NotYet,
             (BoundCredentials::Nothing, _) => Call::Stuck,
             (_, true) => Call::Healed,
-            (holds, _) if holds.can_sign(newest, clock.now()) == Some(true) => Call::Signed,
+            (holds, _) if holds.can_sign(newest, SystemClock.now()) == Some(true) => Call::Signed,
             _ => Call::NotRefreshed,
         }
     }
@@ -163,9 +163,7 @@ impl Worker {
 struct Stage<'a> {
     simulator: &'a Simulator,
     imds: Imds,
-    clock: Arc<dyn Clock>,
     workers: BTreeMap<usize, Worker>,
-    print: &'a dyn Fn(&str),
     last: &'a RefCell<Option<Creation>>,
     /// The exporter.
     address: SocketAddr,
@@ -178,20 +176,14 @@ pub(super) fn run(once: bool) -> ExitCode {
             Ok(listener) => listener,
             Err(_) => TcpListener::bind((ADDRESS.0, 0)).await?,
         };
-        Box::pin(play(listener, Arc::new(SystemClock), once, stop_signal()?, |line| print(format_args!("{line}\n"))))
-            .await?;
+        Box::pin(play(listener, once)).await?;
         Ok(ExitCode::SUCCESS)
     })
 }
 
-/// Plays the story on `listener` and serves until `stop`, or until the end of the story if `once`.
-async fn play(
-    listener: TcpListener,
-    clock: Arc<dyn Clock>,
-    once: bool,
-    stop: impl Future<Output = ()>,
-    print: impl Fn(&str),
-) -> io::Result<()> {
+/// Plays the story on `listener` and serves until Ctrl-C, or until the end of the story if `once`.
+async fn play(listener: TcpListener, once: bool) -> io::Result<()> {
+    let (stop, clock): (_, Arc<dyn Clock>) = (stop_signal()?, Arc::new(SystemClock));
     let options = SimulatorOptions { sts: Some((Ipv4Addr::LOCALHOST, 0).into()), ..SimulatorOptions::default() };
     let simulator = Simulator::start(options, Arc::clone(&clock)).await?;
     let address = listener.local_addr()?;
@@ -206,24 +198,22 @@ async fn play(
     let mut config = Config::from_environment(variables).map_err(io::Error::other)?;
     config.signed_call_interval = Some(SIGNED_CALL_INTERVAL);
 
-    print("THIS IS A SIMULATION: no AWS, no real credentials, loopback only.");
-    print("Exporter and metrics are real; IMDS, STS and the workers are simulated.\n");
+    print_line("THIS IS A SIMULATION: no AWS, no real credentials, loopback only.");
+    print_line("Exporter and metrics are real; IMDS, STS and the workers are simulated.\n");
     for (what, path) in [("status page", "/"), ("metrics", "/metrics"), ("status as JSON", "/api/v1/status")] {
-        print(&format!("  {what:<15} http://{address}{path}"));
+        print_line(format_args!("  {what:<15} http://{address}{path}"));
     }
-    print(&format!("  {:<15} {endpoint}", "simulated IMDS"));
-    print(&format!("  {:<15} {sts}\n\nCtrl-C stops it.\n", "simulated STS"));
+    print_line(format_args!("  {:<15} {endpoint}", "simulated IMDS"));
+    print_line(format_args!("  {:<15} {sts}\n\nCtrl-C stops it.\n", "simulated STS"));
 
     let last = RefCell::new(None);
     let imds = || Imds::new(config.imds.clone(), Arc::clone(&clock));
     let (watched, own) = (imds(), imds());
-    let on_poll = |report: &PollReport| print_poll(report, &last, &print);
+    let on_poll = |report: &PollReport| print_poll(report, &last);
     let stage = Stage {
         simulator: &simulator,
         imds: own,
-        clock: Arc::clone(&clock),
         workers: BTreeMap::new(),
-        print: &print,
         last: &last,
         address,
         client: LoopbackClient::new()?,
@@ -231,7 +221,7 @@ async fn play(
     let story = async {
         stage.play().await;
         if !once {
-            print("\nThe pages stay up. Ctrl-C stops it.");
+            print_line("\nThe pages stay up. Ctrl-C stops it.");
             std::future::pending::<()>().await;
         }
     };
@@ -242,13 +232,17 @@ async fn play(
         }
     };
     let listeners = Listeners { pages: vec![listener], ..Listeners::default() };
-    exporter::run_with(config, watched, listeners, Arc::clone(&clock), on_poll, ended).await?;
+    exporter::run_with(config, watched, listeners, clock.clone(), on_poll, ended).await?;
     simulator.shutdown().await;
-    print("The demo has ended.");
+    print_line("The demo has ended.");
     Ok(())
 }
 
-fn print_poll(report: &PollReport, last: &RefCell<Option<Creation>>, print: &dyn Fn(&str)) {
+fn print_line(line: impl Display) {
+    print(format_args!("{line}\n"));
+}
+
+fn print_poll(report: &PollReport, last: &RefCell<Option<Creation>>) {
     let works = |attempt: Creation| matches!(attempt, Creation::Credentials { .. });
     let attempt = report.resolution.creation;
     let changed = last.replace(Some(attempt)).map(works) != Some(works(attempt));
@@ -257,12 +251,12 @@ fn print_poll(report: &PollReport, last: &RefCell<Option<Creation>>, print: &dyn
         Err(failure) => format!("sees: {} in the {} step (imds_up 0)", failure.kind, failure.step),
     };
     if changed || report.change.failure_changed {
-        print(&line_of(report.at, "exporter", &line));
+        print_line(line_of(report.at, "exporter", &line));
     }
     if let Some(outage) = report.change.outage_ended {
         let [start, end] = [outage.start, outage.end].map(time_of_day);
         let line = format!("outage from {start} to {end}: a boto3 client created in it is stuck, unless it heals");
-        print(&line_of(report.at, "exporter", &line));
+        print_line(line_of(report.at, "exporter", &line));
     }
 }
 
@@ -288,24 +282,28 @@ fn line_of(at: Timestamp, who: &str, what: &str) -> String {
     line
 }
 
+fn say(who: &str, what: &str) {
+    print_line(line_of(SystemClock.now(), who, what));
+}
+
 impl Stage<'_> {
     async fn play(mut self) {
         let start = monotonic();
         for scene in STORY {
             sleep_until(start + Duration::from_secs(scene.second)).await;
             if !scene.say.is_empty() {
-                self.say("story", scene.say);
+                say("story", scene.say);
             }
             match scene.event {
                 Event::Simulate(toml) => {
                     let change = Change::parse(toml).expect("the story's changes are tested");
                     if let Err(error) = self.simulator.apply(&change).await {
-                        self.say("story", &format!("the simulator cannot do that here: {error}"));
+                        say("story", &format!("the simulator cannot do that here: {error}"));
                     }
                 }
                 Event::Start(workers) => {
                     for index in workers {
-                        let worker = Worker::start(WORKERS[*index], &mut self.imds, &*self.clock).await;
+                        let worker = Worker::start(WORKERS[*index], &mut self.imds).await;
                         self.workers.insert(*index, worker);
                     }
                 }
@@ -314,10 +312,6 @@ impl Stage<'_> {
                 Event::Narration => {}
             }
         }
-    }
-
-    fn say(&self, who: &str, what: &str) {
-        (self.print)(&line_of(self.clock.now(), who, what));
     }
 
     /// What the exporter says of the last signed call.
@@ -332,14 +326,14 @@ impl Stage<'_> {
             (None, Some(reason)) => format!("sees: AWS refuses: {reason} (imds_signed_call_up 0)"),
             (None, None) => "has not made a signed call yet".to_owned(),
         };
-        self.say("exporter", &line);
+        say("exporter", &line);
     }
 
     /// Each worker calls AWS.
     async fn calls(&mut self) {
         let newest = self.last.borrow().unwrap_or(Creation::Nothing);
         for worker in self.workers.values_mut() {
-            let call = worker.call(newest, &mut self.imds, &*self.clock).await;
+            let call = worker.call(newest, &mut self.imds).await;
             let since = time_of_day(worker.created_at);
             let line = match call {
                 Call::Signed => format!("signs its call (client created at {since})"),
@@ -348,7 +342,7 @@ impl Stage<'_> {
                 Call::Stuck => format!("NoCredentialsError: STUCK (client created at {since})"),
                 Call::NotRefreshed => format!("fails to refresh (client created at {since})"),
             };
-            (self.print)(&line_of(self.clock.now(), worker.name, &line));
+            say(worker.name, &line);
         }
     }
 }
@@ -369,28 +363,26 @@ mod tests {
 
     #[tokio::test]
     async fn a_client_created_in_the_outage_heals_or_is_stuck_until_its_worker_restarts() {
-        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-        let simulator =
-            Simulator::start(SimulatorOptions::default(), Arc::clone(&clock)).await.expect("loopback has a free port");
+        let options = SimulatorOptions::default();
+        let simulator = Simulator::start(options, Arc::new(SystemClock)).await.expect("loopback has a free port");
         let endpoint = ("AWS_EC2_METADATA_SERVICE_ENDPOINT".into(), format!("http://{}", simulator.address()).into());
         let config = Config::from_environment([endpoint].into_iter()).expect("a configuration");
-        let mut imds = Imds::new(config.imds, Arc::clone(&clock));
+        let mut imds = Imds::new(config.imds, Arc::new(SystemClock));
         let during = async |change: &Change, calls: [Call; 2], workers: &mut [Worker; 2], imds: &mut Imds| {
             simulator.apply(change).await.expect("a change");
             let newest = imds.resolve().await.creation;
             for (worker, call) in workers.iter_mut().zip(calls) {
-                assert_eq!(worker.call(newest, imds, &*clock).await, call, "{}", worker.name);
+                assert_eq!(worker.call(newest, imds).await, call, "{}", worker.name);
             }
         };
 
         let outage = Change::parse("fault = 'connect_refused'").expect("a change");
         simulator.apply(&outage).await.expect("a change");
         let [_, healing, plain] = WORKERS;
-        let mut workers =
-            [Worker::start(healing, &mut imds, &*clock).await, Worker::start(plain, &mut imds, &*clock).await];
+        let mut workers = [Worker::start(healing, &mut imds).await, Worker::start(plain, &mut imds).await];
         during(&outage, [Call::NotYet, Call::Stuck], &mut workers, &mut imds).await;
         during(&Change::to_healthy(), [Call::Healed, Call::Stuck], &mut workers, &mut imds).await;
-        workers[1] = Worker::start(plain, &mut imds, &*clock).await;
+        workers[1] = Worker::start(plain, &mut imds).await;
         during(&Change::to_healthy(), [Call::Signed, Call::Signed], &mut workers, &mut imds).await;
     }
 

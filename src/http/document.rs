@@ -7,6 +7,7 @@ use maud::{DOCTYPE, Markup, PreEscaped, html};
 const STYLE: &str = include_str!("style.css");
 
 /// The parts in which pages differ.
+#[derive(Default)]
 pub(super) struct Page {
     /// The title of the browser's tab.
     pub(super) title: String,

@@ -23,9 +23,7 @@ fn render() -> String {
     Page {
         title: "Runbook".to_owned(),
         class: "runbook",
-        head: html! {},
         header: html! { p { "what to do about each alert and each kind of failure" } },
-        notices: html! {},
         main: html! {
             section aria-labelledby="introduction" {
                 h2 id="introduction" { (TITLE) }
@@ -39,8 +37,7 @@ fn render() -> String {
             }
             @for (_, sections) in &chapters { @for section in sections { (entry(section)) } }
         },
-        footer: html! {},
-        scripts: html! {},
+        ..Page::default()
     }
     .render()
 }

@@ -8,7 +8,6 @@ mod clients;
 mod explanation;
 mod situation;
 
-use std::borrow::Cow;
 use std::fmt::Write;
 
 use strum::VariantArray;
@@ -37,19 +36,19 @@ pub fn introduction() -> impl Iterator<Item = String> {
 }
 
 /// The text of one part of a section.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub enum Part {
     /// Prose. Back-ticks enclose code.
-    Text(Cow<'static, str>),
+    Text(String),
     /// A command or a query.
-    Command(Cow<'static, str>),
+    Command(String),
 }
 
-fn text(text: impl Into<Cow<'static, str>>) -> Part {
+fn text(text: impl Into<String>) -> Part {
     Part::Text(text.into())
 }
 
-fn command(command: impl Into<Cow<'static, str>>) -> Part {
+fn command(command: impl Into<String>) -> Part {
     Part::Command(command.into())
 }
 

@@ -269,57 +269,45 @@ fn meter(status: &Status) -> Markup {
     }
 }
 
-fn failure_section(failure: &FailureStatus) -> Markup {
-    let FailureStatus { kind, step, polls, advice, .. } = failure;
-    html! {
-        section aria-labelledby="failure" {
-            h2 id="failure" { "What is wrong: " code { (kind) } }
-            p {
-                "Seen in the " code { (step) } " request, in "
-                @if *polls == 1 { "one poll." } @else { (polls) " polls in a row." }
-            }
-            (list(advice))
-            p { a href={ "runbook#" (kind) } { "Runbook section for " code { (kind) } } }
-        }
-    }
+fn failure_section(FailureStatus { kind, step, polls, advice, .. }: &FailureStatus) -> Markup {
+    let seen = html! {
+        "Seen in the " code { (step) } " request, in "
+        @if *polls == 1 { "one poll." } @else { (polls) " polls in a row." }
+    };
+    advice_section("failure", &html! { "What is wrong: " code { (kind) } }, kind.label(), &seen, advice)
 }
 
 /// Why IMDSv2 does not work, while IMDSv1 does.
 fn fallback_section(kind: Kind, advice: &Advice) -> Markup {
-    html! {
-        section aria-labelledby="fallback" {
-            h2 id="fallback" { "Why IMDSv2 does not work: " code { (kind) } }
-            p { (rich(advice.observed)) }
-            (list(advice))
-            p { a href={ "runbook#" (kind) } { "Runbook section for " code { (kind) } } }
-        }
-    }
-}
-
-fn list(Advice { cause, action, confirm, .. }: &Advice) -> Markup {
-    html! {
-        dl.advice {
-            div { dt { "Likely cause" } dd { (rich(cause)) } }
-            div.action { dt { "What to do" } dd { (rich(action)) } }
-            div { dt { "To confirm" } dd { code { (confirm) } } }
-        }
-    }
+    let heading = html! { "Why IMDSv2 does not work: " code { (kind) } };
+    advice_section("fallback", &heading, kind.label(), &rich(advice.observed), advice)
 }
 
 fn call_failure_section(failure: &CallFailureStatus) -> Markup {
     let CallFailureStatus { reason, refused, status, code, since, advice, .. } = failure;
-    let anchor = reason.anchor();
+    let heading = html! {
+        @if *refused { "AWS refuses the credentials: " } @else { "STS cannot be asked: " } code { (reason) }
+    };
+    let seen = html! {
+        "Seen in a signed call" @if let Some(status) = status { ", in an answer with status " (status) }
+        @if let Some(code) = code { " and the code " code { (code) } }
+        @if let Some(since) = since { "; failing since " (Time(*since)) } "."
+    };
+    advice_section("signed-call", &heading, reason.anchor(), &seen, advice)
+}
+
+/// What is known of a failure, and what to do about it; `anchor` is its section in the runbook.
+fn advice_section(id: &str, heading: &Markup, anchor: &str, seen: &Markup, advice: &Advice) -> Markup {
+    let Advice { cause, action, confirm, .. } = advice;
     html! {
-        section aria-labelledby="signed-call" {
-            h2 id="signed-call" {
-                @if *refused { "AWS refuses the credentials: " } @else { "STS cannot be asked: " } code { (reason) }
+        section aria-labelledby=(id) {
+            h2 id=(id) { (heading) }
+            p { (seen) }
+            dl.advice {
+                div { dt { "Likely cause" } dd { (rich(cause)) } }
+                div.action { dt { "What to do" } dd { (rich(action)) } }
+                div { dt { "To confirm" } dd { code { (confirm) } } }
             }
-            p {
-                "Seen in a signed call" @if let Some(status) = status { ", in an answer with status " (status) }
-                @if let Some(code) = code { " and the code " code { (code) } }
-                @if let Some(since) = since { "; failing since " (Time(*since)) } "."
-            }
-            (list(advice))
             p { a href={ "runbook#" (anchor) } { "Runbook section for " code { (anchor) } } }
         }
     }
@@ -460,17 +448,12 @@ mod tests {
     use crate::domain::state::{State, WorkloadEnvironment};
     use crate::domain::workload::Workload;
     use crate::domain::{Credential, Failure, Kind, Resolution, RoleName, Step};
-    use crate::http::status::Facts;
 
     /// The largest page that may be served, in bytes.
     const LIMIT: usize = 50_000;
 
     fn at(second: i64) -> Timestamp {
         Timestamp::from_second(1_800_000_000 + second).expect("a time in this century")
-    }
-
-    fn facts(endpoint: &str, now: i64) -> Facts<'_> {
-        Facts { watched: None, endpoint, now: at(now) }
     }
 
     fn new_state() -> State {
@@ -493,7 +476,7 @@ mod tests {
     }
 
     fn status(state: &State, now: i64) -> Status {
-        Status::new(state, facts("http://127.0.0.1:1338", now))
+        Status::new(state, None, "http://127.0.0.1:1338", at(now))
     }
 
     fn called(state: &mut State, outcome: Result<(), Reason>, second: i64) {
@@ -560,7 +543,7 @@ mod tests {
     #[test]
     fn what_comes_from_outside_is_no_markup() {
         let hostile = "http://h/<script>alert('1')</script>\"&";
-        let page = render(&Status::new(&new_state(), facts(hostile, 1)));
+        let page = render(&Status::new(&new_state(), None, hostile, at(1)));
         assert!(!page.contains("<script>alert"));
         assert!(page.contains("&lt;script&gt;alert('1')&lt;/script&gt;&quot;&amp;"));
     }
