@@ -42,15 +42,12 @@ const SIGNED_CALL_INTERVAL: Duration = Duration::from_secs(1);
 const COLUMNS: usize = 80;
 
 enum Event {
-    /// Change what is simulated.
     Simulate(&'static str),
     /// These workers start, or restart, and create their clients.
     Start(&'static [usize]),
-    /// Each worker calls AWS.
     Calls,
     /// Show what the exporter says of the last signed call.
     SignedCall,
-    /// Nothing but the text.
     Narration,
 }
 
@@ -111,7 +108,6 @@ const STORY: &[Scene] = &[
     scene(43, Event::Narration, "This is the end of the story."),
 ];
 
-/// A worker and its boto3 client.
 struct Worker {
     name: &'static str,
     /// Whether the client looks for credentials at each call while it has none, as `deploy/boto3` makes it do.
@@ -120,18 +116,14 @@ struct Worker {
     holds: BoundCredentials,
 }
 
-/// How a worker's call to AWS ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Call {
-    /// It is signed.
     Signed,
     /// It is signed, by a client that had no credentials before.
     Healed,
     /// The client found no credentials at this call; it looks again at the next one.
     NotYet,
-    /// The client has no credentials, and never looks again.
     Stuck,
-    /// The credentials need a refresh, which fails.
     NotRefreshed,
 }
 
@@ -159,7 +151,6 @@ impl Worker {
     }
 }
 
-/// What the story needs while it runs.
 struct Stage<'a> {
     simulator: &'a Simulator,
     imds: Imds,
@@ -329,7 +320,6 @@ impl Stage<'_> {
         say("exporter", &line);
     }
 
-    /// Each worker calls AWS.
     async fn calls(&mut self) {
         let newest = self.last.borrow().unwrap_or(Creation::Nothing);
         for worker in self.workers.values_mut() {

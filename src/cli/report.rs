@@ -22,11 +22,9 @@ const CLOCK_SKEW: Duration = Duration::from_mins(1);
 /// Requests that take longer are slow: the default time-out of every SDK.
 const SLOW: Duration = Duration::from_secs(1);
 
-/// The result of a check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Verdict {
-    /// Credentials resolve.
     Usable,
     /// Credentials resolve, but something is wrong.
     Warning,
@@ -35,7 +33,6 @@ pub(super) enum Verdict {
 }
 
 impl Verdict {
-    /// The exit code of `check`.
     pub(super) const fn exit_code(self) -> u8 {
         match self {
             Self::Usable => 0,
@@ -45,27 +42,17 @@ impl Verdict {
     }
 }
 
-/// What is wrong although credentials resolve.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 enum Warning {
-    /// The credentials have expired.
     Expired,
-    /// The document should have been rotated by now.
     RotationLate,
-    /// The clocks differ.
     ClockSkew,
-    /// A request took longer than an SDK waits.
     Slow,
-    /// The role is not the expected one.
     UnexpectedRole,
-    /// Credentials resolve by IMDSv1 only.
     V1Fallback,
-    /// SDKs ask IMDS through a proxy.
     ImdsThroughProxy,
-    /// Clients of the declared workload hold no credentials, permanently.
     ClientsStuck,
-    /// The signed call got no verdict of AWS.
     SignedCallFailed,
 }
 
@@ -110,20 +97,16 @@ pub(super) struct SignedCheck {
     pub(super) arn: Option<String>,
 }
 
-/// One resolution and what is needed to judge it.
 pub(super) struct Report<'a> {
     /// What `/api/v1/status` would say.
     pub(super) status: Status,
-    /// The resolution.
     pub(super) resolution: &'a Resolution,
-    /// The expected role.
     pub(super) expected_role: Option<&'a RoleName>,
     /// The signed call, if one was asked for and there were credentials to sign it with.
     pub(super) signed: Option<SignedCheck>,
 }
 
 impl Report<'_> {
-    /// What is wrong although credentials resolve.
     fn warnings(&self) -> Vec<Warning> {
         let Ok(credential) = &self.resolution.outcome else { return Vec::new() };
         let status = &self.status;
@@ -151,7 +134,6 @@ impl Report<'_> {
         self.status.signed_call.as_ref()?.failure.as_ref()
     }
 
-    /// The verdict.
     pub(super) fn verdict(&self) -> Verdict {
         let refused = self.call_failure().is_some_and(|failure| failure.refused);
         match &self.resolution.outcome {

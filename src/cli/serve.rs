@@ -103,7 +103,6 @@ async fn bind(addresses: &[ListenAddress], variable: &str) -> Option<Vec<TcpList
     Some(listeners)
 }
 
-/// Their addresses, separated by commas.
 fn addresses(listeners: &[TcpListener]) -> io::Result<String> {
     let addresses: io::Result<Vec<_>> =
         listeners.iter().map(|listener| Ok(listener.local_addr()?.to_string())).collect();

@@ -42,7 +42,6 @@ pub const DEFAULT_PORT: u16 = 10_169;
 /// The longest interval: an outage must be noticed within an hour.
 const LONGEST_INTERVAL: Duration = Duration::from_hours(1);
 
-/// The longest time between signed calls.
 const LONGEST_CALL_INTERVAL: Duration = Duration::from_hours(24);
 
 const SHORTEST_TIMEOUT: Duration = Duration::from_millis(10);

@@ -25,10 +25,8 @@ impl fmt::Display for ConfigErrors {
 
 impl std::error::Error for ConfigErrors {}
 
-/// The variables that are set, by name.
 pub(super) type Values = BTreeMap<String, String>;
 
-/// Parses values and collects errors.
 pub(super) struct Reader<'a> {
     pub(super) values: &'a Values,
     pub(super) errors: Vec<String>,

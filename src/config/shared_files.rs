@@ -21,9 +21,7 @@ pub(super) enum Profile {
     AssumesRole,
     /// It takes credentials from the files, a program or a sign-on: after a web identity, before those of a container.
     Provides,
-    /// It assumes a role with the credentials of IMDS.
     AssumesRoleFromImds,
-    /// It goes on.
     Nothing,
 }
 

@@ -5,7 +5,6 @@ use super::reader::{ConfigErrors, Reader, Values};
 use crate::domain::Region;
 use crate::sts::{CaBundle, Choice, Endpoint, StsOptions};
 
-/// The options, or all errors.
 pub(super) fn options(values: &Values, proxies: &ProxyVariables) -> Result<StsOptions, ConfigErrors> {
     let mut read = Reader { values, errors: Vec::new() };
     let own_region = read.parse("AWS_REGION", Region::parse);

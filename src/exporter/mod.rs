@@ -179,7 +179,6 @@ fn metrics(config: &Config, with_signed_calls: bool) -> Metrics {
     if with_signed_calls { metrics.with_signed_calls() } else { metrics }
 }
 
-/// The STS client, if signed calls are made.
 fn sts(config: &Config, clock: &Arc<dyn Clock>) -> io::Result<Option<Sts>> {
     let Some(options) = config.signed_call_interval.and(config.sts.as_ref().ok()) else { return Ok(None) };
     Sts::new(options, Arc::clone(clock)).map(Some).map_err(io::Error::other)

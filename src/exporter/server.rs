@@ -23,7 +23,6 @@ pub struct Listeners {
     pub probes: Vec<TcpListener>,
 }
 
-/// A running server.
 pub(super) struct Server {
     stop: watch::Sender<()>,
     ended: oneshot::Receiver<io::Result<()>>,

@@ -113,11 +113,7 @@ impl Route {
     fn handler(self, context: &Arc<Context>) -> MethodRouter<Arc<Context>> {
         match self {
             Self::Metrics => {
-                let version = {
-                    let context = Arc::clone(context);
-                    move || (context.metrics.changes(), context.clock.now())
-                };
-                let cache = from_fn_with_state(ScrapeCache::new(version), scrape_cache::answer);
+                let cache = from_fn_with_state(ScrapeCache::new(Arc::clone(context)), scrape_cache::answer);
                 get(metrics).layer(CompressionLayer::new()).layer(cache)
             }
             Self::StatusPage => get(async |Extract(context): Known| html(status_page::render(&context.status()))),
@@ -174,14 +170,11 @@ fn startup_of(state: &State) -> Response {
     }
 }
 
-/// What `/-/clients` can be asked.
 #[derive(Deserialize)]
 struct ClientsQuery {
-    /// The name of one program.
     command: Option<String>,
 }
 
-/// The suspects, or those whose program has the name that is asked for.
 async fn clients(Extract(context): Known, Query(query): Query<ClientsQuery>) -> Response {
     let Some(Watched { suspects, .. }) = context.watched() else {
         return text(StatusCode::OK, "watching is off: set IMDS_EXPORTER_WATCH_PROCESSES\n");

@@ -17,7 +17,6 @@ pub(super) fn bytes() -> Bytes {
     PAGE.clone()
 }
 
-/// The page as a document.
 fn render() -> String {
     let chapters = chapters();
     Page {

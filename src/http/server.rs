@@ -64,7 +64,6 @@ impl Default for Limits {
 /// The `Server` header of every response: by it the commands know the exporter from another program.
 pub const SERVER_NAME: &str = "imds-exporter";
 
-/// Pause after the system could not accept a connection.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// Serves everybody whom `auth` allows, or all without it, until `stop`; then finishes the responses that are being written.

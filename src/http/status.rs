@@ -2,7 +2,6 @@
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize, Serializer};
-
 use strum::VariantArray;
 
 use crate::domain::boto3::{Created, Prognosis, SDK};
@@ -220,22 +219,17 @@ fn as_text<S: Serializer>(sentence: &Sentence, serializer: S) -> Result<S::Ok, S
 }
 
 impl ClientStatus {
-    /// A client that was created at that time.
-    #[must_use]
-    pub fn new(state: &State, created: Created, now: Timestamp) -> Self {
-        let text = if state.stands_for_boto3() {
-            sentence(created, state.prognosis(created, now), now)
-        } else {
-            "Unknown: boto3 does not ask IMDS here as the exporter does.".into()
-        };
-        Self {
-            sdk: SDK,
-            created: created.label(),
-            meaning: created.meaning(),
-            usable: state.client_usable(created, now),
-            prognosis: state.prognosis(created, now),
-            text,
+    fn of(state: &State, created: Created, now: Timestamp) -> Self {
+        let client = Self::new(created, state.client_usable(created, now), state.prognosis(created, now), now);
+        if state.stands_for_boto3() {
+            return client;
         }
+        Self { text: "Unknown: boto3 does not ask IMDS here as the exporter does.".into(), ..client }
+    }
+
+    fn new(created: Created, usable: Option<bool>, prognosis: Option<Prognosis>, now: Timestamp) -> Self {
+        let text = sentence(created, prognosis, now);
+        Self { sdk: SDK, created: created.label(), meaning: created.meaning(), usable, prognosis, text }
     }
 }
 
@@ -246,7 +240,6 @@ pub struct KnownPast {
     clients: Vec<KnownClient>,
 }
 
-/// One of its clients.
 #[derive(Debug, Deserialize)]
 struct KnownClient {
     created: String,
@@ -260,14 +253,7 @@ impl KnownClient {
     fn status(&self, now: Timestamp) -> Option<ClientStatus> {
         let created = Created::VARIANTS.iter().find(|created| created.label() == self.created)?;
         let prognosis = self.prognosis.filter(|_| *created != Created::Now)?;
-        Some(ClientStatus {
-            sdk: SDK,
-            created: created.label(),
-            meaning: created.meaning(),
-            usable: self.usable,
-            prognosis: Some(prognosis),
-            text: sentence(*created, Some(prognosis), now),
-        })
+        Some(ClientStatus::new(*created, self.usable, Some(prognosis), now))
     }
 }
 
@@ -279,7 +265,7 @@ impl Status {
         let environment = state.environment();
         let credential = state.credential();
         let shown = |created: &&Created| **created != Created::AtStart || environment.workload != Workload::Independent;
-        let clients = Created::VARIANTS.iter().filter(shown).map(|created| ClientStatus::new(state, *created, now));
+        let clients = Created::VARIANTS.iter().filter(shown).map(|created| ClientStatus::of(state, *created, now));
         Self {
             state: ImdsState::of(state, now),
             version: Build::THIS.version,

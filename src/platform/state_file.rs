@@ -7,7 +7,6 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-/// The largest file that is read, in bytes.
 const LARGEST: u64 = 64 * 1024;
 
 /// A state file that no other process uses.

@@ -10,37 +10,24 @@ use crate::domain::{Kind, NetworkError, Server};
 /// A situation in which other advice fits than usually.
 #[derive(Clone, Copy, Debug, EnumString, Eq, IntoStaticStr, Ord, PartialEq, PartialOrd, VariantArray)]
 #[strum(serialize_all = "snake_case")]
-pub enum Situation {
-    /// The answers come from something that is no IMDS of EC2.
+pub(super) enum Situation {
     NotEc2,
-    /// A proxy that gives each pod its own role answers in place of IMDS.
     IamProxy,
-    /// The answer does not say that it is from IMDS.
     NotFromImds,
-    /// This program runs in a pod.
     Kubernetes,
-    /// This program runs in an ECS task.
     Ecs,
-    /// There is no route to an IPv6 endpoint.
     NoIpv6,
-    /// As [`NetworkError::HostUnreachable`].
     HostUnreachable,
-    /// As [`NetworkError::BlackholeRoute`].
     BlackholeRoute,
-    /// As [`NetworkError::Forbidden`].
     LocalFirewall,
-    /// As [`NetworkError::NoLocalPort`].
     NoLocalPort,
-    /// As [`NetworkError::NoAddressFamily`].
     NoAddressFamily,
-    /// As [`NetworkError::NoSuchName`].
     NoSuchName,
 }
 
 impl Situation {
     /// The situation of a failure of this kind; `None` if the usual advice fits.
-    #[must_use]
-    pub const fn of(kind: Kind, circumstances: Circumstances) -> Option<Self> {
+    pub(super) const fn of(kind: Kind, circumstances: Circumstances) -> Option<Self> {
         let Circumstances { place, evidence } = circumstances;
         let from_imds = matches!(evidence.server, Some(Server::Ec2));
         // Without an answer, nothing is known of who answers.
@@ -94,14 +81,12 @@ impl Situation {
     }
 
     /// Its name in the texts.
-    #[must_use]
-    pub fn name(self) -> &'static str {
+    pub(super) fn name(self) -> &'static str {
         self.into()
     }
 
     /// When this is the situation, as the head of its texts in the runbook.
-    #[must_use]
-    pub const fn heading(self) -> &'static str {
+    pub(super) const fn heading(self) -> &'static str {
         match self {
             Self::NotEc2 => "If the answers are not from EC2",
             Self::IamProxy => "If an IMDS proxy answers (kube2iam, kiam)",
@@ -148,6 +133,7 @@ mod tests {
             place: Place { platform: Platform::Kubernetes, ..Place::default() },
             ..answers(status, server)
         };
+        let no_answer_in_a_pod = Circumstances { evidence: Evidence::default(), ..on(Platform::Kubernetes) };
         for (system, kind, circumstances, situation) in [
             ("EC2 without a profile", Kind::NoRole, answers(200, EC2), None),
             ("the same on a node", Kind::NoRole, in_a_pod(200, EC2), None),
@@ -161,22 +147,9 @@ mod tests {
             ("kube2iam, no trust", Kind::ServerError, in_a_pod(200, EC2), Some(Situation::IamProxy)),
             ("kiam, not permitted", Kind::ServerError, in_a_pod(200, None), Some(Situation::IamProxy)),
             ("another proxy, 404 to the document", Kind::RoleNotFound, in_a_pod(200, OTHER), Some(Situation::IamProxy)),
-            (
-                "kube2iam, no role, patience of a second",
-                Kind::ReadTimeout,
-                in_a_pod(200, EC2),
-                Some(Situation::IamProxy),
-            ),
+            ("kube2iam, slow, no role", Kind::ReadTimeout, in_a_pod(200, EC2), Some(Situation::IamProxy)),
             ("EC2 that is overloaded", Kind::ReadTimeout, answers(200, EC2), None),
-            (
-                "no token in time, in a pod",
-                Kind::ReadTimeout,
-                {
-                    let evidence = Evidence::default();
-                    Circumstances { evidence, ..on(Platform::Kubernetes) }
-                },
-                None,
-            ),
+            ("no token in time, in a pod", Kind::ReadTimeout, no_answer_in_a_pod, None),
             ("EC2 while the role is replaced", Kind::RoleNotFound, answers(200, EC2), None),
             ("OpenStack, 404 to everything", Kind::NoRole, answers(404, None), Some(Situation::NotEc2)),
             ("the same, v1 disabled", Kind::TokenUnsupported, answers(404, None), Some(Situation::NotEc2)),

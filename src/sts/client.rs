@@ -25,7 +25,6 @@ const TIMEOUT: Duration = Duration::from_secs(5);
 /// A connection: less than the whole, so that a way that is closed can be told from an STS that does not answer.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// The longest body that is read, in bytes.
 const LONGEST_BODY: usize = 64 * 1024;
 
 /// How to reach STS.

@@ -28,10 +28,8 @@ use web_config::WebConfig;
 /// How long files that cannot be used are not tried again, unless they change.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
-/// The time between looks at the certificate's end.
 const EXPIRY_CHECKED_EVERY: Duration = Duration::from_mins(1);
 
-/// The largest number of correct passwords that are remembered.
 const MAX_VERIFIED: usize = 64;
 
 /// The access control of a listener.

@@ -19,7 +19,6 @@ use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName,
 use tokio_rustls::rustls::server::WebPkiClientVerifier;
 use tokio_rustls::rustls::{CertificateError, Error, RootCertStore, ServerConfig, SupportedProtocolVersion, version};
 
-/// The largest file that is read, in bytes.
 const LARGEST: u64 = 1024 * 1024;
 
 /// The highest bcrypt cost: a higher one would take seconds for each password.
@@ -61,12 +60,10 @@ enum MinVersion {
     Tls13,
 }
 
-/// The configuration, checked.
 pub(super) struct WebConfig {
     pub(super) tls: Option<ServerTls>,
     /// bcrypt hashes by user.
     pub(super) users: BTreeMap<String, String>,
-    /// The highest cost of these.
     cost: u32,
     /// All files that it was read from.
     pub(super) files: Vec<PathBuf>,
@@ -116,7 +113,6 @@ impl WebConfig {
     }
 }
 
-/// The server's side of TLS.
 pub(super) struct ServerTls {
     pub(super) acceptor: TlsAcceptor,
     certificate: CertificateDer<'static>,
@@ -124,7 +120,6 @@ pub(super) struct ServerTls {
 }
 
 impl ServerTls {
-    /// Whether the certificate has expired at `at`.
     pub(super) fn has_expired(&self, at: Timestamp) -> bool {
         use CertificateError::{Expired, ExpiredContext};
         let verified = self.verify(at);

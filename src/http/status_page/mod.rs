@@ -109,7 +109,6 @@ fn lead(status: &Status) -> Markup {
     }
 }
 
-/// Why AWS refuses the credentials, if it does.
 fn refusal(status: &Status) -> Option<&CallFailureStatus> {
     status.signed_call.as_ref()?.failure.as_ref().filter(|failure| failure.refused)
 }
@@ -146,14 +145,12 @@ fn held_credentials(status: &Status) -> String {
     }
 }
 
-/// The outage in which the declared workload started.
 fn window_of_start(status: &Status) -> Option<&Outage> {
     let started_at = status.workload_started_at?;
     let contains = |window: &&Outage| window.start <= started_at && started_at <= window.end;
     status.outages.iter().find(contains)
 }
 
-/// The page as a document.
 pub(super) fn render(status: &Status) -> String {
     let headline = headline(status);
     let icon = format!(
@@ -277,7 +274,6 @@ fn failure_section(FailureStatus { kind, step, polls, advice, .. }: &FailureStat
     advice_section("failure", &html! { "What is wrong: " code { (kind) } }, kind.label(), &seen, advice)
 }
 
-/// Why IMDSv2 does not work, while IMDSv1 does.
 fn fallback_section(kind: Kind, advice: &Advice) -> Markup {
     let heading = html! { "Why IMDSv2 does not work: " code { (kind) } };
     advice_section("fallback", &heading, kind.label(), &rich(advice.observed), advice)
@@ -321,9 +317,9 @@ fn clients(status: &Status) -> Markup {
             None => ("unknown", "–", "unknown"),
         };
         [
-            Cell::plain(html! { "boto3 client " (client.meaning) }),
-            Cell { class, content: html! { span aria-hidden="true" { (mark) } " " (word) } },
-            Cell { class: "consequence", content: in_words(&client.text) },
+            plain(html! { "boto3 client " (client.meaning) }),
+            (class, html! { span aria-hidden="true" { (mark) } " " (word) }),
+            ("consequence", in_words(&client.text)),
         ]
     });
     html! {
@@ -346,7 +342,7 @@ fn suspects_section(suspects: &[SuspectProcess], status: &Status) -> Markup {
             html! { (Time(suspect.started_at)) },
             html! { (suspect.owner.remedy()) },
         ];
-        cells.map(Cell::plain)
+        cells.map(plain)
     });
     let more = suspects.len().saturating_sub(SUSPECTS_SHOWN);
     html! {
@@ -376,7 +372,7 @@ fn outages(status: &Status) -> Markup {
     let row = |start: Timestamp, end: Option<Timestamp>| {
         let lasted = HumanDuration(start.duration_until(end.unwrap_or(status.now)));
         let ended = html! { @match end { Some(end) => { (Time(end)) } None => { "not yet" } } };
-        [html! { (Time(start)) }, ended, html! { (lasted) }].map(Cell::plain)
+        [html! { (Time(start)) }, ended, html! { (lasted) }].map(plain)
     };
     let open = status.outage_since.map(|start| row(start, None));
     let over = status.outages.iter().rev().map(|window| row(window.start, Some(window.end)));
@@ -399,16 +395,11 @@ fn outages(status: &Status) -> Markup {
     }
 }
 
-/// A cell of a table.
-struct Cell {
-    class: &'static str,
-    content: Markup,
-}
+/// Class and content.
+type Cell = (&'static str, Markup);
 
-impl Cell {
-    fn plain(content: Markup) -> Self {
-        Self { class: "plain", content }
-    }
+fn plain(content: Markup) -> Cell {
+    ("plain", content)
 }
 
 /// A table whose first column is a heading too. Each cell repeats the heading of its column, for narrow screens, on
@@ -423,7 +414,7 @@ fn table<const N: usize>(headings: [&str; N], rows: impl IntoIterator<Item = [Ce
             tbody role="rowgroup" {
                 @for row in rows {
                     tr role="row" {
-                        @for (index, (Cell { class, content }, heading)) in row.iter().zip(headings).enumerate() {
+                        @for (index, ((class, content), heading)) in row.iter().zip(headings).enumerate() {
                             @if index == 0 {
                                 th role="rowheader" scope="row" { (content) }
                             } @else {
