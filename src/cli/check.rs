@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::loopback_client::{Asked, LoopbackClient};
-use super::output::{print_result, usage_error};
+use super::output::{invalid_configuration, print_result};
 use super::report::{Report, SignedCheck};
 use super::runtime::block_on;
 use crate::config::Config;
@@ -26,7 +26,7 @@ pub(super) fn run(config: &Config, json: bool, signed: bool) -> ExitCode {
     });
     let sts = match sts.transpose() {
         Ok(sts) => sts,
-        Err(errors) => return usage_error(format_args!("imds-exporter: the configuration is invalid:\n{errors}")),
+        Err(errors) => return invalid_configuration(errors),
     };
     block_on(async {
         let began = SystemClock.moment();

@@ -167,7 +167,7 @@ pub(super) fn run(once: bool) -> ExitCode {
             Ok(listener) => listener,
             Err(_) => TcpListener::bind((ADDRESS.0, 0)).await?,
         };
-        Box::pin(play(listener, once)).await?;
+        play(listener, once).await?;
         Ok(ExitCode::SUCCESS)
     })
 }
@@ -223,7 +223,7 @@ async fn play(listener: TcpListener, once: bool) -> io::Result<()> {
         }
     };
     let listeners = Listeners { pages: vec![listener], ..Listeners::default() };
-    exporter::run_with(config, watched, listeners, clock.clone(), on_poll, ended).await?;
+    Box::pin(exporter::run_with(config, watched, listeners, clock, on_poll, ended)).await?;
     simulator.shutdown().await;
     print_line("The demo has ended.");
     Ok(())

@@ -46,6 +46,10 @@ pub(super) fn usage_error(what: impl Display) -> ExitCode {
     EXIT_USAGE.into()
 }
 
+pub(super) fn invalid_configuration(errors: impl Display) -> ExitCode {
+    usage_error(format_args!("imds-exporter: the configuration is invalid:\n{errors}"))
+}
+
 /// Writes to standard error. What is quoted can contain anything: each line is bounded, and without control characters.
 fn print_lines(text: impl Display) {
     for line in text.to_string().trim_end().lines() {

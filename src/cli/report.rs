@@ -237,6 +237,7 @@ impl Report<'_> {
             duration_seconds: f64,
             status: Option<u16>,
         }
+
         #[derive(Serialize)]
         struct Json<'a> {
             verdict: Verdict,
@@ -266,26 +267,20 @@ fn signed_text(SignedCheck { endpoint, user_id, arn }: &SignedCheck, call: &Sign
     let status = call.failure.as_ref().map_or(Some(200), |failure| failure.status);
     let step = line("sts:GetCallerIdentity", status, Duration::from_secs_f64(call.duration_seconds));
     let mut text = format!("\nSigning a call to STS with these credentials ({endpoint}).\n\n  {step}\n\n");
-    match &call.failure {
-        Some(CallFailureStatus { reason, refused, code, obstacle, advice, .. }) => {
-            let verdict =
-                if *refused { "REFUSED: AWS refuses the credentials" } else { "UNKNOWN: STS cannot be asked" };
-            let code = code.or(obstacle.map(Obstacle::label)).map(|code| format!(" ({code})")).unwrap_or_default();
-            let _infallible = write!(text, "{verdict}: {reason}{code}\n\n{}", block(advice));
-        }
-        None => {
-            text.push_str("ACCEPTED: AWS accepts the credentials.\n\n");
-            let role = Some(call.role.as_deref().unwrap_or("none"));
-            let of_aws = [
-                ("Account", call.account.as_deref()),
-                ("Role", role),
-                ("User id", user_id.as_deref()),
-                ("ARN", arn.as_deref()),
-            ];
-            for (name, value) in of_aws {
-                let _infallible = writeln!(text, "  {name:<15} {}", value.unwrap_or_default());
-            }
-        }
+    if let Some(CallFailureStatus { reason, refused, code, obstacle, advice, .. }) = &call.failure {
+        let verdict = if *refused { "REFUSED: AWS refuses the credentials" } else { "UNKNOWN: STS cannot be asked" };
+        let code = code.or(obstacle.map(Obstacle::label)).map(|code| format!(" ({code})")).unwrap_or_default();
+        let _infallible = write!(text, "{verdict}: {reason}{code}\n\n{}", block(advice));
+        return text;
+    }
+    text.push_str("ACCEPTED: AWS accepts the credentials.\n\n");
+    for (name, value) in [
+        ("Account", call.account.as_deref()),
+        ("Role", call.role.as_deref().or(Some("none"))),
+        ("User id", user_id.as_deref()),
+        ("ARN", arn.as_deref()),
+    ] {
+        let _infallible = writeln!(text, "  {name:<15} {}", value.unwrap_or_default());
     }
     text
 }

@@ -10,7 +10,7 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::{error, info, warn};
 
-use super::output::usage_error;
+use super::output::invalid_configuration;
 use super::runtime::{block_on, start_blocking_thread, stop_signal};
 use crate::config::Config;
 use crate::exporter::{self, Listeners};
@@ -25,22 +25,10 @@ pub(super) fn run(config: Config) -> ExitCode {
     logging::set_up(&config.log);
     block_on(async {
         let Build { version, revision, .. } = Build::THIS;
-        let auth = match config.web_config_file.as_deref().map(Auth::from_file).transpose() {
+        let auth = match check_files(&config) {
             Ok(auth) => auth.map(Arc::new),
-            Err(error) => {
-                let name = "IMDS_EXPORTER_WEB_CONFIG_FILE";
-                return Ok(usage_error(format_args!("imds-exporter: the configuration is invalid:\n{name}: {error}")));
-            }
+            Err(error) => return Ok(invalid_configuration(error)),
         };
-        if let Some(Err(what)) = config.state_file.as_deref().map(state_file::check) {
-            let name = "IMDS_EXPORTER_STATE_FILE";
-            return Ok(usage_error(format_args!("imds-exporter: the configuration is invalid:\n{name}: {what}")));
-        }
-        if let (Some(_), Ok(options)) = (config.signed_call_interval, &config.sts)
-            && let Err(error) = Sts::new(options, Arc::new(SystemClock))
-        {
-            return Ok(usage_error(format_args!("imds-exporter: the configuration is invalid:\n{error}")));
-        }
         let Some(pages) = bind(&config.listen, "IMDS_EXPORTER_LISTEN_ADDRESS").await else {
             return Ok(ExitCode::FAILURE);
         };
@@ -79,6 +67,19 @@ pub(super) fn run(config: Config) -> ExitCode {
     })
 }
 
+/// What is wrong with the files that the configuration names.
+fn check_files(config: &Config) -> Result<Option<Auth>, String> {
+    let auth = config.web_config_file.as_deref().map(Auth::from_file).transpose();
+    let auth = auth.map_err(|error| format!("IMDS_EXPORTER_WEB_CONFIG_FILE: {error}"))?;
+    if let Some(Err(what)) = config.state_file.as_deref().map(state_file::check) {
+        return Err(format!("IMDS_EXPORTER_STATE_FILE: {what}"));
+    }
+    if let (Some(_), Ok(options)) = (config.signed_call_interval, &config.sts) {
+        Sts::new(options, Arc::new(SystemClock))?;
+    }
+    Ok(auth)
+}
+
 fn text_of(duration: Duration) -> String {
     SpanPrinter::new().unsigned_duration_to_string(&duration)
 }
@@ -88,7 +89,9 @@ fn reload_on_hangup(auth: Option<Arc<Auth>>) -> io::Result<impl Future<Output = 
     let mut hangup = signal(SignalKind::hangup())?;
     Ok(async move {
         while hangup.recv().await.is_some() {
-            auth.iter().for_each(|auth| auth.reload());
+            if let Some(auth) = &auth {
+                auth.reload();
+            }
         }
     })
 }

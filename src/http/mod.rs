@@ -11,7 +11,7 @@ mod routes;
 mod runbook_page;
 mod scrape_cache;
 mod server;
-pub mod status;
+pub(crate) mod status;
 mod status_page;
 mod text;
 

@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use prometheus::proto::MetricFamily;
 use prometheus::{Gauge, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, Opts, Registry};
-
 use strum::VariantArray;
 
 use super::build_info::Build;
@@ -35,12 +34,11 @@ struct SignedCallCounters {
 
 impl SignedCallCounters {
     fn new(registry: &Registry) -> Self {
-        let failures = counters(registry, catalog::SIGNED_CALL_FAILURES);
-        Reason::VARIANTS.iter().for_each(|reason| drop(failures.with_label_values(&[reason.label()])));
+        let reasons = Reason::VARIANTS.iter().map(|reason| reason.label());
         Self {
             calls: counter(registry, catalog::SIGNED_CALLS),
-            failures,
-            duration: histograms(registry, catalog::SIGNED_CALL_DURATION).with_label_values::<&str>(&[]),
+            failures: counters(registry, catalog::SIGNED_CALL_FAILURES, reasons),
+            duration: histograms(registry, catalog::SIGNED_CALL_DURATION, []).with_label_values::<&str>(&[]),
         }
     }
 }
@@ -51,12 +49,9 @@ const CATALOGED: &str = "the catalog's names are legal and distinct";
 impl Counters {
     pub(super) fn new(poll_interval: Duration, build: Build) -> Self {
         let registry = Registry::new();
-        let failures = counters(&registry, catalog::FETCH_FAILURES);
-        let fetch_duration = histograms(&registry, catalog::FETCH_DURATION);
-        let request_duration = histograms(&registry, catalog::REQUEST_DURATION);
-        Kind::VARIANTS.iter().for_each(|kind| drop(failures.with_label_values(&[kind.label()])));
-        Outcome::VARIANTS.iter().for_each(|outcome| drop(fetch_duration.with_label_values(&[outcome.label()])));
-        Step::VARIANTS.iter().for_each(|step| drop(request_duration.with_label_values(&[step.label()])));
+        let kinds = Kind::VARIANTS.iter().map(|kind| kind.label());
+        let outcomes = Outcome::VARIANTS.iter().map(|outcome| outcome.label());
+        let steps = Step::VARIANTS.iter().map(|step| step.label());
         gauge(&registry, catalog::POLL_INTERVAL, &[]).set(poll_interval.as_secs_f64());
         gauge(&registry, catalog::BUILD_INFO, &[build.version, build.revision, build.rustversion]).set(1.0);
         Self {
@@ -64,9 +59,9 @@ impl Counters {
             rotations: counter(&registry, catalog::ROTATIONS),
             role_changes: counter(&registry, catalog::ROLE_CHANGES),
             outages: counter(&registry, catalog::OUTAGES),
-            failures,
-            fetch_duration,
-            request_duration,
+            failures: counters(&registry, catalog::FETCH_FAILURES, kinds),
+            fetch_duration: histograms(&registry, catalog::FETCH_DURATION, outcomes),
+            request_duration: histograms(&registry, catalog::REQUEST_DURATION, steps),
             signed_calls: None,
             registry,
         }
@@ -118,15 +113,23 @@ fn counter(registry: &Registry, spec: Spec) -> IntCounter {
     counter
 }
 
-fn counters(registry: &Registry, spec: Spec) -> IntCounterVec {
+/// With a child for each value of the label.
+fn counters(registry: &Registry, spec: Spec, values: impl IntoIterator<Item = &'static str>) -> IntCounterVec {
     let counters = IntCounterVec::new(opts(spec), spec.labels).expect(CATALOGED);
+    for value in values {
+        counters.with_label_values(&[value]);
+    }
     registry.register(Box::new(counters.clone())).expect(CATALOGED);
     counters
 }
 
-fn histograms(registry: &Registry, spec: Spec) -> HistogramVec {
+/// Likewise.
+fn histograms(registry: &Registry, spec: Spec, values: impl IntoIterator<Item = &'static str>) -> HistogramVec {
     let options = HistogramOpts::new(spec.name, spec.help).buckets(BUCKETS_SECONDS.to_vec());
     let histograms = HistogramVec::new(options, spec.labels).expect(CATALOGED);
+    for value in values {
+        histograms.with_label_values(&[value]);
+    }
     registry.register(Box::new(histograms.clone())).expect(CATALOGED);
     histograms
 }

@@ -15,17 +15,17 @@ use crate::platform::clock::monotonic;
 use crate::platform::heartbeat::Heartbeat;
 
 /// Tells systemd that the service is ready. Call it once the port is bound.
-pub fn ready() {
+pub(crate) fn ready() {
     notify(&[NotifyState::Ready, NotifyState::Status("the first poll has not ended yet")]);
 }
 
 /// Tells systemd the status line of `systemctl status`. Call it after each poll.
-pub fn polled(state: &State) {
+pub(crate) fn polled(state: &State) {
     notify(&[NotifyState::Status(&status(state))]);
 }
 
 /// Tells systemd that the service is stopping. Call it before waiting for connections.
-pub fn stopping() {
+pub(crate) fn stopping() {
     notify(&[NotifyState::Stopping]);
 }
 
@@ -33,7 +33,7 @@ pub fn stopping() {
 ///
 /// The loop's heartbeat decides, as for `/-/healthy`: the poll interval may be longer than the watchdog's time, and an
 /// outage must not end the service. A loop that blocks the thread blocks this too.
-pub fn notify_watchdog(heartbeat: Heartbeat) -> impl Future<Output = ()> + Send {
+pub(crate) fn notify_watchdog(heartbeat: Heartbeat) -> impl Future<Output = ()> + Send {
     let allowed = sd_notify::watchdog_enabled().filter(|allowed| !allowed.is_zero());
     async move {
         let Some(allowed) = allowed else { return pending().await };
