@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use jiff::SignedDuration;
 use serde::Serialize;
+use strum::EnumMessage;
 
 use crate::domain::outage::Outage;
 use crate::domain::signed_call::Obstacle;
@@ -42,47 +43,34 @@ impl Verdict {
     }
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+/// What is wrong although credentials resolve. The doc comment of each is its text for people.
+#[allow(clippy::doc_markdown, reason = "the texts are no Markdown")]
+#[derive(Clone, Copy, Debug, EnumMessage, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 enum Warning {
+    /// The credentials have expired. AWS may still accept them for a while, but IMDS has no newer ones: open a case with AWS.
     Expired,
+    /// The credentials have not been rotated for over 90 minutes; IMDS usually rotates them every hour. Watch the expiration.
     RotationLate,
+    /// The local clock and IMDS's differ by more than a minute: signatures fail from 5 minutes on. Fix NTP (chronyc tracking).
     ClockSkew,
+    /// A request took longer than the 1 s that SDKs wait by default: their clients fail where this check did not.
     Slow,
+    /// The role is not the expected one: check the instance profile.
     UnexpectedRole,
+    /// It works by IMDSv1 only: boto3 needs up to a second more for each new client, SDKs that know IMDSv2 only fail, and AWS_EC2_METADATA_V1_DISABLED=true would break the workload.
     V1Fallback,
+    /// SDKs with this environment send their requests to IMDS through a proxy, which this check does not: add the address of IMDS to NO_PROXY.
     ImdsThroughProxy,
+    /// Clients that were created when the workload started hold no credentials, permanently: restart the workload, then the exporter.
     ClientsStuck,
+    /// STS cannot be asked: whether AWS accepts the credentials is unknown.
     SignedCallFailed,
 }
 
 impl Warning {
-    const fn text(self) -> &'static str {
-        match self {
-            Self::Expired => {
-                "The credentials have expired. AWS may still accept them for a while, but IMDS has no newer ones: open a case with AWS."
-            }
-            Self::RotationLate => {
-                "The credentials have not been rotated for over 90 minutes; IMDS usually rotates them every hour. Watch the expiration."
-            }
-            Self::ClockSkew => {
-                "The local clock and IMDS's differ by more than a minute: signatures fail from 5 minutes on. Fix NTP (chronyc tracking)."
-            }
-            Self::Slow => {
-                "A request took longer than the 1 s that SDKs wait by default: their clients fail where this check did not."
-            }
-            Self::UnexpectedRole => "The role is not the expected one: check the instance profile.",
-            Self::V1Fallback => {
-                "It works by IMDSv1 only: boto3 needs up to a second more for each new client, SDKs that know IMDSv2 only fail, and AWS_EC2_METADATA_V1_DISABLED=true would break the workload."
-            }
-            Self::ImdsThroughProxy => {
-                "SDKs with this environment send their requests to IMDS through a proxy, which this check does not: add the address of IMDS to NO_PROXY."
-            }
-            Self::ClientsStuck => {
-                "Clients that were created when the workload started hold no credentials, permanently: restart the workload, then the exporter."
-            }
-            Self::SignedCallFailed => "STS cannot be asked: whether AWS accepts the credentials is unknown.",
-        }
+    fn text(self) -> &'static str {
+        self.get_documentation().expect("every warning has a doc comment")
     }
 }
 

@@ -113,7 +113,8 @@ impl Route {
     fn handler(self, context: &Arc<Context>) -> MethodRouter<Arc<Context>> {
         match self {
             Self::Metrics => {
-                let cache = from_fn_with_state(ScrapeCache::new(Arc::clone(context)), scrape_cache::answer);
+                let cache = ScrapeCache::new(Arc::clone(&context.metrics), Arc::clone(&context.clock));
+                let cache = from_fn_with_state(cache, scrape_cache::answer);
                 get(metrics).layer(CompressionLayer::new()).layer(cache)
             }
             Self::StatusPage => get(async |Extract(context): Known| html(status_page::render(&context.status()))),

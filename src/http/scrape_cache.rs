@@ -14,7 +14,8 @@ use axum::middleware::Next;
 use axum::response::Response;
 use jiff::{SignedDuration, Timestamp};
 
-use super::Context;
+use crate::metrics::Metrics;
+use crate::platform::clock::Clock;
 
 /// How old an answer may be in what passes with time alone, such as the remaining seconds and the process's own memory.
 const MAX_AGE: SignedDuration = SignedDuration::from_secs(1);
@@ -36,13 +37,14 @@ struct Answer {
 
 #[derive(Clone)]
 pub(super) struct ScrapeCache {
-    context: Arc<Context>,
+    metrics: Arc<Metrics>,
+    clock: Arc<dyn Clock>,
     answers: Arc<Mutex<HashMap<Encodings, Answer>>>,
 }
 
 impl ScrapeCache {
-    pub(super) fn new(context: Arc<Context>) -> Self {
-        Self { context, answers: Arc::default() }
+    pub(super) fn new(metrics: Arc<Metrics>, clock: Arc<dyn Clock>) -> Self {
+        Self { metrics, clock, answers: Arc::default() }
     }
 
     fn answers(&self) -> MutexGuard<'_, HashMap<Encodings, Answer>> {
@@ -55,7 +57,7 @@ pub(super) async fn answer(State(cache): State<ScrapeCache>, request: Request, n
         return next.run(request).await;
     }
     let encodings: Encodings = request.headers().get_all(ACCEPT_ENCODING).iter().cloned().collect();
-    let version @ (changes, now) = (cache.context.metrics.changes(), cache.context.clock.now());
+    let version @ (changes, now) = (cache.metrics.changes(), cache.clock.now());
     let is_current = |answer: &Answer| {
         let (at_changes, at) = answer.version;
         at_changes == changes && now.duration_since(at).abs() < MAX_AGE

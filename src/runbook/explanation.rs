@@ -183,21 +183,18 @@ mod tests {
     }
 
     #[test]
-    fn every_kind_has_texts_for_exactly_the_situations_that_occur() {
-        let labels: BTreeSet<_> = Kind::VARIANTS.iter().map(|kind| kind.label()).collect();
-        assert_eq!(KINDS.texts.keys().map(String::as_str).collect::<BTreeSet<_>>(), labels);
+    fn every_reason_has_texts_and_every_kind_those_for_exactly_the_situations_that_occur() {
+        let kinds: BTreeSet<_> = Kind::VARIANTS.iter().map(|kind| kind.label()).collect();
+        let reasons: BTreeSet<_> = Reason::VARIANTS.iter().map(|reason| reason.label()).collect();
+        for (subject, labels) in [(&KINDS, kinds), (&REASONS, reasons)] {
+            assert_eq!(subject.texts.keys().map(String::as_str).collect::<BTreeSet<_>>(), labels);
+        }
         for kind in Kind::VARIANTS.iter().copied() {
             let occur: BTreeSet<_> =
                 all_circumstances().into_iter().filter_map(|seen| Situation::of(kind, seen)).collect();
             let written: BTreeSet<_> = situations(kind).map(|(situation, _)| situation).collect();
             assert_eq!(written, occur, "{kind}");
         }
-    }
-
-    #[test]
-    fn every_reason_has_texts() {
-        let labels: BTreeSet<_> = Reason::VARIANTS.iter().map(|reason| reason.label()).collect();
-        assert_eq!(REASONS.texts.keys().map(String::as_str).collect::<BTreeSet<_>>(), labels);
     }
 
     #[test]

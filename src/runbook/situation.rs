@@ -2,26 +2,38 @@
 //!
 //! Owns the closed list of situations. Must not know their texts.
 
-use strum::{EnumString, IntoStaticStr, VariantArray};
+use strum::{EnumMessage, EnumString, IntoStaticStr, VariantArray};
 
 use crate::domain::place::{Circumstances, Platform};
 use crate::domain::{Kind, NetworkError, Server};
 
-/// A situation in which other advice fits than usually.
-#[derive(Clone, Copy, Debug, EnumString, Eq, IntoStaticStr, Ord, PartialEq, PartialOrd, VariantArray)]
+/// A situation in which other advice fits than usually. Its doc comment is its heading in the runbook.
+#[derive(Clone, Copy, Debug, EnumMessage, EnumString, Eq, IntoStaticStr, Ord, PartialEq, PartialOrd, VariantArray)]
 #[strum(serialize_all = "snake_case")]
 pub(super) enum Situation {
+    /// If the answers are not from EC2
     NotEc2,
+    /// If an IMDS proxy answers (kube2iam, kiam)
     IamProxy,
+    /// If the answer is not from IMDS
     NotFromImds,
+    /// On Kubernetes
     Kubernetes,
+    /// On ECS
     Ecs,
+    /// If the endpoint is an IPv6 address
     NoIpv6,
+    /// If the host is unreachable
     HostUnreachable,
+    /// If the route is a blackhole
     BlackholeRoute,
+    /// If a local policy forbids it
     LocalFirewall,
+    /// If no local port is left
     NoLocalPort,
+    /// If the address family is switched off
     NoAddressFamily,
+    /// If the endpoint's name does not resolve
     NoSuchName,
 }
 
@@ -86,21 +98,8 @@ impl Situation {
     }
 
     /// When this is the situation, as the head of its texts in the runbook.
-    pub(super) const fn heading(self) -> &'static str {
-        match self {
-            Self::NotEc2 => "If the answers are not from EC2",
-            Self::IamProxy => "If an IMDS proxy answers (kube2iam, kiam)",
-            Self::NotFromImds => "If the answer is not from IMDS",
-            Self::Kubernetes => "On Kubernetes",
-            Self::Ecs => "On ECS",
-            Self::NoIpv6 => "If the endpoint is an IPv6 address",
-            Self::HostUnreachable => "If the host is unreachable",
-            Self::BlackholeRoute => "If the route is a blackhole",
-            Self::LocalFirewall => "If a local policy forbids it",
-            Self::NoLocalPort => "If no local port is left",
-            Self::NoAddressFamily => "If the address family is switched off",
-            Self::NoSuchName => "If the endpoint's name does not resolve",
-        }
+    pub(super) fn heading(self) -> &'static str {
+        self.get_documentation().expect("every situation has a doc comment")
     }
 }
 
