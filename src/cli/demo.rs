@@ -51,61 +51,50 @@ enum Event {
     Narration,
 }
 
-struct Scene {
-    second: u64,
-    event: Event,
-    say: &'static str,
-}
-
-const fn scene(second: u64, event: Event, say: &'static str) -> Scene {
-    Scene { second, event, say }
-}
+/// The second at which it happens, what happens, and what is said of it.
+type Scene = (u64, Event, &'static str);
 
 /// The workers, and whether their clients heal.
 const WORKERS: [(&str, bool); 3] = [("worker-1", false), ("worker-2", true), ("worker-3", false)];
 
 const STORY: &[Scene] = &[
-    scene(0, Event::Narration, "IMDS answers. The exporter polls it, here every second."),
-    scene(2, Event::SignedCall, "The exporter also makes a signed call to AWS:"),
-    scene(3, Event::Start(&[0]), "worker-1 starts and creates its boto3 client."),
-    scene(4, Event::Calls, "It calls AWS:"),
-    scene(6, Event::Simulate("fault = \"connect_refused\""), "An outage of IMDS begins: connections are refused."),
-    scene(
+    (0, Event::Narration, "IMDS answers. The exporter polls it, here every second."),
+    (2, Event::SignedCall, "The exporter also makes a signed call to AWS:"),
+    (3, Event::Start(&[0]), "worker-1 starts and creates its boto3 client."),
+    (4, Event::Calls, "It calls AWS:"),
+    (6, Event::Simulate("fault = \"connect_refused\""), "An outage of IMDS begins: connections are refused."),
+    (
         8,
         Event::Start(&[1, 2]),
         "worker-2 and worker-3 start during the outage. Creating a boto3 client raises no error. worker-3 is plain \
          boto3; worker-2 calls never_stuck.heal() of deploy/boto3 first.",
     ),
-    scene(10, Event::Calls, "All workers call AWS:"),
-    scene(13, Event::Simulate("fault = \"none\""), "IMDS is back. The incident seems to be over."),
-    scene(16, Event::Calls, "All workers call AWS again:"),
-    scene(
+    (10, Event::Calls, "All workers call AWS:"),
+    (13, Event::Simulate("fault = \"none\""), "IMDS is back. The incident seems to be over."),
+    (16, Event::Calls, "All workers call AWS again:"),
+    (
         19,
         Event::Narration,
         "worker-3 is stuck: its client never looks for credentials again. It sends no request, so neither IMDS nor AWS \
          can see it. The exporter can: its status page shows the outage and what it means for clients.",
     ),
-    scene(
-        23,
-        Event::Start(&[2]),
-        "worker-3 restarts and creates its client again. Without heal() this is the only remedy.",
-    ),
-    scene(24, Event::Calls, "All workers call AWS again:"),
-    scene(
+    (23, Event::Start(&[2]), "worker-3 restarts and creates its client again. Without heal() this is the only remedy."),
+    (24, Event::Calls, "All workers call AWS again:"),
+    (
         27,
         Event::Simulate("fault = \"hop_limit\""),
         "Another fault: the answers to token requests are lost on the way, as with a hop limit of 1 and a container network.",
     ),
-    scene(33, Event::Simulate("fault = \"none\""), "It is fixed."),
-    scene(
+    (33, Event::Simulate("fault = \"none\""), "It is fixed."),
+    (
         35,
         Event::Simulate("sts = \"invalid_token\""),
         "The role is deleted. IMDS still serves its credentials, and every check of IMDS succeeds.",
     ),
-    scene(38, Event::SignedCall, "Only the signed call shows it:"),
-    scene(39, Event::Simulate("sts = \"checks\""), "The role is restored."),
-    scene(42, Event::SignedCall, ""),
-    scene(43, Event::Narration, "This is the end of the story."),
+    (38, Event::SignedCall, "Only the signed call shows it:"),
+    (39, Event::Simulate("sts = \"checks\""), "The role is restored."),
+    (42, Event::SignedCall, ""),
+    (43, Event::Narration, "This is the end of the story."),
 ];
 
 struct Worker {
@@ -280,12 +269,12 @@ fn say(who: &str, what: &str) {
 impl Stage<'_> {
     async fn play(mut self) {
         let start = monotonic();
-        for scene in STORY {
-            sleep_until(start + Duration::from_secs(scene.second)).await;
-            if !scene.say.is_empty() {
-                say("story", scene.say);
+        for (second, event, text) in STORY {
+            sleep_until(start + Duration::from_secs(*second)).await;
+            if !text.is_empty() {
+                say("story", text);
             }
-            match scene.event {
+            match event {
                 Event::Simulate(toml) => {
                     let change = Change::parse(toml).expect("the story's changes are tested");
                     if let Err(error) = self.simulator.apply(&change).await {
@@ -293,7 +282,7 @@ impl Stage<'_> {
                     }
                 }
                 Event::Start(workers) => {
-                    for index in workers {
+                    for index in *workers {
                         let worker = Worker::start(WORKERS[*index], &mut self.imds).await;
                         self.workers.insert(*index, worker);
                     }
@@ -343,9 +332,9 @@ mod tests {
 
     #[test]
     fn the_scenes_are_in_order_and_their_changes_are_valid() {
-        assert!(STORY.is_sorted_by_key(|scene| scene.second));
-        for scene in STORY {
-            if let Event::Simulate(toml) = scene.event {
+        assert!(STORY.is_sorted_by_key(|(second, ..)| second));
+        for (_, event, _) in STORY {
+            if let Event::Simulate(toml) = event {
                 Change::parse(toml).expect("a change");
             }
         }
@@ -378,8 +367,8 @@ mod tests {
 
     #[test]
     fn lines_fit_a_terminal() {
-        for scene in STORY {
-            for line in line_of(Timestamp::UNIX_EPOCH, "story", scene.say).lines() {
+        for (_, _, text) in STORY {
+            for line in line_of(Timestamp::UNIX_EPOCH, "story", text).lines() {
                 assert!(line.len() <= COLUMNS, "{line}");
             }
         }

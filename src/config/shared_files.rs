@@ -47,11 +47,7 @@ pub(super) fn profile(read: &Reader<'_>, home: Option<&Path>) -> Profile {
     let name = read.get("AWS_DEFAULT_PROFILE").or(read.get("AWS_PROFILE"));
     let file = |name, default| sections_of_file(read.get(name).unwrap_or(default), home);
     let credentials = file("AWS_SHARED_CREDENTIALS_FILE", "~/.aws/credentials");
-    match (credentials, file("AWS_CONFIG_FILE", "~/.aws/config")) {
-        (Some(credentials), Some(config)) => decide(name, credentials, config),
-        // It cannot be parsed.
-        _ => Profile::AssumesRole,
-    }
+    decide(name, credentials, file("AWS_CONFIG_FILE", "~/.aws/config"))
 }
 
 /// What does not exist, is no regular file or cannot be read is empty to botocore; `None` if it raises an error.
@@ -70,7 +66,8 @@ fn sections_of_file(path: &str, home: Option<&Path>) -> Option<Sections> {
 }
 
 /// In `config`, a profile but the default one is called `profile NAME`.
-fn decide(name: Option<&str>, credentials: Sections, config: Sections) -> Profile {
+fn decide(name: Option<&str>, credentials: Option<Sections>, config: Option<Sections>) -> Profile {
+    let (Some(credentials), Some(config)) = (credentials, config) else { return Profile::AssumesRole };
     let in_use = name.unwrap_or("default");
     let config = config.into_iter().filter_map(|(section, keys)| Some((profile_name(&section)?.to_owned(), keys)));
     let mut profiles: Sections = BTreeMap::new();
@@ -142,13 +139,6 @@ fn sections(text: &str) -> Option<Sections> {
 mod tests {
     use super::*;
 
-    fn decided(name: Option<&str>, credentials: &str, config: &str) -> Profile {
-        match (sections(credentials), sections(config)) {
-            (Some(credentials), Some(config)) => decide(name, credentials, config),
-            _ => Profile::AssumesRole,
-        }
-    }
-
     /// `credential_chain.rs` compares the same with boto3.
     #[test]
     fn a_profile_provides_credentials_as_botocore_reads_it() {
@@ -186,7 +176,8 @@ mod tests {
             (None, "[]\n", "", Profile::AssumesRole),
             (None, "[default]\n= x\n", "", Profile::AssumesRole),
         ] {
-            assert_eq!(decided(name, credentials, config), expected, "{name:?} in {credentials:?} and {config:?}");
+            let decided = decide(name, sections(credentials), sections(config));
+            assert_eq!(decided, expected, "{name:?} in {credentials:?} and {config:?}");
         }
     }
 }

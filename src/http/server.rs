@@ -157,8 +157,12 @@ pub async fn serve_connection(
         on_request();
         let mut router = router.clone();
         async move {
-            let response =
-                if allowed(auth, &request, client).await { router.call(request).await } else { Ok(unauthorized()) };
+            let authorization = request.headers().get(AUTHORIZATION).map(HeaderValue::as_bytes);
+            let is_allowed = match auth {
+                Some(auth) => auth.allows(authorization, client).await,
+                None => true,
+            };
+            let response = if is_allowed { router.call(request).await } else { Ok(unauthorized()) };
             response.map(|mut response| {
                 response.headers_mut().insert(SERVER, HeaderValue::from_static(SERVER_NAME));
                 response
@@ -178,11 +182,6 @@ pub async fn serve_connection(
         () = stop => connection.as_mut().graceful_shutdown(),
     }
     let _ = connection.await;
-}
-
-async fn allowed(auth: Option<&Auth>, request: &Request<Incoming>, client: ClientAddress) -> bool {
-    let Some(auth) = auth else { return true };
-    auth.allows(request.headers().get(AUTHORIZATION).map(HeaderValue::as_bytes), client).await
 }
 
 fn unauthorized() -> Response {

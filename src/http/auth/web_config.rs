@@ -24,9 +24,8 @@ const LARGEST: u64 = 1024 * 1024;
 /// The highest bcrypt cost: a higher one would take seconds for each password.
 const HIGHEST_COST: u32 = 14;
 
-#[derive(Deserialize)]
+#[derive(Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-#[derive(Default)]
 struct File {
     tls_server_config: Option<Tls>,
     basic_auth_users: BTreeMap<String, String>,
@@ -223,11 +222,11 @@ fn bytes(path: &Path) -> Result<Vec<u8>, String> {
 mod tests {
     use super::*;
 
-    fn mistake(text: &str) -> String {
+    fn read(text: &str) -> Result<WebConfig, String> {
         let folder = tempfile::tempdir().expect("a folder");
         let file = folder.path().join("web.yml");
         fs::write(&file, text).expect("the folder can be written");
-        WebConfig::read(&file).err().expect("an invalid file")
+        WebConfig::read(&file)
     }
 
     #[test]
@@ -244,17 +243,14 @@ mod tests {
             ("tls_server_config:\n  cert_file: none.pem\n  key_file: none.pem", "none.pem"),
             ("\tCANARY: : :", "YAML"),
         ] {
-            let mistake = mistake(text);
+            let mistake = read(text).err().expect("an invalid file");
             assert!(mistake.contains(word) && !mistake.contains("CANARY"), "{text}: {mistake}");
         }
     }
 
     #[test]
     fn an_empty_file_configures_neither_tls_nor_users() {
-        let folder = tempfile::tempdir().expect("a folder");
-        let file = folder.path().join("web.yml");
-        fs::write(&file, "").expect("the folder can be written");
-        let settings = WebConfig::read(&file).expect("an empty file is valid");
+        let settings = read("").expect("an empty file is valid");
         assert!(settings.tls.is_none() && settings.users.is_empty());
     }
 }
