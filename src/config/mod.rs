@@ -12,7 +12,7 @@ mod variables;
 
 use std::ffi::OsString;
 use std::num::NonZeroU32;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use jiff::fmt::friendly::SpanParser;
@@ -33,8 +33,9 @@ use crate::platform::listener::ListenAddress;
 use crate::platform::logging;
 use crate::sts;
 use proxy::ProxyVariables;
-use reader::{Reader, Values};
-use shared_files::Profile;
+use reader::{Reader, is_true};
+use shared_files::{Profile, SharedFiles};
+use variables::Raw;
 
 /// The default port, outside the range that Prometheus allocates to exporters, which is full.
 pub const DEFAULT_PORT: u16 = 10_169;
@@ -42,6 +43,7 @@ pub const DEFAULT_PORT: u16 = 10_169;
 /// The longest interval: an outage must be noticed within an hour.
 const LONGEST_INTERVAL: Duration = Duration::from_hours(1);
 
+/// The longest time between signed calls.
 const LONGEST_CALL_INTERVAL: Duration = Duration::from_hours(24);
 
 const SHORTEST_TIMEOUT: Duration = Duration::from_millis(10);
@@ -84,6 +86,14 @@ pub struct Config {
     pub log: logging::LogOptions,
 }
 
+impl Config {
+    /// Where the probes are answered; they need neither TLS nor a password there.
+    #[must_use]
+    pub fn probe_addresses(&self) -> &[ListenAddress] {
+        if self.probe_listen.is_empty() { &self.listen } else { &self.probe_listen }
+    }
+}
+
 /// The environment of this process as it is, non-UTF-8 variables included, with the user's home folder.
 pub fn environment() -> impl Iterator<Item = (OsString, OsString)> {
     let home = std::env::home_dir().map(|folder| ("HOME".into(), folder.into()));
@@ -91,19 +101,13 @@ pub fn environment() -> impl Iterator<Item = (OsString, OsString)> {
 }
 
 impl Config {
-    /// Where the probes are answered; they need neither TLS nor a password there.
-    #[must_use]
-    pub fn probe_addresses(&self) -> &[ListenAddress] {
-        if self.probe_listen.is_empty() { &self.listen } else { &self.probe_listen }
-    }
-
     /// Reads the configuration from an environment. An empty variable counts as unset.
     ///
     /// # Errors
     /// All errors.
     pub fn from_environment(environment: impl Iterator<Item = (OsString, OsString)>) -> Result<Self, ConfigErrors> {
         let mut errors = Vec::new();
-        let mut values = Values::new();
+        let mut known = Vec::new();
         let mut proxies = ProxyVariables::default();
         let mut platform = Platform::Host;
         let mut home = None;
@@ -118,65 +122,94 @@ impl Config {
                 errors.extend(unknown::error(name));
                 continue;
             }
-            let value = match value.into_string() {
+            match value.into_string() {
                 // boto3 raises an error where these are set to nothing.
-                Ok(value) if value.trim().is_empty() && !CONTAINER.contains(&name) => continue,
+                Ok(value) if value.trim().is_empty() && !CONTAINER.contains(&name) => {}
                 // Only whether these are set counts: no value of theirs is kept.
-                Ok(_) if SHADOWING.contains(&name) || CONTAINER.contains(&name) => "set".to_owned(),
-                Ok(value) => value.trim().to_owned(),
-                Err(_) => {
-                    errors.push(format!("{name}: is not UTF-8"));
-                    continue;
+                Ok(_) if SHADOWING.contains(&name) || CONTAINER.contains(&name) => {
+                    known.push((name.to_owned(), "set".to_owned()));
                 }
-            };
-            values.insert(name.to_owned(), value);
+                Ok(value) => known.push((name.to_owned(), value.trim().to_owned())),
+                Err(_) => errors.push(format!("{name}: is not UTF-8")),
+            }
         }
-        Self::read(Reader { values: &values, errors }, &proxies, platform, home.as_deref())
+        match envy::from_iter::<_, Raw>(known) {
+            Ok(raw) => Self::from_raw(raw, &proxies, platform, home, errors),
+            Err(error) => {
+                errors.push(error.to_string());
+                Err(ConfigErrors(errors))
+            }
+        }
     }
 
-    fn read(
-        mut read: Reader<'_>,
+    fn from_raw(
+        raw: Raw,
         proxies: &ProxyVariables,
         platform: Platform,
-        home: Option<&Path>,
+        home: Option<PathBuf>,
+        errors: Vec<String>,
     ) -> Result<Self, ConfigErrors> {
-        let sts = signed_call::options(read.values, proxies);
-        let profile = shared_files::profile(&read, home);
-        let earlier_in_chain = earlier_in_chain(&read, profile);
-        let poll_interval = read.parse("IMDS_EXPORTER_POLL_INTERVAL", duration).unwrap_or(Duration::from_secs(15));
+        let sts = signed_call::options(&raw, proxies);
+        let profile = SharedFiles::new(&raw, home).profile();
+        let earlier_in_chain = earlier_in_chain(&raw, profile);
+        let mut read = Reader { errors };
+        let poll_interval = read
+            .parse_optional("IMDS_EXPORTER_POLL_INTERVAL", raw.imds_exporter_poll_interval, duration)
+            .unwrap_or(Duration::from_secs(15));
         if !(SHORTEST_INTERVAL..=LONGEST_INTERVAL).contains(&poll_interval) {
             read.error("IMDS_EXPORTER_POLL_INTERVAL", "must be between 1s and 1h");
         }
-        let timeout = timeout(&mut read);
-        let attempts = read.parse("AWS_METADATA_SERVICE_NUM_ATTEMPTS", attempts).unwrap_or(DEFAULT_ATTEMPTS);
-        let endpoint = read.parse("AWS_EC2_METADATA_SERVICE_ENDPOINT", Endpoint::parse);
-        let mode_endpoint = read.parse("AWS_EC2_METADATA_SERVICE_ENDPOINT_MODE", endpoint_of_mode);
-        let listen = read.parse("IMDS_EXPORTER_LISTEN_ADDRESS", listen_addresses);
-        let probe_listen = read.parse("IMDS_EXPORTER_PROBE_LISTEN_ADDRESS", listen_addresses);
-        let expected_role = read.parse("IMDS_EXPORTER_EXPECTED_ROLE", |text| RoleName::try_from(text.to_owned()));
-        let watch = read.parse("IMDS_EXPORTER_WATCH_PROCESSES", |text| {
+        let timeout = timeout(&mut read, raw.imds_exporter_timeout, raw.aws_metadata_service_timeout);
+        let attempts = read
+            .parse_optional("AWS_METADATA_SERVICE_NUM_ATTEMPTS", raw.aws_metadata_service_num_attempts, attempts)
+            .unwrap_or(DEFAULT_ATTEMPTS);
+        let endpoint =
+            read.parse_optional("AWS_EC2_METADATA_SERVICE_ENDPOINT", raw.aws_ec2_metadata_service_endpoint, |text| {
+                Endpoint::parse(text).map_err(str::to_owned)
+            });
+        let mode_endpoint = read.parse_optional(
+            "AWS_EC2_METADATA_SERVICE_ENDPOINT_MODE",
+            raw.aws_ec2_metadata_service_endpoint_mode,
+            endpoint_of_mode,
+        );
+        let listen =
+            read.parse_optional("IMDS_EXPORTER_LISTEN_ADDRESS", raw.imds_exporter_listen_address, listen_addresses);
+        let probe_listen = read.parse_optional(
+            "IMDS_EXPORTER_PROBE_LISTEN_ADDRESS",
+            raw.imds_exporter_probe_listen_address,
+            listen_addresses,
+        );
+        let expected_role =
+            read.parse_optional("IMDS_EXPORTER_EXPECTED_ROLE", raw.imds_exporter_expected_role, |text| {
+                RoleName::try_from(text.to_owned()).map_err(|error| error.to_string())
+            });
+        let watch = read.parse_optional("IMDS_EXPORTER_WATCH_PROCESSES", raw.imds_exporter_watch_processes, |text| {
             Regex::new(text).map_err(|error| format!("is not a regular expression: {error}"))
         });
-        let filter = read.parse("IMDS_EXPORTER_LOG", |text| {
-            logging::filter(text).ok_or("is not a log filter such as info or imds_exporter=debug")
+        let filter = read.parse_optional("IMDS_EXPORTER_LOG", raw.imds_exporter_log, |text| {
+            logging::filter(text).ok_or_else(|| "is not a log filter such as info or imds_exporter=debug".to_owned())
         });
-        let format = read.parse("IMDS_EXPORTER_LOG_FORMAT", |text| text.parse().map_err(|_| "must be text or json"));
+        let format = read.parse_optional("IMDS_EXPORTER_LOG_FORMAT", raw.imds_exporter_log_format, |text| {
+            text.parse::<logging::Format>().map_err(|_| "must be text or json".to_owned())
+        });
+        let disabled = is_true(raw.aws_ec2_metadata_disabled.as_deref());
+        let v1_disabled = is_true(raw.aws_ec2_metadata_v1_disabled.as_deref());
         let name = "IMDS_EXPORTER_SIGNED_CALL_INTERVAL";
-        let signed_call_interval = read.parse(name, duration);
+        let signed_call_interval = read.parse_optional(name, raw.imds_exporter_signed_call_interval.clone(), duration);
         if signed_call_interval.is_some_and(|time| !(call::SHORTEST_INTERVAL..=LONGEST_CALL_INTERVAL).contains(&time)) {
             read.error(name, "must be between 1m and 24h");
         }
-        if let (Some(_), Err(ConfigErrors(errors))) = (read.get(name), &sts) {
+        if let (Some(_), Err(ConfigErrors(errors))) = (&raw.imds_exporter_signed_call_interval, &sts) {
             read.errors.extend_from_slice(errors);
         }
-        let workload = read.parse("IMDS_EXPORTER_WORKLOAD", |text| {
+        let workload = read.parse_optional("IMDS_EXPORTER_WORKLOAD", raw.imds_exporter_workload, |text| {
             let names = Workload::VARIANTS.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
             text.parse::<Workload>().map_err(|_| format!("must be one of {names}"))
         });
         let workload = workload.unwrap_or_default();
-        if workload != Workload::Independent && read.get("IMDS_EXPORTER_STATE_FILE").is_none() {
+        if workload != Workload::Independent && raw.imds_exporter_state_file.is_none() {
             // Without it, a restart of the exporter alone would look like a start of both.
-            read.error("IMDS_EXPORTER_WORKLOAD", format_args!("{workload} needs IMDS_EXPORTER_STATE_FILE"));
+            read.error("IMDS_EXPORTER_WORKLOAD", &format!("{workload} needs IMDS_EXPORTER_STATE_FILE"));
         }
         let ipv4 = || Endpoint::parse(IPV4_ENDPOINT).expect("a literal that tests parse");
 
@@ -191,7 +224,7 @@ impl Config {
         Ok(Self {
             listen: listen.unwrap_or_else(|| vec![ListenAddress::AllInterfaces(DEFAULT_PORT)]),
             probe_listen: probe_listen.unwrap_or_default(),
-            web_config_file: read.get("IMDS_EXPORTER_WEB_CONFIG_FILE").map(PathBuf::from),
+            web_config_file: raw.imds_exporter_web_config_file.map(PathBuf::from),
             poll_interval,
             environment: WorkloadEnvironment {
                 workload,
@@ -200,19 +233,12 @@ impl Config {
                 proxied_by: proxies.proxy_of(&endpoint.authority()),
                 place,
             },
-            imds: imds::ImdsOptions {
-                endpoint,
-                timeout,
-                attempts,
-                disabled: read.is_true("AWS_EC2_METADATA_DISABLED"),
-                v1_disabled: read.is_true("AWS_EC2_METADATA_V1_DISABLED"),
-                region,
-            },
+            imds: imds::ImdsOptions { endpoint, timeout, attempts, disabled, v1_disabled, region },
             expected_role,
             watch,
             signed_call_interval,
             sts,
-            state_file: read.get("IMDS_EXPORTER_STATE_FILE").map(PathBuf::from),
+            state_file: raw.imds_exporter_state_file.map(PathBuf::from),
             log: logging::LogOptions {
                 filter: filter.unwrap_or_else(logging::default_filter),
                 format: format.unwrap_or_default(),
@@ -222,11 +248,12 @@ impl Config {
 }
 
 /// What boto3 finds before it would ask IMDS, in its order.
-fn earlier_in_chain(read: &Reader<'_>, profile: Profile) -> Option<Shadow> {
-    let set = |name, shadow| read.get(name).map(|_| shadow);
-    let environment = set("AWS_ACCESS_KEY_ID", Shadow::Environment);
-    let web_identity = set("AWS_WEB_IDENTITY_TOKEN_FILE", Shadow::WebIdentity);
-    let container = CONTAINER.iter().find_map(|name| set(name, Shadow::Container));
+fn earlier_in_chain(raw: &Raw, profile: Profile) -> Option<Shadow> {
+    let set = |value: &Option<String>, shadow| value.is_some().then_some(shadow);
+    let environment = set(&raw.aws_access_key_id, Shadow::Environment);
+    let web_identity = set(&raw.aws_web_identity_token_file, Shadow::WebIdentity);
+    let relative = set(&raw.aws_container_credentials_relative_uri, Shadow::Container);
+    let container = relative.or(set(&raw.aws_container_credentials_full_uri, Shadow::Container));
     let shared_files = Some(Shadow::SharedCredentialsFile);
     environment.or(match profile {
         Profile::AssumesRole => shared_files,
@@ -255,13 +282,15 @@ pub fn duration(text: &str) -> Result<Duration, String> {
 }
 
 /// The exporter's own variable, else that of the SDKs.
-fn timeout(read: &mut Reader<'_>) -> Duration {
+fn timeout(read: &mut Reader, own: Option<String>, of_sdks: Option<String>) -> Duration {
     let in_range = |timeout: Duration, what: &str| {
         (SHORTEST_TIMEOUT..=LONGEST_TIMEOUT).contains(&timeout).then_some(timeout).ok_or_else(|| what.to_owned())
     };
-    let of_sdks =
-        read.parse("AWS_METADATA_SERVICE_TIMEOUT", |text| in_range(whole_seconds(text)?, "must be between 1 and 30"));
-    let own = read.parse("IMDS_EXPORTER_TIMEOUT", |text| in_range(duration(text)?, "must be between 10ms and 30s"));
+    let of_sdks = read.parse_optional("AWS_METADATA_SERVICE_TIMEOUT", of_sdks, |text| {
+        in_range(whole_seconds(text)?, "must be between 1 and 30")
+    });
+    let own = read
+        .parse_optional("IMDS_EXPORTER_TIMEOUT", own, |text| in_range(duration(text)?, "must be between 10ms and 30s"));
     own.or(of_sdks).unwrap_or(DEFAULT_TIMEOUT)
 }
 
@@ -274,19 +303,21 @@ fn whole_seconds(text: &str) -> Result<Duration, String> {
     text.parse().map(Duration::from_secs).map_err(|_| "is not a whole number of seconds".to_owned())
 }
 
-fn endpoint_of_mode(text: &str) -> Result<Endpoint, &'static str> {
-    match text.to_ascii_lowercase().as_str() {
-        "ipv4" => Endpoint::parse(IPV4_ENDPOINT),
-        "ipv6" => Endpoint::parse(IPV6_ENDPOINT),
-        _ => Err("must be IPv4 or IPv6"),
-    }
+fn endpoint_of_mode(text: &str) -> Result<Endpoint, String> {
+    let endpoint = match text.to_ascii_lowercase().as_str() {
+        "ipv4" => IPV4_ENDPOINT,
+        "ipv6" => IPV6_ENDPOINT,
+        _ => return Err("must be IPv4 or IPv6".to_owned()),
+    };
+    Endpoint::parse(endpoint).map_err(str::to_owned)
 }
 
-fn listen_addresses(text: &str) -> Result<Vec<ListenAddress>, &'static str> {
+fn listen_addresses(text: &str) -> Result<Vec<ListenAddress>, String> {
     let addresses: Result<_, _> = text.split(',').map(|address| address.trim().parse()).collect();
     addresses.map_err(|()| {
         "is not an address and port such as :10169, localhost:10169, 127.0.0.1:10169 or [::1]:10169, or several separated by \
          commas"
+            .to_owned()
     })
 }
 

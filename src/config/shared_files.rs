@@ -7,12 +7,20 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io::Read;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use super::reader::Reader;
+use super::variables::Raw;
 
 /// A larger file is not one that people write.
 const LARGEST: u64 = 1024 * 1024;
+
+/// Where the files are, and which profile is in use.
+pub(super) struct SharedFiles {
+    credentials: Option<String>,
+    config: Option<String>,
+    profile: Option<String>,
+    home: Option<PathBuf>,
+}
 
 /// What boto3 does with its profile. Each of the first two may also be an error that it raises.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,7 +29,9 @@ pub(super) enum Profile {
     AssumesRole,
     /// It takes credentials from the files, a program or a sign-on: after a web identity, before those of a container.
     Provides,
+    /// It assumes a role with the credentials of IMDS.
     AssumesRoleFromImds,
+    /// It goes on.
     Nothing,
 }
 
@@ -41,33 +51,47 @@ const PROVIDING: [&str; 6] = [
 /// Stands for a line that names IMDS as the source of the credentials with which a role is assumed.
 const FROM_IMDS: &str = "credential_source = ec2instancemetadata";
 
-/// What boto3 does with them, as the variables say.
-pub(super) fn profile(read: &Reader<'_>, home: Option<&Path>) -> Profile {
-    // In this order to botocore.
-    let name = read.get("AWS_DEFAULT_PROFILE").or(read.get("AWS_PROFILE"));
-    let file = |name, default| sections_of_file(read.get(name).unwrap_or(default), home);
-    let credentials = file("AWS_SHARED_CREDENTIALS_FILE", "~/.aws/credentials");
-    decide(name, credentials, file("AWS_CONFIG_FILE", "~/.aws/config"))
+impl SharedFiles {
+    /// As the variables say.
+    pub(super) fn new(raw: &Raw, home: Option<PathBuf>) -> Self {
+        Self {
+            credentials: raw.aws_shared_credentials_file.clone(),
+            config: raw.aws_config_file.clone(),
+            // In this order to botocore.
+            profile: raw.aws_default_profile.clone().or(raw.aws_profile.clone()),
+            home,
+        }
+    }
+
+    /// What boto3 does with them.
+    pub(super) fn profile(&self) -> Profile {
+        let (credentials, config) = (self.credentials.as_deref(), self.config.as_deref());
+        let read = |path: Option<&str>, default| self.read(path.unwrap_or(default));
+        match (read(credentials, "~/.aws/credentials"), read(config, "~/.aws/config")) {
+            (Some(credentials), Some(config)) => profile(self.profile.as_deref(), credentials, config),
+            // It cannot be parsed.
+            _ => Profile::AssumesRole,
+        }
+    }
+
+    /// What does not exist, is no regular file or cannot be read is empty to botocore; `None` if it raises an error.
+    fn read(&self, path: &str) -> Option<Sections> {
+        let path = match (path.strip_prefix("~/"), &self.home) {
+            (Some(path), Some(home)) => home.join(path),
+            (Some(_), None) => return Some(Sections::new()),
+            (None, _) => PathBuf::from(path),
+        };
+        // Opening a pipe that nobody writes to would block.
+        let is_file = fs::metadata(&path).is_ok_and(|metadata| metadata.is_file());
+        let Some(file) = is_file.then(|| File::open(&path).ok()).flatten() else { return Some(Sections::new()) };
+        let mut content = Vec::new();
+        file.take(LARGEST + 1).read_to_end(&mut content).ok().filter(|length| *length as u64 <= LARGEST)?;
+        sections(std::str::from_utf8(&content).ok()?)
+    }
 }
 
-/// What does not exist, is no regular file or cannot be read is empty to botocore; `None` if it raises an error.
-fn sections_of_file(path: &str, home: Option<&Path>) -> Option<Sections> {
-    let path = match (path.strip_prefix("~/"), home) {
-        (Some(path), Some(home)) => home.join(path),
-        (Some(_), None) => return Some(Sections::new()),
-        (None, _) => PathBuf::from(path),
-    };
-    // Opening a pipe that nobody writes to would block.
-    let is_file = fs::metadata(&path).is_ok_and(|metadata| metadata.is_file());
-    let Some(file) = is_file.then(|| File::open(&path).ok()).flatten() else { return Some(Sections::new()) };
-    let mut content = Vec::new();
-    file.take(LARGEST + 1).read_to_end(&mut content).ok().filter(|length| *length as u64 <= LARGEST)?;
-    sections(std::str::from_utf8(&content).ok()?)
-}
-
-/// In `config`, a profile but the default one is called `profile NAME`.
-fn decide(name: Option<&str>, credentials: Option<Sections>, config: Option<Sections>) -> Profile {
-    let (Some(credentials), Some(config)) = (credentials, config) else { return Profile::AssumesRole };
+/// The decision. In `config`, a profile but the default one is called `profile NAME`.
+fn profile(name: Option<&str>, credentials: Sections, config: Sections) -> Profile {
     let in_use = name.unwrap_or("default");
     let config = config.into_iter().filter_map(|(section, keys)| Some((profile_name(&section)?.to_owned(), keys)));
     let mut profiles: Sections = BTreeMap::new();
@@ -139,6 +163,13 @@ fn sections(text: &str) -> Option<Sections> {
 mod tests {
     use super::*;
 
+    fn decided(name: Option<&str>, credentials: &str, config: &str) -> Profile {
+        match (sections(credentials), sections(config)) {
+            (Some(credentials), Some(config)) => profile(name, credentials, config),
+            _ => Profile::AssumesRole,
+        }
+    }
+
     /// `credential_chain.rs` compares the same with boto3.
     #[test]
     fn a_profile_provides_credentials_as_botocore_reads_it() {
@@ -176,8 +207,7 @@ mod tests {
             (None, "[]\n", "", Profile::AssumesRole),
             (None, "[default]\n= x\n", "", Profile::AssumesRole),
         ] {
-            let decided = decide(name, sections(credentials), sections(config));
-            assert_eq!(decided, expected, "{name:?} in {credentials:?} and {config:?}");
+            assert_eq!(decided(name, credentials, config), expected, "{name:?} in {credentials:?} and {config:?}");
         }
     }
 }

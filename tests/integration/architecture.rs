@@ -20,6 +20,7 @@ const PLACES: &[(&str, &[&str])] = &[
     ("base64", &["http::auth"]),
     ("bcrypt", &["http::auth"]),
     ("clap", &["cli"]),
+    ("envy", &["config"]),
     // The server in `http`, the client in `imds`, and in the simulator it names statuses.
     ("hyper", &["http", "imds", "simulator"]),
     ("hyper_util", &["http", "imds::transport", "simulator"]),
