@@ -5,16 +5,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::loopback_client::{Asked, LoopbackClient};
-use super::output::{print_result, usage_error};
+use super::output::{invalid_configuration, print_result};
 use super::report::{Report, SignedCheck};
 use super::runtime::block_on;
 use crate::config::Config;
-use crate::domain::signed_call::{CallFailure, Obstacle, Reason, SHORTEST_INTERVAL, SignedCall};
+use crate::domain::signed_call::{SHORTEST_INTERVAL, SignedCall};
 use crate::domain::state::{State, WorkloadEnvironment};
 use crate::domain::workload::Workload;
 use crate::domain::{Signing, Source};
 use crate::http::Route;
-use crate::http::status::{Facts, KnownPast, Status};
+use crate::http::status::{KnownPast, Status};
 use crate::imds::Imds;
 use crate::platform::clock::{Clock, SystemClock, monotonic};
 use crate::sts::Sts;
@@ -26,7 +26,7 @@ pub(super) fn run(config: &Config, json: bool, signed: bool) -> ExitCode {
     });
     let sts = match sts.transpose() {
         Ok(sts) => sts,
-        Err(errors) => return usage_error(format_args!("imds-exporter: the configuration is invalid:\n{errors}")),
+        Err(errors) => return invalid_configuration(errors),
     };
     block_on(async {
         let began = SystemClock.moment();
@@ -47,9 +47,9 @@ pub(super) fn run(config: &Config, json: bool, signed: bool) -> ExitCode {
             _ => None,
         };
         let past = past_known_here(config).await?;
-        let facts = Facts { watched: None, endpoint: config.imds.endpoint.as_str(), now: SystemClock.now() };
+        let status = Status::new(&state, None, config.imds.endpoint.as_str(), SystemClock.now());
         let report = Report {
-            status: Status::new(&state, facts).with_past(&past),
+            status: status.with_past(&past),
             resolution: &resolution,
             expected_role: config.expected_role.as_ref(),
             signed,
@@ -66,15 +66,12 @@ async fn past_known_here(config: &Config) -> std::io::Result<KnownPast> {
     Ok(serde_json::from_str(&body).unwrap_or_default())
 }
 
-async fn call(sts: &Sts, Signing { credentials, region }: Signing) -> (SignedCall, SignedCheck) {
-    let region = sts.region().cloned().or(region);
+async fn call(sts: &Sts, signing: Signing) -> (SignedCall, SignedCheck) {
+    let endpoint = sts.endpoint(signing.region.as_ref()).map(|(endpoint, _)| endpoint.as_str().to_owned());
     let began = monotonic();
-    let outcome = match &region {
-        Some(region) => sts.call(region, credentials).await,
-        None => Err(CallFailure::by(Reason::Unexpected, Obstacle::NoRegion)),
-    };
-    let endpoint = region.map(|region| sts.endpoint(&region).as_str().to_owned());
-    let identity = outcome.as_ref().ok().cloned();
+    let outcome = sts.call(signing).await;
+    let (at, duration) = (SystemClock.now(), monotonic() - began);
+    let (user_id, arn) = outcome.as_ref().ok().map(|who| (who.user_id.clone(), who.arn.clone())).unzip();
     let outcome = outcome.map(|identity| identity.caller);
-    (SignedCall { at: SystemClock.now(), duration: monotonic() - began, outcome }, SignedCheck { endpoint, identity })
+    (SignedCall { at, duration, outcome }, SignedCheck { endpoint, user_id, arn })
 }

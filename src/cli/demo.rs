@@ -5,7 +5,7 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
-use std::future::Future;
+use std::fmt::Display;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::process::ExitCode;
@@ -42,76 +42,61 @@ const SIGNED_CALL_INTERVAL: Duration = Duration::from_secs(1);
 const COLUMNS: usize = 80;
 
 enum Event {
-    /// Change what is simulated.
     Simulate(&'static str),
     /// These workers start, or restart, and create their clients.
     Start(&'static [usize]),
-    /// Each worker calls AWS.
     Calls,
     /// Show what the exporter says of the last signed call.
     SignedCall,
-    /// Nothing but the text.
     Narration,
 }
 
-struct Scene {
-    second: u64,
-    event: Event,
-    say: &'static str,
-}
-
-const fn scene(second: u64, event: Event, say: &'static str) -> Scene {
-    Scene { second, event, say }
-}
+/// The second at which it happens, what happens, and what is said of it.
+type Scene = (u64, Event, &'static str);
 
 /// The workers, and whether their clients heal.
 const WORKERS: [(&str, bool); 3] = [("worker-1", false), ("worker-2", true), ("worker-3", false)];
 
 const STORY: &[Scene] = &[
-    scene(0, Event::Narration, "IMDS answers. The exporter polls it, here every second."),
-    scene(2, Event::SignedCall, "The exporter also makes a signed call to AWS:"),
-    scene(3, Event::Start(&[0]), "worker-1 starts and creates its boto3 client."),
-    scene(4, Event::Calls, "It calls AWS:"),
-    scene(6, Event::Simulate("fault = \"connect_refused\""), "An outage of IMDS begins: connections are refused."),
-    scene(
+    (0, Event::Narration, "IMDS answers. The exporter polls it, here every second."),
+    (2, Event::SignedCall, "The exporter also makes a signed call to AWS:"),
+    (3, Event::Start(&[0]), "worker-1 starts and creates its boto3 client."),
+    (4, Event::Calls, "It calls AWS:"),
+    (6, Event::Simulate("fault = \"connect_refused\""), "An outage of IMDS begins: connections are refused."),
+    (
         8,
         Event::Start(&[1, 2]),
         "worker-2 and worker-3 start during the outage. Creating a boto3 client raises no error. worker-3 is plain \
          boto3; worker-2 calls never_stuck.heal() of deploy/boto3 first.",
     ),
-    scene(10, Event::Calls, "All workers call AWS:"),
-    scene(13, Event::Simulate("fault = \"none\""), "IMDS is back. The incident seems to be over."),
-    scene(16, Event::Calls, "All workers call AWS again:"),
-    scene(
+    (10, Event::Calls, "All workers call AWS:"),
+    (13, Event::Simulate("fault = \"none\""), "IMDS is back. The incident seems to be over."),
+    (16, Event::Calls, "All workers call AWS again:"),
+    (
         19,
         Event::Narration,
         "worker-3 is stuck: its client never looks for credentials again. It sends no request, so neither IMDS nor AWS \
          can see it. The exporter can: its status page shows the outage and what it means for clients.",
     ),
-    scene(
-        23,
-        Event::Start(&[2]),
-        "worker-3 restarts and creates its client again. Without heal() this is the only remedy.",
-    ),
-    scene(24, Event::Calls, "All workers call AWS again:"),
-    scene(
+    (23, Event::Start(&[2]), "worker-3 restarts and creates its client again. Without heal() this is the only remedy."),
+    (24, Event::Calls, "All workers call AWS again:"),
+    (
         27,
         Event::Simulate("fault = \"hop_limit\""),
         "Another fault: the answers to token requests are lost on the way, as with a hop limit of 1 and a container network.",
     ),
-    scene(33, Event::Simulate("fault = \"none\""), "It is fixed."),
-    scene(
+    (33, Event::Simulate("fault = \"none\""), "It is fixed."),
+    (
         35,
         Event::Simulate("sts = \"invalid_token\""),
         "The role is deleted. IMDS still serves its credentials, and every check of IMDS succeeds.",
     ),
-    scene(38, Event::SignedCall, "Only the signed call shows it:"),
-    scene(39, Event::Simulate("sts = \"checks\""), "The role is restored."),
-    scene(42, Event::SignedCall, ""),
-    scene(43, Event::Narration, "This is the end of the story."),
+    (38, Event::SignedCall, "Only the signed call shows it:"),
+    (39, Event::Simulate("sts = \"checks\""), "The role is restored."),
+    (42, Event::SignedCall, ""),
+    (43, Event::Narration, "This is the end of the story."),
 ];
 
-/// A worker and its boto3 client.
 struct Worker {
     name: &'static str,
     /// Whether the client looks for credentials at each call while it has none, as `deploy/boto3` makes it do.
@@ -120,52 +105,45 @@ struct Worker {
     holds: BoundCredentials,
 }
 
-/// How a worker's call to AWS ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Call {
-    /// It is signed.
     Signed,
     /// It is signed, by a client that had no credentials before.
     Healed,
     /// The client found no credentials at this call; it looks again at the next one.
     NotYet,
-    /// The client has no credentials, and never looks again.
     Stuck,
-    /// The credentials need a refresh, which fails.
     NotRefreshed,
 }
 
 impl Worker {
     /// It starts and creates its client: botocore resolves once, and binds the result.
-    async fn start((name, heals): (&'static str, bool), imds: &mut Imds, clock: &dyn Clock) -> Self {
+    async fn start((name, heals): (&'static str, bool), imds: &mut Imds) -> Self {
         let creation = imds.resolve().await.creation;
-        let created_at = clock.now();
+        let created_at = SystemClock.now();
         Self { name, heals, created_at, holds: BoundCredentials::created(creation, created_at) }
     }
 
     /// It calls AWS; `newest` is what the last poll found.
-    async fn call(&mut self, newest: Creation, imds: &mut Imds, clock: &dyn Clock) -> Call {
+    async fn call(&mut self, newest: Creation, imds: &mut Imds) -> Call {
         let is_bound_to_nothing = self.holds == BoundCredentials::Nothing;
         if is_bound_to_nothing && self.heals {
-            self.holds = BoundCredentials::created(imds.resolve().await.creation, clock.now());
+            self.holds = BoundCredentials::created(imds.resolve().await.creation, SystemClock.now());
         }
         match (&self.holds, is_bound_to_nothing) {
             (BoundCredentials::Nothing, _) if self.heals => Call::NotYet,
             (BoundCredentials::Nothing, _) => Call::Stuck,
             (_, true) => Call::Healed,
-            (holds, _) if holds.can_sign(newest, clock.now()) == Some(true) => Call::Signed,
+            (holds, _) if holds.can_sign(newest, SystemClock.now()) == Some(true) => Call::Signed,
             _ => Call::NotRefreshed,
         }
     }
 }
 
-/// What the story needs while it runs.
 struct Stage<'a> {
     simulator: &'a Simulator,
     imds: Imds,
-    clock: Arc<dyn Clock>,
     workers: BTreeMap<usize, Worker>,
-    print: &'a dyn Fn(&str),
     last: &'a RefCell<Option<Creation>>,
     /// The exporter.
     address: SocketAddr,
@@ -178,20 +156,14 @@ pub(super) fn run(once: bool) -> ExitCode {
             Ok(listener) => listener,
             Err(_) => TcpListener::bind((ADDRESS.0, 0)).await?,
         };
-        Box::pin(play(listener, Arc::new(SystemClock), once, stop_signal()?, |line| print(format_args!("{line}\n"))))
-            .await?;
+        play(listener, once).await?;
         Ok(ExitCode::SUCCESS)
     })
 }
 
-/// Plays the story on `listener` and serves until `stop`, or until the end of the story if `once`.
-async fn play(
-    listener: TcpListener,
-    clock: Arc<dyn Clock>,
-    once: bool,
-    stop: impl Future<Output = ()>,
-    print: impl Fn(&str),
-) -> io::Result<()> {
+/// Plays the story on `listener` and serves until Ctrl-C, or until the end of the story if `once`.
+async fn play(listener: TcpListener, once: bool) -> io::Result<()> {
+    let (stop, clock): (_, Arc<dyn Clock>) = (stop_signal()?, Arc::new(SystemClock));
     let options = SimulatorOptions { sts: Some((Ipv4Addr::LOCALHOST, 0).into()), ..SimulatorOptions::default() };
     let simulator = Simulator::start(options, Arc::clone(&clock)).await?;
     let address = listener.local_addr()?;
@@ -206,24 +178,22 @@ async fn play(
     let mut config = Config::from_environment(variables).map_err(io::Error::other)?;
     config.signed_call_interval = Some(SIGNED_CALL_INTERVAL);
 
-    print("THIS IS A SIMULATION: no AWS, no real credentials, loopback only.");
-    print("Exporter and metrics are real; IMDS, STS and the workers are simulated.\n");
+    print_line("THIS IS A SIMULATION: no AWS, no real credentials, loopback only.");
+    print_line("Exporter and metrics are real; IMDS, STS and the workers are simulated.\n");
     for (what, path) in [("status page", "/"), ("metrics", "/metrics"), ("status as JSON", "/api/v1/status")] {
-        print(&format!("  {what:<15} http://{address}{path}"));
+        print_line(format_args!("  {what:<15} http://{address}{path}"));
     }
-    print(&format!("  {:<15} {endpoint}", "simulated IMDS"));
-    print(&format!("  {:<15} {sts}\n\nCtrl-C stops it.\n", "simulated STS"));
+    print_line(format_args!("  {:<15} {endpoint}", "simulated IMDS"));
+    print_line(format_args!("  {:<15} {sts}\n\nCtrl-C stops it.\n", "simulated STS"));
 
     let last = RefCell::new(None);
     let imds = || Imds::new(config.imds.clone(), Arc::clone(&clock));
     let (watched, own) = (imds(), imds());
-    let on_poll = |report: &PollReport| print_poll(report, &last, &print);
+    let on_poll = |report: &PollReport| print_poll(report, &last);
     let stage = Stage {
         simulator: &simulator,
         imds: own,
-        clock: Arc::clone(&clock),
         workers: BTreeMap::new(),
-        print: &print,
         last: &last,
         address,
         client: LoopbackClient::new()?,
@@ -231,7 +201,7 @@ async fn play(
     let story = async {
         stage.play().await;
         if !once {
-            print("\nThe pages stay up. Ctrl-C stops it.");
+            print_line("\nThe pages stay up. Ctrl-C stops it.");
             std::future::pending::<()>().await;
         }
     };
@@ -242,13 +212,17 @@ async fn play(
         }
     };
     let listeners = Listeners { pages: vec![listener], ..Listeners::default() };
-    exporter::run_with(config, watched, listeners, Arc::clone(&clock), on_poll, ended).await?;
+    Box::pin(exporter::run_with(config, watched, listeners, clock, on_poll, ended)).await?;
     simulator.shutdown().await;
-    print("The demo has ended.");
+    print_line("The demo has ended.");
     Ok(())
 }
 
-fn print_poll(report: &PollReport, last: &RefCell<Option<Creation>>, print: &dyn Fn(&str)) {
+fn print_line(line: impl Display) {
+    print(format_args!("{line}\n"));
+}
+
+fn print_poll(report: &PollReport, last: &RefCell<Option<Creation>>) {
     let works = |attempt: Creation| matches!(attempt, Creation::Credentials { .. });
     let attempt = report.resolution.creation;
     let changed = last.replace(Some(attempt)).map(works) != Some(works(attempt));
@@ -257,12 +231,12 @@ fn print_poll(report: &PollReport, last: &RefCell<Option<Creation>>, print: &dyn
         Err(failure) => format!("sees: {} in the {} step (imds_up 0)", failure.kind, failure.step),
     };
     if changed || report.change.failure_changed {
-        print(&line_of(report.at, "exporter", &line));
+        print_line(line_of(report.at, "exporter", &line));
     }
     if let Some(outage) = report.change.outage_ended {
         let [start, end] = [outage.start, outage.end].map(time_of_day);
         let line = format!("outage from {start} to {end}: a boto3 client created in it is stuck, unless it heals");
-        print(&line_of(report.at, "exporter", &line));
+        print_line(line_of(report.at, "exporter", &line));
     }
 }
 
@@ -288,24 +262,28 @@ fn line_of(at: Timestamp, who: &str, what: &str) -> String {
     line
 }
 
+fn say(who: &str, what: &str) {
+    print_line(line_of(SystemClock.now(), who, what));
+}
+
 impl Stage<'_> {
     async fn play(mut self) {
         let start = monotonic();
-        for scene in STORY {
-            sleep_until(start + Duration::from_secs(scene.second)).await;
-            if !scene.say.is_empty() {
-                self.say("story", scene.say);
+        for (second, event, text) in STORY {
+            sleep_until(start + Duration::from_secs(*second)).await;
+            if !text.is_empty() {
+                say("story", text);
             }
-            match scene.event {
+            match event {
                 Event::Simulate(toml) => {
                     let change = Change::parse(toml).expect("the story's changes are tested");
                     if let Err(error) = self.simulator.apply(&change).await {
-                        self.say("story", &format!("the simulator cannot do that here: {error}"));
+                        say("story", &format!("the simulator cannot do that here: {error}"));
                     }
                 }
                 Event::Start(workers) => {
-                    for index in workers {
-                        let worker = Worker::start(WORKERS[*index], &mut self.imds, &*self.clock).await;
+                    for index in *workers {
+                        let worker = Worker::start(WORKERS[*index], &mut self.imds).await;
                         self.workers.insert(*index, worker);
                     }
                 }
@@ -314,10 +292,6 @@ impl Stage<'_> {
                 Event::Narration => {}
             }
         }
-    }
-
-    fn say(&self, who: &str, what: &str) {
-        (self.print)(&line_of(self.clock.now(), who, what));
     }
 
     /// What the exporter says of the last signed call.
@@ -332,14 +306,13 @@ impl Stage<'_> {
             (None, Some(reason)) => format!("sees: AWS refuses: {reason} (imds_signed_call_up 0)"),
             (None, None) => "has not made a signed call yet".to_owned(),
         };
-        self.say("exporter", &line);
+        say("exporter", &line);
     }
 
-    /// Each worker calls AWS.
     async fn calls(&mut self) {
         let newest = self.last.borrow().unwrap_or(Creation::Nothing);
         for worker in self.workers.values_mut() {
-            let call = worker.call(newest, &mut self.imds, &*self.clock).await;
+            let call = worker.call(newest, &mut self.imds).await;
             let since = time_of_day(worker.created_at);
             let line = match call {
                 Call::Signed => format!("signs its call (client created at {since})"),
@@ -348,7 +321,7 @@ impl Stage<'_> {
                 Call::Stuck => format!("NoCredentialsError: STUCK (client created at {since})"),
                 Call::NotRefreshed => format!("fails to refresh (client created at {since})"),
             };
-            (self.print)(&line_of(self.clock.now(), worker.name, &line));
+            say(worker.name, &line);
         }
     }
 }
@@ -359,9 +332,9 @@ mod tests {
 
     #[test]
     fn the_scenes_are_in_order_and_their_changes_are_valid() {
-        assert!(STORY.is_sorted_by_key(|scene| scene.second));
-        for scene in STORY {
-            if let Event::Simulate(toml) = scene.event {
+        assert!(STORY.is_sorted_by_key(|(second, ..)| second));
+        for (_, event, _) in STORY {
+            if let Event::Simulate(toml) = event {
                 Change::parse(toml).expect("a change");
             }
         }
@@ -369,35 +342,33 @@ mod tests {
 
     #[tokio::test]
     async fn a_client_created_in_the_outage_heals_or_is_stuck_until_its_worker_restarts() {
-        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-        let simulator =
-            Simulator::start(SimulatorOptions::default(), Arc::clone(&clock)).await.expect("loopback has a free port");
+        let options = SimulatorOptions::default();
+        let simulator = Simulator::start(options, Arc::new(SystemClock)).await.expect("loopback has a free port");
         let endpoint = ("AWS_EC2_METADATA_SERVICE_ENDPOINT".into(), format!("http://{}", simulator.address()).into());
         let config = Config::from_environment([endpoint].into_iter()).expect("a configuration");
-        let mut imds = Imds::new(config.imds, Arc::clone(&clock));
+        let mut imds = Imds::new(config.imds, Arc::new(SystemClock));
         let during = async |change: &Change, calls: [Call; 2], workers: &mut [Worker; 2], imds: &mut Imds| {
             simulator.apply(change).await.expect("a change");
             let newest = imds.resolve().await.creation;
             for (worker, call) in workers.iter_mut().zip(calls) {
-                assert_eq!(worker.call(newest, imds, &*clock).await, call, "{}", worker.name);
+                assert_eq!(worker.call(newest, imds).await, call, "{}", worker.name);
             }
         };
 
         let outage = Change::parse("fault = 'connect_refused'").expect("a change");
         simulator.apply(&outage).await.expect("a change");
         let [_, healing, plain] = WORKERS;
-        let mut workers =
-            [Worker::start(healing, &mut imds, &*clock).await, Worker::start(plain, &mut imds, &*clock).await];
+        let mut workers = [Worker::start(healing, &mut imds).await, Worker::start(plain, &mut imds).await];
         during(&outage, [Call::NotYet, Call::Stuck], &mut workers, &mut imds).await;
         during(&Change::to_healthy(), [Call::Healed, Call::Stuck], &mut workers, &mut imds).await;
-        workers[1] = Worker::start(plain, &mut imds, &*clock).await;
+        workers[1] = Worker::start(plain, &mut imds).await;
         during(&Change::to_healthy(), [Call::Signed, Call::Signed], &mut workers, &mut imds).await;
     }
 
     #[test]
     fn lines_fit_a_terminal() {
-        for scene in STORY {
-            for line in line_of(Timestamp::UNIX_EPOCH, "story", scene.say).lines() {
+        for (_, _, text) in STORY {
+            for line in line_of(Timestamp::UNIX_EPOCH, "story", text).lines() {
                 assert!(line.len() <= COLUMNS, "{line}");
             }
         }

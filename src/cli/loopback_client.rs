@@ -15,16 +15,11 @@ use crate::platform::listener::ListenAddress;
 /// One exchange, connection included.
 const TIMEOUT: Duration = Duration::from_secs(2);
 
-/// The longest body that is read, in bytes.
 const LONGEST_BODY: usize = 1024 * 1024;
 
-/// What came of a question.
 pub(super) enum Asked {
-    /// The exporter answered.
     Exporter {
-        /// The status.
         status: u16,
-        /// The body.
         body: String,
     },
     /// No exporter runs: nothing listens, or another program does. Why, for people.
@@ -33,7 +28,6 @@ pub(super) enum Asked {
     Unclear(String),
 }
 
-/// A client that has asked nothing yet.
 pub(super) struct LoopbackClient(Client);
 
 impl LoopbackClient {
@@ -66,7 +60,6 @@ impl LoopbackClient {
         unclear.unwrap_or(none)
     }
 
-    /// The same, of the exporter at this address.
     pub(super) async fn get_from(&self, address: SocketAddr, path: &str) -> Asked {
         let mut last = None;
         for scheme in ["http", "https"] {

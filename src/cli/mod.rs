@@ -128,7 +128,7 @@ fn hint(argument: &str) -> Option<String> {
 fn with_config(command: impl FnOnce(Config) -> ExitCode) -> ExitCode {
     match Config::from_environment(environment()) {
         Ok(config) => command(config),
-        Err(errors) => output::usage_error(format_args!("imds-exporter: the configuration is invalid:\n{errors}")),
+        Err(errors) => output::invalid_configuration(errors),
     }
 }
 

@@ -12,7 +12,6 @@ const EXIT_USAGE: u8 = 64;
 /// The exit code when the result of a command cannot be written (`EX_IOERR`).
 const EXIT_OUTPUT: u8 = 74;
 
-/// The longest line of an error message, in characters.
 const LONGEST_LINE: usize = 300;
 
 /// Prints a text that may be lost.
@@ -33,7 +32,6 @@ pub(super) fn print_result(text: impl Display, exit_code: ExitCode) -> ExitCode 
     }
 }
 
-/// Prints a line with the time.
 pub(super) fn print_event(event: impl Display) {
     print(format_args!("{:.0} {event}\n", SystemClock.now()));
 }
@@ -43,10 +41,13 @@ pub(super) fn print_error(what: impl Display) {
     print_lines(format_args!("imds-exporter: {what}"));
 }
 
-/// Reports a usage or configuration error.
 pub(super) fn usage_error(what: impl Display) -> ExitCode {
     print_lines(what);
     EXIT_USAGE.into()
+}
+
+pub(super) fn invalid_configuration(errors: impl Display) -> ExitCode {
+    usage_error(format_args!("imds-exporter: the configuration is invalid:\n{errors}"))
 }
 
 /// Writes to standard error. What is quoted can contain anything: each line is bounded, and without control characters.

@@ -7,12 +7,12 @@ use std::time::Duration;
 
 use jiff::SignedDuration;
 use serde::Serialize;
+use strum::EnumMessage;
 
 use crate::domain::outage::Outage;
 use crate::domain::signed_call::Obstacle;
 use crate::domain::{HumanDuration, ImdsState, Request, RequestRecord, Resolution, RoleName};
 use crate::http::status::{Advice, CallFailureStatus, FailureStatus, SignedCallStatus, Status, to_json};
-use crate::sts::CallerIdentity;
 
 /// `LastUpdated` older than this is a late rotation: IMDS rotates about hourly. Source: boto/botocore#2670.
 const ROTATION_LATE: SignedDuration = SignedDuration::from_mins(90);
@@ -23,11 +23,9 @@ const CLOCK_SKEW: Duration = Duration::from_mins(1);
 /// Requests that take longer are slow: the default time-out of every SDK.
 const SLOW: Duration = Duration::from_secs(1);
 
-/// The result of a check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Verdict {
-    /// Credentials resolve.
     Usable,
     /// Credentials resolve, but something is wrong.
     Warning,
@@ -36,7 +34,6 @@ pub(super) enum Verdict {
 }
 
 impl Verdict {
-    /// The exit code of `check`.
     pub(super) const fn exit_code(self) -> u8 {
         match self {
             Self::Usable => 0,
@@ -46,83 +43,58 @@ impl Verdict {
     }
 }
 
-/// What is wrong although credentials resolve.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+/// What is wrong although credentials resolve. The doc comment of each is its text for people.
+#[allow(clippy::doc_markdown, reason = "the texts are no Markdown")]
+#[derive(Clone, Copy, Debug, EnumMessage, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 enum Warning {
-    /// The credentials have expired.
+    /// The credentials have expired. AWS may still accept them for a while, but IMDS has no newer ones: open a case with AWS.
     Expired,
-    /// The document should have been rotated by now.
+    /// The credentials have not been rotated for over 90 minutes; IMDS usually rotates them every hour. Watch the expiration.
     RotationLate,
-    /// The clocks differ.
+    /// The local clock and IMDS's differ by more than a minute: signatures fail from 5 minutes on. Fix NTP (chronyc tracking).
     ClockSkew,
-    /// A request took longer than an SDK waits.
+    /// A request took longer than the 1 s that SDKs wait by default: their clients fail where this check did not.
     Slow,
-    /// The role is not the expected one.
+    /// The role is not the expected one: check the instance profile.
     UnexpectedRole,
-    /// Credentials resolve by IMDSv1 only.
+    /// It works by IMDSv1 only: boto3 needs up to a second more for each new client, SDKs that know IMDSv2 only fail, and AWS_EC2_METADATA_V1_DISABLED=true would break the workload.
     V1Fallback,
-    /// SDKs ask IMDS through a proxy.
+    /// SDKs with this environment send their requests to IMDS through a proxy, which this check does not: add the address of IMDS to NO_PROXY.
     ImdsThroughProxy,
-    /// Clients of the declared workload hold no credentials, permanently.
+    /// Clients that were created when the workload started hold no credentials, permanently: restart the workload, then the exporter.
     ClientsStuck,
-    /// The signed call got no verdict of AWS.
+    /// STS cannot be asked: whether AWS accepts the credentials is unknown.
     SignedCallFailed,
 }
 
 impl Warning {
-    const fn text(self) -> &'static str {
-        match self {
-            Self::Expired => {
-                "The credentials have expired. AWS may still accept them for a while, but IMDS has no newer ones: open a case with AWS."
-            }
-            Self::RotationLate => {
-                "The credentials have not been rotated for over 90 minutes; IMDS usually rotates them every hour. Watch the expiration."
-            }
-            Self::ClockSkew => {
-                "The local clock and IMDS's differ by more than a minute: signatures fail from 5 minutes on. Fix NTP (chronyc tracking)."
-            }
-            Self::Slow => {
-                "A request took longer than the 1 s that SDKs wait by default: their clients fail where this check did not."
-            }
-            Self::UnexpectedRole => "The role is not the expected one: check the instance profile.",
-            Self::V1Fallback => {
-                "It works by IMDSv1 only: boto3 needs up to a second more for each new client, SDKs that know IMDSv2 only fail, and AWS_EC2_METADATA_V1_DISABLED=true would break the workload."
-            }
-            Self::ImdsThroughProxy => {
-                "SDKs with this environment send their requests to IMDS through a proxy, which this check does not: add the address of IMDS to NO_PROXY."
-            }
-            Self::ClientsStuck => {
-                "Clients that were created when the workload started hold no credentials, permanently: restart the workload, then the exporter."
-            }
-            Self::SignedCallFailed => "STS cannot be asked: whether AWS accepts the credentials is unknown.",
-        }
+    fn text(self) -> &'static str {
+        self.get_documentation().expect("every warning has a doc comment")
     }
 }
 
 /// What `check` alone tells of a signed call.
-#[derive(Clone, Debug)]
+#[derive(Serialize)]
 pub(super) struct SignedCheck {
     /// The address of STS; `None` if the region is unknown, so that nothing was sent.
     pub(super) endpoint: Option<String>,
     /// Whose credentials they are.
-    pub(super) identity: Option<CallerIdentity>,
+    pub(super) user_id: Option<String>,
+    /// Likewise.
+    pub(super) arn: Option<String>,
 }
 
-/// One resolution and what is needed to judge it.
 pub(super) struct Report<'a> {
     /// What `/api/v1/status` would say.
     pub(super) status: Status,
-    /// The resolution.
     pub(super) resolution: &'a Resolution,
-    /// The expected role.
     pub(super) expected_role: Option<&'a RoleName>,
     /// The signed call, if one was asked for and there were credentials to sign it with.
     pub(super) signed: Option<SignedCheck>,
 }
 
 impl Report<'_> {
-    /// What is wrong although credentials resolve.
     fn warnings(&self) -> Vec<Warning> {
         let Ok(credential) = &self.resolution.outcome else { return Vec::new() };
         let status = &self.status;
@@ -150,7 +122,6 @@ impl Report<'_> {
         self.status.signed_call.as_ref()?.failure.as_ref()
     }
 
-    /// The verdict.
     pub(super) fn verdict(&self) -> Verdict {
         let refused = self.call_failure().is_some_and(|failure| failure.refused);
         match &self.resolution.outcome {
@@ -254,18 +225,13 @@ impl Report<'_> {
             duration_seconds: f64,
             status: Option<u16>,
         }
-        #[derive(Serialize)]
-        struct Sts<'a> {
-            endpoint: Option<&'a str>,
-            user_id: Option<&'a str>,
-            arn: Option<&'a str>,
-        }
+
         #[derive(Serialize)]
         struct Json<'a> {
             verdict: Verdict,
             warnings: Vec<Warning>,
             steps: Vec<Step>,
-            sts: Option<Sts<'a>>,
+            sts: Option<&'a SignedCheck>,
             #[serde(flatten)]
             status: &'a Status,
         }
@@ -274,37 +240,35 @@ impl Report<'_> {
             duration_seconds: request.duration.as_secs_f64(),
             status: request.status,
         });
-        let sts = self.signed.as_ref().map(|SignedCheck { endpoint, identity }| Sts {
-            endpoint: endpoint.as_deref(),
-            user_id: identity.as_ref().map(|identity| identity.user_id.as_str()),
-            arn: identity.as_ref().map(|identity| identity.arn.as_str()),
-        });
-        let (verdict, warnings) = (self.verdict(), self.warnings());
-        to_json(&Json { verdict, warnings, steps: steps.collect(), sts, status: &self.status })
+        to_json(&Json {
+            verdict: self.verdict(),
+            warnings: self.warnings(),
+            steps: steps.collect(),
+            sts: self.signed.as_ref(),
+            status: &self.status,
+        })
     }
 }
 
-fn signed_text(SignedCheck { endpoint, identity }: &SignedCheck, call: &SignedCallStatus) -> String {
+fn signed_text(SignedCheck { endpoint, user_id, arn }: &SignedCheck, call: &SignedCallStatus) -> String {
     let endpoint = endpoint.as_deref().unwrap_or("none: the region is unknown");
     let status = call.failure.as_ref().map_or(Some(200), |failure| failure.status);
     let step = line("sts:GetCallerIdentity", status, Duration::from_secs_f64(call.duration_seconds));
     let mut text = format!("\nSigning a call to STS with these credentials ({endpoint}).\n\n  {step}\n\n");
-    match (&call.failure, identity) {
-        (Some(CallFailureStatus { reason, refused, code, obstacle, advice, .. }), _) => {
-            let verdict =
-                if *refused { "REFUSED: AWS refuses the credentials" } else { "UNKNOWN: STS cannot be asked" };
-            let code = code.or(obstacle.map(Obstacle::label)).map(|code| format!(" ({code})")).unwrap_or_default();
-            let _infallible = write!(text, "{verdict}: {reason}{code}\n\n{}", block(advice));
-        }
-        (None, Some(CallerIdentity { caller, user_id, arn })) => {
-            let role = caller.role.as_ref().map_or("none", RoleName::as_str);
-            let _infallible = writeln!(
-                text,
-                "ACCEPTED: AWS accepts the credentials.\n\n  Account         {}\n  Role            {role}\n  User id         {user_id}\n  ARN             {arn}",
-                caller.account
-            );
-        }
-        (None, None) => {}
+    if let Some(CallFailureStatus { reason, refused, code, obstacle, advice, .. }) = &call.failure {
+        let verdict = if *refused { "REFUSED: AWS refuses the credentials" } else { "UNKNOWN: STS cannot be asked" };
+        let code = code.or(obstacle.map(Obstacle::label)).map(|code| format!(" ({code})")).unwrap_or_default();
+        let _infallible = write!(text, "{verdict}: {reason}{code}\n\n{}", block(advice));
+        return text;
+    }
+    text.push_str("ACCEPTED: AWS accepts the credentials.\n\n");
+    for (name, value) in [
+        ("Account", call.account.as_deref()),
+        ("Role", call.role.as_deref().or(Some("none"))),
+        ("User id", user_id.as_deref()),
+        ("ARN", arn.as_deref()),
+    ] {
+        let _infallible = writeln!(text, "  {name:<15} {}", value.unwrap_or_default());
     }
     text
 }

@@ -10,7 +10,7 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::{error, info, warn};
 
-use super::output::usage_error;
+use super::output::invalid_configuration;
 use super::runtime::{block_on, start_blocking_thread, stop_signal};
 use crate::config::Config;
 use crate::exporter::{self, Listeners};
@@ -25,22 +25,10 @@ pub(super) fn run(config: Config) -> ExitCode {
     logging::set_up(&config.log);
     block_on(async {
         let Build { version, revision, .. } = Build::THIS;
-        let auth = match auth(&config) {
-            Ok(auth) => auth,
-            Err(error) => {
-                let name = "IMDS_EXPORTER_WEB_CONFIG_FILE";
-                return Ok(usage_error(format_args!("imds-exporter: the configuration is invalid:\n{name}: {error}")));
-            }
+        let auth = match check_files(&config) {
+            Ok(auth) => auth.map(Arc::new),
+            Err(error) => return Ok(invalid_configuration(error)),
         };
-        if let Some(Err(what)) = config.state_file.as_deref().map(state_file::check) {
-            let name = "IMDS_EXPORTER_STATE_FILE";
-            return Ok(usage_error(format_args!("imds-exporter: the configuration is invalid:\n{name}: {what}")));
-        }
-        if let (Some(_), Ok(options)) = (config.signed_call_interval, &config.sts)
-            && let Err(error) = Sts::new(options, Arc::new(SystemClock))
-        {
-            return Ok(usage_error(format_args!("imds-exporter: the configuration is invalid:\n{error}")));
-        }
         let Some(pages) = bind(&config.listen, "IMDS_EXPORTER_LISTEN_ADDRESS").await else {
             return Ok(ExitCode::FAILURE);
         };
@@ -71,13 +59,25 @@ pub(super) fn run(config: Config) -> ExitCode {
         if config.state_file.is_some() || config.watch.is_some() || config.signed_call_interval.is_some() {
             start_blocking_thread()?;
         }
-        let reload = reload_on_hangup(auth.clone())?;
+        let reloads = tokio::spawn(reload_on_hangup(auth.clone())?);
         let listeners = Listeners { pages, auth, probes };
-        let reloads = tokio::spawn(reload);
         exporter::run(config, listeners, Arc::new(SystemClock), stop_signal()?).await?;
         reloads.abort();
         Ok(ExitCode::SUCCESS)
     })
+}
+
+/// What is wrong with the files that the configuration names.
+fn check_files(config: &Config) -> Result<Option<Auth>, String> {
+    let auth = config.web_config_file.as_deref().map(Auth::from_file).transpose();
+    let auth = auth.map_err(|error| format!("IMDS_EXPORTER_WEB_CONFIG_FILE: {error}"))?;
+    if let Some(Err(what)) = config.state_file.as_deref().map(state_file::check) {
+        return Err(format!("IMDS_EXPORTER_STATE_FILE: {what}"));
+    }
+    if let (Some(_), Ok(options)) = (config.signed_call_interval, &config.sts) {
+        Sts::new(options, Arc::new(SystemClock))?;
+    }
+    Ok(auth)
 }
 
 fn text_of(duration: Duration) -> String {
@@ -85,17 +85,15 @@ fn text_of(duration: Duration) -> String {
 }
 
 /// Reads the web configuration again at each SIGHUP.
-fn reload_on_hangup(auth: Auth) -> io::Result<impl Future<Output = ()>> {
+fn reload_on_hangup(auth: Option<Arc<Auth>>) -> io::Result<impl Future<Output = ()>> {
     let mut hangup = signal(SignalKind::hangup())?;
     Ok(async move {
         while hangup.recv().await.is_some() {
-            auth.reload();
+            if let Some(auth) = &auth {
+                auth.reload();
+            }
         }
     })
-}
-
-fn auth(config: &Config) -> Result<Auth, String> {
-    config.web_config_file.as_deref().map_or_else(|| Ok(Auth::default()), Auth::from_file)
 }
 
 async fn bind(addresses: &[ListenAddress], variable: &str) -> Option<Vec<TcpListener>> {
@@ -108,7 +106,6 @@ async fn bind(addresses: &[ListenAddress], variable: &str) -> Option<Vec<TcpList
     Some(listeners)
 }
 
-/// Their addresses, separated by commas.
 fn addresses(listeners: &[TcpListener]) -> io::Result<String> {
     let addresses: io::Result<Vec<_>> =
         listeners.iter().map(|listener| Ok(listener.local_addr()?.to_string())).collect();

@@ -95,7 +95,6 @@ fn list() {
     }
 }
 
-/// The bundled scenario of this name, or the one in this file.
 fn scenario(name: &str) -> Result<Scenario, String> {
     if let Some(toml) = Scenario::bundled(name) {
         return Scenario::parse(toml).map_err(|error| error.to_string());

@@ -1,6 +1,5 @@
 //! `wait`: returns as soon as credentials resolve. Prints changes, not attempts.
 
-use std::io;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,6 +26,7 @@ pub(super) fn run(config: &Config, timeout: Duration) -> ExitCode {
         return ExitCode::SUCCESS;
     }
     block_on(async {
+        let exporter = LoopbackClient::new()?;
         let mut imds = Imds::new(config.imds.clone(), Arc::new(SystemClock));
         let mut printed: Option<Failure> = None;
         let mut circumstances = Circumstances { place: config.environment.place, ..Circumstances::default() };
@@ -37,7 +37,7 @@ pub(super) fn run(config: &Config, timeout: Duration) -> ExitCode {
             circumstances.evidence = resolution.evidence;
             let failure = match resolution.outcome {
                 Ok(credential) => {
-                    let seen = outage_is_over_here(config, deadline).await?;
+                    let seen = outage_is_over_here(&exporter, config, deadline).await;
                     let Credential { role, expiration, .. } = credential;
                     print_event(format_args!("credentials resolve: role {role}, until {expiration}"));
                     if let Err(why) = seen {
@@ -68,23 +68,22 @@ pub(super) fn run(config: &Config, timeout: Duration) -> ExitCode {
 
 /// Waits until the exporter on this machine, if one runs, has seen the end of the outage: what starts before that is a
 /// suspect to it. Returns why that is not known at the end.
-async fn outage_is_over_here(config: &Config, deadline: Instant) -> io::Result<Result<(), String>> {
-    let client = LoopbackClient::new()?;
+async fn outage_is_over_here(exporter: &LoopbackClient, config: &Config, deadline: Instant) -> Result<(), String> {
     let mut last = "has not answered".to_owned();
     loop {
-        match timeout_at(deadline, client.get(config.probe_addresses(), Route::Startup.path())).await {
-            Ok(Asked::Exporter { status: 200, body }) if body == STARTUP_OK => return Ok(Ok(())),
+        match timeout_at(deadline, exporter.get(config.probe_addresses(), Route::Startup.path())).await {
+            Ok(Asked::Exporter { status: 200, body }) if body == STARTUP_OK => return Ok(()),
             Ok(Asked::Exporter { status: 200 | 503, .. }) => "has not seen that yet".clone_into(&mut last),
             Ok(Asked::Exporter { status: 401, .. }) => {
-                return Ok(Err("asks for a password (see IMDS_EXPORTER_PROBE_LISTEN_ADDRESS)".to_owned()));
+                return Err("asks for a password (see IMDS_EXPORTER_PROBE_LISTEN_ADDRESS)".to_owned());
             }
-            Ok(Asked::Exporter { status, .. }) => return Ok(Err(format!("answers with HTTP {status}"))),
-            Ok(Asked::NoExporter(_)) => return Ok(Ok(())),
-            Ok(Asked::Unclear(why)) => return Ok(Err(format!("cannot be asked ({why})"))),
-            Err(_) => return Ok(Err(last)),
+            Ok(Asked::Exporter { status, .. }) => return Err(format!("answers with HTTP {status}")),
+            Ok(Asked::NoExporter(_)) => return Ok(()),
+            Ok(Asked::Unclear(why)) => return Err(format!("cannot be asked ({why})")),
+            Err(_) => return Err(last),
         }
         if monotonic() >= deadline {
-            return Ok(Err(last));
+            return Err(last);
         }
         sleep_until((monotonic() + ASKED_EVERY).min(deadline)).await;
     }

@@ -7,7 +7,6 @@ use std::ffi::OsStr;
 
 use crate::sts::Proxy;
 
-/// The proxy variables of an environment.
 #[derive(Default)]
 pub(super) struct ProxyVariables {
     http: Variable,
@@ -25,7 +24,6 @@ struct Variable {
 }
 
 impl ProxyVariables {
-    /// Takes a variable in, if it is one of these.
     pub(super) fn take(&mut self, name: &str, value: &OsStr) {
         let variable = match name.to_ascii_lowercase().as_str() {
             "http_proxy" => &mut self.http,
@@ -44,7 +42,6 @@ impl ProxyVariables {
         }
     }
 
-    /// The proxy for signed calls, if there is one.
     pub(super) fn https(&self) -> Option<Result<Proxy, &'static str>> {
         Some(Proxy::parse(self.https.value.as_ref()?, self.exempted.value.clone()))
     }
@@ -74,15 +71,17 @@ impl ProxyVariables {
 mod tests {
     use super::*;
 
+    fn proxies(variables: &[(&str, &str)]) -> ProxyVariables {
+        let mut proxies = ProxyVariables::default();
+        for (name, value) in variables {
+            proxies.take(name, OsStr::new(value));
+        }
+        proxies
+    }
+
     #[test]
     fn the_signed_call_has_a_proxy_of_its_own() {
-        let https = |variables: &[(&str, &str)]| {
-            let mut proxies = ProxyVariables::default();
-            for (name, value) in variables {
-                proxies.take(name, OsStr::new(value));
-            }
-            proxies.https().map(|proxy| proxy.is_ok())
-        };
+        let https = |variables: &[(&str, &str)]| proxies(variables).https().map(|proxy| proxy.is_ok());
         assert_eq!(https(&[("HTTP_PROXY", "http://p:1")]), None);
         assert_eq!(https(&[("HTTPS_PROXY", "http://u:p@p:1")]), Some(true));
         assert_eq!(https(&[("HTTPS_PROXY", "p.example:3128")]), Some(true));
@@ -93,16 +92,8 @@ mod tests {
         }
     }
 
-    fn proxy_for(authority: &str, variables: &[(&str, &str)]) -> Option<&'static str> {
-        let mut proxies = ProxyVariables::default();
-        for (name, value) in variables {
-            proxies.take(name, OsStr::new(value));
-        }
-        proxies.proxy_of(authority)
-    }
-
     fn proxy(variables: &[(&str, &str)]) -> Option<&'static str> {
-        proxy_for("169.254.169.254", variables)
+        proxies(variables).proxy_of("169.254.169.254")
     }
 
     #[test]
@@ -132,7 +123,7 @@ mod tests {
             ("[fd00:ec2::254]", "[fd00:ec2::254]", true),
             ("[fd00:ec2::254]", "fd00:ec2::254", false),
         ] {
-            let proxy = proxy_for(authority, &[("HTTP_PROXY", "http://p:1"), ("NO_PROXY", exempted)]);
+            let proxy = proxies(&[("HTTP_PROXY", "http://p:1"), ("NO_PROXY", exempted)]).proxy_of(authority);
             assert_eq!(proxy.is_none(), is_exempted, "{authority}, {exempted}");
         }
     }

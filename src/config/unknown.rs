@@ -4,7 +4,6 @@ use super::variables::VARIABLES;
 
 const PREFIX: &str = "IMDS_EXPORTER_";
 
-/// The error about an unknown variable, if `name` is one.
 pub(super) fn error(name: &str) -> Option<String> {
     let upper = name.to_ascii_uppercase();
     let rest = upper.strip_prefix(PREFIX)?;

@@ -100,7 +100,6 @@ pub(super) fn signed_call(call: &SignedCall, changed: bool, failing_since: Optio
     }
 }
 
-/// Logs what a scan of the processes changed.
 pub(super) fn watched(before: Option<&Watched>, now: &Watched) {
     if !now.sees_others && before.is_none_or(|before| before.sees_others) {
         warn!(

@@ -5,7 +5,6 @@ mod persistence;
 pub mod poll_loop;
 mod server;
 mod signed_call;
-mod snapshot;
 
 use std::future::Future;
 use std::io;
@@ -19,7 +18,7 @@ use crate::config::Config;
 use crate::domain::state::{PollReport, Shared, State, WorkloadEnvironment};
 use crate::domain::workload::Workload;
 use crate::domain::{Moment, Source};
-use crate::http::{Context, Limits};
+use crate::http::{Context, LatestScan, Limits};
 use crate::imds::Imds;
 use crate::metrics::{self, Build, Metrics};
 use crate::platform::clock::Clock;
@@ -32,7 +31,6 @@ use poll_loop::Poller;
 pub use server::Listeners;
 use server::Server;
 use signed_call::SignedCaller;
-use snapshot::{LatestScan, lock, with_snapshot};
 
 /// Polls IMDS and serves on `listeners`, until `stop`.
 ///
@@ -77,13 +75,9 @@ pub async fn run_with(
     let context = Arc::new(Context {
         state: state.clone(),
         heartbeat: poller.heartbeat(),
-        exposition: exposition(&metrics, &state, latest_scan.as_ref(), &clock),
-        changes: Box::new({
-            let metrics = Arc::clone(&metrics);
-            move || metrics.changes()
-        }),
+        metrics: Arc::clone(&metrics),
         clock: Arc::clone(&clock),
-        watched: latest_scan.clone(),
+        latest_scan: latest_scan.clone(),
         endpoint: config.imds.endpoint.as_str().to_owned(),
     });
     let mut server = Server::start(listeners, context)?;
@@ -185,7 +179,6 @@ fn metrics(config: &Config, with_signed_calls: bool) -> Metrics {
     if with_signed_calls { metrics.with_signed_calls() } else { metrics }
 }
 
-/// The STS client, if signed calls are made.
 fn sts(config: &Config, clock: &Arc<dyn Clock>) -> io::Result<Option<Sts>> {
     let Some(options) = config.signed_call_interval.and(config.sts.as_ref().ok()) else { return Ok(None) };
     Sts::new(options, Arc::clone(clock)).map(Some).map_err(io::Error::other)
@@ -210,20 +203,8 @@ async fn watch_processes(
             move || processes.scan(&outages, booted_at)
         });
         let Ok(found) = scan.await else { return };
-        let before = lock(&latest).replace(found.clone());
+        let before = latest.replace(found.clone());
         event_log::watched(before.as_ref(), &found);
         metrics.changed();
     }
-}
-
-fn exposition(
-    metrics: &Arc<Metrics>,
-    state: &Shared,
-    watched: Option<&LatestScan>,
-    clock: &Arc<dyn Clock>,
-) -> Box<dyn Fn() -> String + Send + Sync> {
-    let (metrics, state, watched, clock) = (Arc::clone(metrics), state.clone(), watched.cloned(), Arc::clone(clock));
-    Box::new(move || {
-        with_snapshot(&state, watched.as_ref(), |state, watched| metrics.render(state, watched, clock.now()))
-    })
 }

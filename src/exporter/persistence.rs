@@ -12,7 +12,6 @@ use crate::domain::saved_state::SavedState;
 use crate::domain::state::State;
 use crate::platform::state_file::StateFile;
 
-/// The state file, and the boot of the machine.
 #[derive(Clone)]
 pub(super) struct Persistence {
     file: Arc<StateFile>,
@@ -50,7 +49,6 @@ impl Persistence {
         }
     }
 
-    /// The part of the state that is saved.
     pub(super) fn saved(&self, state: &State, orderly_stop: bool) -> SavedState {
         SavedState::of(state, self.boot_id.as_deref(), orderly_stop)
     }

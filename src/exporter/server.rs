@@ -17,13 +17,12 @@ use crate::http::{self, Context, Limits};
 pub struct Listeners {
     /// For all pages.
     pub pages: Vec<TcpListener>,
-    /// Who may read them.
-    pub auth: Auth,
+    /// Who may read them; without it, everybody.
+    pub auth: Option<Arc<Auth>>,
     /// For the probes alone, without TLS or a password.
     pub probes: Vec<TcpListener>,
 }
 
-/// A running server.
 pub(super) struct Server {
     stop: watch::Sender<()>,
     ended: oneshot::Receiver<io::Result<()>>,
@@ -70,7 +69,7 @@ impl Server {
 async fn serve(listeners: Listeners, context: &Arc<Context>, stopping: &watch::Receiver<()>) -> io::Result<()> {
     let Listeners { pages, auth, probes } = listeners;
     let pages = pages.into_iter().map(|listener| (listener, http::router(context), auth.clone()));
-    let probes = probes.into_iter().map(|listener| (listener, http::probe_router(context), Auth::default()));
+    let probes = probes.into_iter().map(|listener| (listener, http::probe_router(context), None));
     let mut servers = JoinSet::new();
     for (listener, router, auth) in pages.chain(probes) {
         // It was bound in another event loop.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use super::event_log;
-use crate::domain::signed_call::{CallFailure, Caller, Obstacle, Reason, SignedCall};
+use crate::domain::signed_call::SignedCall;
 use crate::domain::state::Shared;
 use crate::domain::{Credential, Signing};
 use crate::metrics::Metrics;
@@ -32,7 +32,7 @@ impl SignedCaller {
 
     async fn call(self, signing: Signing) {
         let began = monotonic();
-        let outcome = self.outcome(signing).await;
+        let outcome = self.sts.call(signing).await.map(|identity| identity.caller);
         let at = self.clock.now();
         let call = SignedCall { at, duration: monotonic() - began, outcome };
         let (failing_since, changed) = self.record(&call);
@@ -46,11 +46,5 @@ impl SignedCaller {
         let mut state = self.state.lock();
         self.metrics.record_signed_call(call);
         state.signed_calls_mut().map_or((None, false), |calls| (calls.failing_since(), calls.finish(call.clone())))
-    }
-
-    async fn outcome(&self, Signing { credentials, region }: Signing) -> Result<Caller, CallFailure> {
-        let region =
-            self.sts.region().cloned().or(region).ok_or(CallFailure::by(Reason::Unexpected, Obstacle::NoRegion))?;
-        self.sts.call(&region, credentials).await.map(|identity| identity.caller)
     }
 }

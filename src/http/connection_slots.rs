@@ -13,7 +13,6 @@ use tokio::time::Instant;
 use super::client_address::ClientAddress;
 use crate::platform::clock::monotonic;
 
-/// The slots of one server.
 #[derive(Clone, Default)]
 pub(super) struct ConnectionSlots(Arc<Mutex<Slots>>);
 
@@ -69,7 +68,6 @@ impl Slots {
 }
 
 impl Slot {
-    /// Records a request.
     pub(super) fn touch(&self) {
         let open = &mut self.slots.lock().open;
         if let Some(index) = open.iter().position(|slot| slot.number == self.number) {

@@ -7,27 +7,20 @@ use maud::{DOCTYPE, Markup, PreEscaped, html};
 const STYLE: &str = include_str!("style.css");
 
 /// The parts in which pages differ.
+#[derive(Default)]
 pub(super) struct Page {
-    /// The title of the browser's tab.
     pub(super) title: String,
-    /// The class of the body.
     pub(super) class: &'static str,
-    /// More elements of the head.
     pub(super) head: Markup,
-    /// The header beside the program's name.
     pub(super) header: Markup,
     /// Between header and main content.
     pub(super) notices: Markup,
-    /// The main content.
     pub(super) main: Markup,
-    /// The footer beside its links.
     pub(super) footer: Markup,
-    /// After everything else.
     pub(super) scripts: Markup,
 }
 
 impl Page {
-    /// The whole document.
     pub(super) fn render(self) -> String {
         let document = html! {
             (DOCTYPE)

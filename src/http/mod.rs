@@ -11,7 +11,7 @@ mod routes;
 mod runbook_page;
 mod scrape_cache;
 mod server;
-pub mod status;
+pub(crate) mod status;
 mod status_page;
 mod text;
 
@@ -34,12 +34,12 @@ pub use routes::Route;
 pub use server::{Limits, SERVER_NAME, serve, serve_connection};
 
 use crate::domain::state::{Shared, State};
-use crate::metrics::CONTENT_TYPE as CONTENT_TYPE_OF_METRICS;
+use crate::metrics::{CONTENT_TYPE as CONTENT_TYPE_OF_METRICS, Metrics};
 use crate::platform::clock::{Clock, monotonic};
 use crate::platform::heartbeat::Heartbeat;
 use crate::workload::{SuspectProcess, Watched, still_running};
 use scrape_cache::ScrapeCache;
-use status::{Facts, Status};
+use status::Status;
 
 /// What the pages are made from.
 pub struct Context {
@@ -49,32 +49,43 @@ pub struct Context {
     pub heartbeat: Heartbeat,
     /// The wall clock.
     pub clock: Arc<dyn Clock>,
-    /// Renders the metrics.
-    pub exposition: Box<dyn Fn() -> String + Send + Sync>,
-    /// Grows when the metrics change by anything but the time.
-    pub changes: Box<dyn Fn() -> u64 + Send + Sync>,
-    /// The latest scan of the watched processes, if processes are watched; `None` in it before the first scan ended.
-    pub watched: Option<Arc<Mutex<Option<Watched>>>>,
+    /// The metrics.
+    pub metrics: Arc<Metrics>,
+    /// The latest scan of the watched processes, if processes are watched.
+    pub latest_scan: Option<LatestScan>,
     /// The address of IMDS, for people.
     pub endpoint: String,
+}
+
+/// The latest scan of the processes; `None` before the first ended.
+#[derive(Clone, Default)]
+pub struct LatestScan(Arc<Mutex<Option<Watched>>>);
+
+impl LatestScan {
+    /// The scan.
+    #[must_use]
+    pub fn get(&self) -> Option<Watched> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Replaces the scan, and returns the former one.
+    #[must_use]
+    pub fn replace(&self, scan: Watched) -> Option<Watched> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).replace(scan)
+    }
 }
 
 impl Context {
     /// The latest scan of the processes, without the suspects that have exited since.
     fn watched(&self) -> Option<Watched> {
-        let latest = self.watched.as_ref()?.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let latest = self.latest_scan.as_ref()?.get();
         let mut watched = latest.unwrap_or(Watched { sees_others: true, ..Watched::default() });
         watched.suspects.retain(still_running);
         Some(watched)
     }
 
-    fn suspects(&self) -> Option<Vec<SuspectProcess>> {
-        self.watched().map(|watched| watched.suspects)
-    }
-
     fn status(&self) -> Status {
-        let facts = Facts { watched: self.watched(), endpoint: &self.endpoint, now: self.clock.now() };
-        Status::new(&self.state.lock(), facts)
+        Status::new(&self.state.lock(), self.watched(), &self.endpoint, self.clock.now())
     }
 }
 
@@ -102,11 +113,8 @@ impl Route {
     fn handler(self, context: &Arc<Context>) -> MethodRouter<Arc<Context>> {
         match self {
             Self::Metrics => {
-                let version = {
-                    let context = Arc::clone(context);
-                    move || ((context.changes)(), context.clock.now())
-                };
-                let cache = from_fn_with_state(ScrapeCache::new(version), scrape_cache::answer);
+                let cache = ScrapeCache::new(Arc::clone(&context.metrics), Arc::clone(&context.clock));
+                let cache = from_fn_with_state(cache, scrape_cache::answer);
                 get(metrics).layer(CompressionLayer::new()).layer(cache)
             }
             Self::StatusPage => get(async |Extract(context): Known| html(status_page::render(&context.status()))),
@@ -123,7 +131,9 @@ impl Route {
 }
 
 async fn metrics(Extract(context): Known) -> Response {
-    typed(CONTENT_TYPE_OF_METRICS, (context.exposition)())
+    let watched = context.latest_scan.as_ref().and_then(LatestScan::get);
+    let exposition = context.metrics.render(&context.state.lock(), watched.as_ref(), context.clock.now());
+    typed(CONTENT_TYPE_OF_METRICS, exposition)
 }
 
 async fn healthy(Extract(context): Known) -> Response {
@@ -161,16 +171,13 @@ fn startup_of(state: &State) -> Response {
     }
 }
 
-/// What `/-/clients` can be asked.
 #[derive(Deserialize)]
 struct ClientsQuery {
-    /// The name of one program.
     command: Option<String>,
 }
 
-/// The suspects, or those whose program has the name that is asked for.
 async fn clients(Extract(context): Known, Query(query): Query<ClientsQuery>) -> Response {
-    let Some(suspects) = context.suspects() else {
+    let Some(Watched { suspects, .. }) = context.watched() else {
         return text(StatusCode::OK, "watching is off: set IMDS_EXPORTER_WATCH_PROCESSES\n");
     };
     let asked = |suspect: &&SuspectProcess| query.command.as_ref().is_none_or(|command| suspect.command == *command);

@@ -17,15 +17,12 @@ pub(super) fn bytes() -> Bytes {
     PAGE.clone()
 }
 
-/// The page as a document.
 fn render() -> String {
     let chapters = chapters();
     Page {
         title: "Runbook".to_owned(),
         class: "runbook",
-        head: html! {},
         header: html! { p { "what to do about each alert and each kind of failure" } },
-        notices: html! {},
         main: html! {
             section aria-labelledby="introduction" {
                 h2 id="introduction" { (TITLE) }
@@ -39,8 +36,7 @@ fn render() -> String {
             }
             @for (_, sections) in &chapters { @for section in sections { (entry(section)) } }
         },
-        footer: html! {},
-        scripts: html! {},
+        ..Page::default()
     }
     .render()
 }

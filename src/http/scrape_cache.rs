@@ -14,17 +14,19 @@ use axum::middleware::Next;
 use axum::response::Response;
 use jiff::{SignedDuration, Timestamp};
 
+use crate::metrics::Metrics;
+use crate::platform::clock::Clock;
+
 /// How old an answer may be in what passes with time alone, such as the remaining seconds and the process's own memory.
 const MAX_AGE: SignedDuration = SignedDuration::from_secs(1);
 
 /// How many answers are kept, for clients that accept different encodings.
 const MAX_ANSWERS: usize = 4;
 
-/// What a client accepts.
 type Encodings = Vec<HeaderValue>;
 
 /// How often the metrics have changed, and the time.
-pub(super) type Version = (u64, Timestamp);
+type Version = (u64, Timestamp);
 
 #[derive(Clone)]
 struct Answer {
@@ -33,16 +35,16 @@ struct Answer {
     body: Bytes,
 }
 
-/// The answers, and which version of the metrics is the present one.
 #[derive(Clone)]
 pub(super) struct ScrapeCache {
-    version: Arc<dyn Fn() -> Version + Send + Sync>,
+    metrics: Arc<Metrics>,
+    clock: Arc<dyn Clock>,
     answers: Arc<Mutex<HashMap<Encodings, Answer>>>,
 }
 
 impl ScrapeCache {
-    pub(super) fn new(version: impl Fn() -> Version + Send + Sync + 'static) -> Self {
-        Self { version: Arc::new(version), answers: Arc::default() }
+    pub(super) fn new(metrics: Arc<Metrics>, clock: Arc<dyn Clock>) -> Self {
+        Self { metrics, clock, answers: Arc::default() }
     }
 
     fn answers(&self) -> MutexGuard<'_, HashMap<Encodings, Answer>> {
@@ -50,14 +52,12 @@ impl ScrapeCache {
     }
 }
 
-/// Answers with what is kept, or with what `next` makes.
 pub(super) async fn answer(State(cache): State<ScrapeCache>, request: Request, next: Next) -> Response {
     if request.method() != Method::GET {
         return next.run(request).await;
     }
     let encodings: Encodings = request.headers().get_all(ACCEPT_ENCODING).iter().cloned().collect();
-    let version = (cache.version)();
-    let (changes, now) = version;
+    let version @ (changes, now) = (cache.metrics.changes(), cache.clock.now());
     let is_current = |answer: &Answer| {
         let (at_changes, at) = answer.version;
         at_changes == changes && now.duration_since(at).abs() < MAX_AGE

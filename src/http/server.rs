@@ -5,6 +5,7 @@
 use std::convert::Infallible;
 use std::future::Future;
 use std::pin::pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
@@ -63,11 +64,16 @@ impl Default for Limits {
 /// The `Server` header of every response: by it the commands know the exporter from another program.
 pub const SERVER_NAME: &str = "imds-exporter";
 
-/// Pause after the system could not accept a connection.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-/// Serves everybody whom `auth` allows, until `stop`; then finishes the responses that are being written.
-pub async fn serve(listener: TcpListener, router: Router, limits: Limits, auth: Auth, stop: impl Future<Output = ()>) {
+/// Serves everybody whom `auth` allows, or all without it, until `stop`; then finishes the responses that are being written.
+pub async fn serve(
+    listener: TcpListener,
+    router: Router,
+    limits: Limits,
+    auth: Option<Arc<Auth>>,
+    stop: impl Future<Output = ()>,
+) {
     let (stopping, stopped) = watch::channel(false);
     let slots = ConnectionSlots::default();
     let mut connections = JoinSet::new();
@@ -103,7 +109,7 @@ async fn connection(
     client: ClientAddress,
     router: Router,
     limits: Limits,
-    auth: Auth,
+    auth: Option<Arc<Auth>>,
     (slot, evicted): (Slot, oneshot::Receiver<Infallible>),
     mut stopped: watch::Receiver<bool>,
 ) {
@@ -121,13 +127,13 @@ async fn connection(
         let _sender_gone = stopped.wait_for(|stopped| *stopped).await;
     };
     let served = async {
-        if let Some(tls) = auth.tls() {
-            if let Ok(Ok(stream)) = timeout(limits.handshake_timeout, tls.accept(stream)).await {
-                serve_connection(stream, client, router, limits, &auth, stop, touch).await;
-            }
-            return;
+        let auth = auth.as_deref();
+        let Some(tls) = auth.and_then(Auth::tls) else {
+            return serve_connection(stream, client, router, limits, auth, stop, touch).await;
+        };
+        if let Ok(Ok(stream)) = timeout(limits.handshake_timeout, tls.accept(stream)).await {
+            serve_connection(stream, client, router, limits, auth, stop, touch).await;
         }
-        serve_connection(stream, client, router, limits, &auth, stop, touch).await;
     };
     tokio::select! {
         () = served => {}
@@ -143,7 +149,7 @@ pub async fn serve_connection(
     client: ClientAddress,
     router: Router,
     limits: Limits,
-    auth: &Auth,
+    auth: Option<&Auth>,
     stop: impl Future<Output = ()>,
     on_request: impl Fn(),
 ) {
@@ -151,8 +157,12 @@ pub async fn serve_connection(
         on_request();
         let mut router = router.clone();
         async move {
-            let response =
-                if allowed(auth, &request, client).await { router.call(request).await } else { Ok(unauthorized()) };
+            let authorization = request.headers().get(AUTHORIZATION).map(HeaderValue::as_bytes);
+            let is_allowed = match auth {
+                Some(auth) => auth.allows(authorization, client).await,
+                None => true,
+            };
+            let response = if is_allowed { router.call(request).await } else { Ok(unauthorized()) };
             response.map(|mut response| {
                 response.headers_mut().insert(SERVER, HeaderValue::from_static(SERVER_NAME));
                 response
@@ -161,7 +171,7 @@ pub async fn serve_connection(
     });
     let connection = http1::Builder::new()
         // No password is verified for a client that has gone, which looks like one that has only finished sending.
-        .half_close(!auth.demands_passwords())
+        .half_close(!auth.is_some_and(Auth::demands_passwords))
         .max_buf_size(limits.head_bytes)
         .max_headers(limits.headers)
         .serve_connection(TokioIo::new(stream), service);
@@ -172,10 +182,6 @@ pub async fn serve_connection(
         () = stop => connection.as_mut().graceful_shutdown(),
     }
     let _ = connection.await;
-}
-
-async fn allowed(auth: &Auth, request: &Request<Incoming>, client: ClientAddress) -> bool {
-    auth.allows(request.headers().get(AUTHORIZATION).map(HeaderValue::as_bytes), client).await
 }
 
 fn unauthorized() -> Response {

@@ -2,7 +2,6 @@
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize, Serializer};
-
 use strum::VariantArray;
 
 use crate::domain::boto3::{Created, Prognosis, SDK};
@@ -19,79 +18,65 @@ use crate::workload::{SuspectProcess, Watched};
 
 /// What `/api/v1/status` returns. Absent values are null.
 #[derive(Clone, Debug, Serialize)]
-pub struct Status {
-    /// The verdict.
-    pub state: ImdsState,
-    /// The exporter's version.
-    pub version: &'static str,
+pub(crate) struct Status {
+    pub(crate) state: ImdsState,
+    pub(crate) version: &'static str,
     /// When this was written.
-    pub now: Timestamp,
-    /// When the exporter started.
-    pub started_at: Timestamp,
-    /// The address of IMDS.
-    pub endpoint: String,
+    pub(crate) now: Timestamp,
+    pub(crate) started_at: Timestamp,
+    pub(crate) endpoint: String,
     /// Whether the last poll returned credentials; null before the first poll ended.
-    pub up: Option<bool>,
-    /// The role in force.
-    pub role: Option<String>,
+    pub(crate) up: Option<bool>,
+    pub(crate) role: Option<String>,
     /// `Expiration` of the last document seen.
-    pub expiration: Option<Timestamp>,
+    pub(crate) expiration: Option<Timestamp>,
     /// Time to expiry; negative once past.
-    pub remaining_seconds: Option<i64>,
+    pub(crate) remaining_seconds: Option<i64>,
     /// `LastUpdated` of the last document seen.
-    pub last_updated: Option<Timestamp>,
-    /// When the last poll ended.
-    pub last_attempt_at: Option<Timestamp>,
-    /// When the last successful poll ended.
-    pub last_success_at: Option<Timestamp>,
+    pub(crate) last_updated: Option<Timestamp>,
+    pub(crate) last_attempt_at: Option<Timestamp>,
+    pub(crate) last_success_at: Option<Timestamp>,
     /// The clock of IMDS minus the local clock.
-    pub clock_skew_seconds: Option<f64>,
-    /// The present failure.
-    pub failure: Option<FailureStatus>,
-    /// What this means for boto3 clients.
-    pub clients: Vec<ClientStatus>,
+    pub(crate) clock_skew_seconds: Option<f64>,
+    pub(crate) failure: Option<FailureStatus>,
+    pub(crate) clients: Vec<ClientStatus>,
     /// IMDS is fine, but clients that were created when the workload started hold no credentials, permanently.
-    pub clients_stuck: bool,
-    /// Start of the present outage.
-    pub outage_since: Option<Timestamp>,
+    pub(crate) clients_stuck: bool,
+    pub(crate) outage_since: Option<Timestamp>,
     /// Outages that are over, oldest first.
-    pub outages: Vec<Outage>,
+    pub(crate) outages: Vec<Outage>,
     /// Which workload is declared to start with the exporter.
-    pub workload: &'static str,
+    pub(crate) workload: &'static str,
     /// When the declared workload started; null if none is declared, or that is not known.
-    pub workload_started_at: Option<Timestamp>,
+    pub(crate) workload_started_at: Option<Timestamp>,
     /// What the SDKs' default chain finds before it would ask IMDS; then no claim about clients is made.
-    pub chain_shadowed: Option<Shadow>,
+    pub(crate) chain_shadowed: Option<Shadow>,
     /// The proxy variable through which the SDKs would ask IMDS.
-    pub imds_through_proxy: Option<&'static str>,
+    pub(crate) imds_through_proxy: Option<&'static str>,
     /// Why the token request fails, while credentials resolve by IMDSv1 only.
-    pub v1_fallback: Option<Kind>,
+    pub(crate) v1_fallback: Option<Kind>,
     /// The same with its explanation.
-    pub v1_fallback_advice: Option<Advice>,
+    pub(crate) v1_fallback_advice: Option<Advice>,
     /// The last signed call; null where none are made, and before the first one ended.
-    pub signed_call: Option<SignedCallStatus>,
+    pub(crate) signed_call: Option<SignedCallStatus>,
     /// Watched processes that started in an outage that is over; null if processes are not watched.
-    pub suspects: Option<Vec<SuspectProcess>>,
+    pub(crate) suspects: Option<Vec<SuspectProcess>>,
     /// Number of watched processes; null if processes are not watched.
-    pub watched_processes: Option<usize>,
+    pub(crate) watched_processes: Option<usize>,
     /// Whether any process can be seen but the exporter itself; null if processes are not watched.
-    pub sees_other_processes: Option<bool>,
+    pub(crate) sees_other_processes: Option<bool>,
     /// The polls of the last hour, oldest first: for the page.
     #[serde(skip)]
-    pub history: Vec<Poll>,
+    pub(crate) history: Vec<Poll>,
 }
 
-/// The explanation of a kind of failure or of a reason.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Advice {
-    /// What was seen.
-    pub observed: &'static str,
-    /// Its likely cause.
-    pub cause: String,
+pub(crate) struct Advice {
+    pub(crate) observed: &'static str,
+    pub(crate) cause: String,
     /// A command that confirms the cause.
-    pub confirm: String,
-    /// What to do.
-    pub action: String,
+    pub(crate) confirm: String,
+    pub(crate) action: String,
 }
 
 impl Advice {
@@ -105,20 +90,16 @@ impl Advice {
     }
 }
 
-/// A failure with its explanation.
 #[derive(Clone, Debug, Serialize)]
-pub struct FailureStatus {
-    /// Its kind.
-    pub kind: Kind,
-    /// The step in which it happens.
-    pub step: Step,
+pub(crate) struct FailureStatus {
+    pub(crate) kind: Kind,
+    pub(crate) step: Step,
     /// Since when polls fail.
-    pub since: Timestamp,
+    pub(crate) since: Timestamp,
     /// How many polls failed in a row.
-    pub polls: u32,
-    /// What it means and what to do.
+    pub(crate) polls: u32,
     #[serde(flatten)]
-    pub advice: Advice,
+    pub(crate) advice: Advice,
 }
 
 impl FailureStatus {
@@ -131,41 +112,33 @@ impl FailureStatus {
 
 /// The last signed call: whose the credentials are, or why AWS did not say.
 #[derive(Clone, Debug, Serialize)]
-pub struct SignedCallStatus {
-    /// Whether AWS accepted it.
-    pub up: bool,
-    /// When it ended.
-    pub at: Timestamp,
-    /// How long it took.
-    pub duration_seconds: f64,
+pub(crate) struct SignedCallStatus {
+    pub(crate) up: bool,
+    pub(crate) at: Timestamp,
+    pub(crate) duration_seconds: f64,
     /// The account, as AWS says.
-    pub account: Option<String>,
+    pub(crate) account: Option<String>,
     /// The role, as AWS says.
-    pub role: Option<String>,
+    pub(crate) role: Option<String>,
     /// When the last one that AWS accepted ended.
-    pub last_success_at: Option<Timestamp>,
-    /// Why it failed.
-    pub failure: Option<CallFailureStatus>,
+    pub(crate) last_success_at: Option<Timestamp>,
+    pub(crate) failure: Option<CallFailureStatus>,
 }
 
-/// A failed signed call with its explanation.
 #[derive(Clone, Debug, Serialize)]
-pub struct CallFailureStatus {
-    /// The reason.
-    pub reason: Reason,
+pub(crate) struct CallFailureStatus {
+    pub(crate) reason: Reason,
     /// Whether AWS refused the credentials; otherwise STS could not be asked.
-    pub refused: bool,
-    /// The status of the answer.
-    pub status: Option<u16>,
+    pub(crate) refused: bool,
+    pub(crate) status: Option<u16>,
     /// The error's code, if it is a known one.
-    pub code: Option<&'static str>,
+    pub(crate) code: Option<&'static str>,
     /// What else is known of the cause.
-    pub obstacle: Option<Obstacle>,
+    pub(crate) obstacle: Option<Obstacle>,
     /// Since when signed calls fail.
-    pub since: Option<Timestamp>,
-    /// What it means and what to do.
+    pub(crate) since: Option<Timestamp>,
     #[serde(flatten)]
-    pub advice: Advice,
+    pub(crate) advice: Advice,
 }
 
 impl SignedCallStatus {
@@ -198,21 +171,19 @@ impl SignedCallStatus {
 
 /// One entry of the client table.
 #[derive(Clone, Debug, Serialize)]
-pub struct ClientStatus {
-    /// The SDK.
-    pub sdk: &'static str,
-    /// When the client was created.
-    pub created: &'static str,
+pub(crate) struct ClientStatus {
+    pub(crate) sdk: &'static str,
+    pub(crate) created: &'static str,
     /// The same for people.
-    pub meaning: &'static str,
+    pub(crate) meaning: &'static str,
     /// Whether it could sign; null where this is unknown.
-    pub usable: Option<bool>,
+    pub(crate) usable: Option<bool>,
     /// What the state means for it; absent where no such client is known.
     #[serde(flatten)]
-    pub prognosis: Option<Prognosis>,
+    pub(crate) prognosis: Option<Prognosis>,
     /// The same for people.
     #[serde(serialize_with = "as_text")]
-    pub text: Sentence,
+    pub(crate) text: Sentence,
 }
 
 fn as_text<S: Serializer>(sentence: &Sentence, serializer: S) -> Result<S::Ok, S::Error> {
@@ -220,33 +191,27 @@ fn as_text<S: Serializer>(sentence: &Sentence, serializer: S) -> Result<S::Ok, S
 }
 
 impl ClientStatus {
-    /// A client that was created at that time.
-    #[must_use]
-    pub fn new(state: &State, created: Created, now: Timestamp) -> Self {
-        let text = if state.stands_for_boto3() {
-            sentence(created, state.prognosis(created, now), now)
-        } else {
-            "Unknown: boto3 does not ask IMDS here as the exporter does.".into()
-        };
-        Self {
-            sdk: SDK,
-            created: created.label(),
-            meaning: created.meaning(),
-            usable: state.client_usable(created, now),
-            prognosis: state.prognosis(created, now),
-            text,
+    fn of(state: &State, created: Created, now: Timestamp) -> Self {
+        let client = Self::new(created, state.client_usable(created, now), state.prognosis(created, now), now);
+        if state.stands_for_boto3() {
+            return client;
         }
+        Self { text: "Unknown: boto3 does not ask IMDS here as the exporter does.".into(), ..client }
+    }
+
+    fn new(created: Created, usable: Option<bool>, prognosis: Option<Prognosis>, now: Timestamp) -> Self {
+        let text = sentence(created, prognosis, now);
+        Self { sdk: SDK, created: created.label(), meaning: created.meaning(), usable, prognosis, text }
     }
 }
 
 /// What an exporter on this machine knows of the past: the part of its [`Status`] that `check` takes over.
 #[derive(Debug, Default, Deserialize)]
-pub struct KnownPast {
+pub(crate) struct KnownPast {
     outages: Vec<Outage>,
     clients: Vec<KnownClient>,
 }
 
-/// One of its clients.
 #[derive(Debug, Deserialize)]
 struct KnownClient {
     created: String,
@@ -260,37 +225,18 @@ impl KnownClient {
     fn status(&self, now: Timestamp) -> Option<ClientStatus> {
         let created = Created::VARIANTS.iter().find(|created| created.label() == self.created)?;
         let prognosis = self.prognosis.filter(|_| *created != Created::Now)?;
-        Some(ClientStatus {
-            sdk: SDK,
-            created: created.label(),
-            meaning: created.meaning(),
-            usable: self.usable,
-            prognosis: Some(prognosis),
-            text: sentence(*created, Some(prognosis), now),
-        })
+        Some(ClientStatus::new(*created, self.usable, Some(prognosis), now))
     }
 }
 
-/// What the status needs to know beside the state.
-#[derive(Clone, Debug)]
-pub struct Facts<'a> {
-    /// The latest scan of the processes, if processes are watched.
-    pub watched: Option<Watched>,
-    /// The address of IMDS.
-    pub endpoint: &'a str,
-    /// The time.
-    pub now: Timestamp,
-}
-
 impl Status {
-    /// The status at a time.
-    #[must_use]
-    pub fn new(state: &State, facts: Facts<'_>) -> Self {
-        let Facts { watched, endpoint, now } = facts;
+    /// The status at `now`. `watched` is the latest scan of the processes, if processes are watched; `endpoint` is the
+    /// address of IMDS.
+    pub(crate) fn new(state: &State, watched: Option<Watched>, endpoint: &str, now: Timestamp) -> Self {
         let environment = state.environment();
         let credential = state.credential();
         let shown = |created: &&Created| **created != Created::AtStart || environment.workload != Workload::Independent;
-        let clients = Created::VARIANTS.iter().filter(shown).map(|created| ClientStatus::new(state, *created, now));
+        let clients = Created::VARIANTS.iter().filter(shown).map(|created| ClientStatus::of(state, *created, now));
         Self {
             state: ImdsState::of(state, now),
             version: Build::THIS.version,
@@ -325,8 +271,7 @@ impl Status {
     }
 
     /// The status of one poll, with what an exporter that has followed the clients knows of the past.
-    #[must_use]
-    pub fn with_past(mut self, past: &KnownPast) -> Self {
+    pub(crate) fn with_past(mut self, past: &KnownPast) -> Self {
         self.clients.retain(|client| client.created == Created::Now.label());
         if self.chain_shadowed.is_none() && self.imds_through_proxy.is_none() {
             self.clients.extend(past.clients.iter().filter_map(|client| client.status(self.now)));
@@ -344,12 +289,8 @@ impl Status {
     }
 }
 
-/// As indented JSON, with a newline at its end.
-///
-/// # Panics
-/// If a key is no text.
-#[must_use]
-pub fn to_json(value: &impl Serialize) -> String {
+/// As indented JSON, with a newline at its end. All keys must be texts.
+pub(crate) fn to_json(value: &impl Serialize) -> String {
     let mut json = serde_json::to_string_pretty(value).expect("all keys are strings");
     json.push('\n');
     json

@@ -12,7 +12,6 @@ pub(super) fn rich(text: &str) -> Markup {
     }
 }
 
-/// A point in time, for people and for programs.
 #[derive(Clone, Copy)]
 pub(super) struct Time(pub(super) Timestamp);
 

@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use prometheus::proto::MetricFamily;
 use prometheus::{Gauge, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, Opts, Registry};
-
 use strum::VariantArray;
 
 use super::build_info::Build;
@@ -17,29 +16,29 @@ use crate::domain::{Kind, Outcome, Step};
 pub(super) struct Counters {
     registry: Registry,
     fetches: IntCounter,
-    failures: Vec<(Kind, IntCounter)>,
+    failures: IntCounterVec,
     rotations: IntCounter,
     role_changes: IntCounter,
     outages: IntCounter,
-    fetch_duration: Vec<(Outcome, Histogram)>,
-    request_duration: Vec<(Step, Histogram)>,
+    fetch_duration: HistogramVec,
+    request_duration: HistogramVec,
     /// `None` where no signed calls are made.
     signed_calls: Option<SignedCallCounters>,
 }
 
 struct SignedCallCounters {
     calls: IntCounter,
-    failures: Vec<(Reason, IntCounter)>,
+    failures: IntCounterVec,
     duration: Histogram,
 }
 
 impl SignedCallCounters {
     fn new(registry: &Registry) -> Self {
-        let failures = counters(registry, catalog::SIGNED_CALL_FAILURES);
+        let reasons = Reason::VARIANTS.iter().map(|reason| reason.label());
         Self {
             calls: counter(registry, catalog::SIGNED_CALLS),
-            failures: children(|reason: Reason| failures.with_label_values(&[reason.label()])),
-            duration: histograms(registry, catalog::SIGNED_CALL_DURATION).with_label_values::<&str>(&[]),
+            failures: counters(registry, catalog::SIGNED_CALL_FAILURES, reasons),
+            duration: histograms(registry, catalog::SIGNED_CALL_DURATION, []).with_label_values::<&str>(&[]),
         }
     }
 }
@@ -50,9 +49,9 @@ const CATALOGED: &str = "the catalog's names are legal and distinct";
 impl Counters {
     pub(super) fn new(poll_interval: Duration, build: Build) -> Self {
         let registry = Registry::new();
-        let failures = counters(&registry, catalog::FETCH_FAILURES);
-        let fetch_duration = histograms(&registry, catalog::FETCH_DURATION);
-        let request_duration = histograms(&registry, catalog::REQUEST_DURATION);
+        let kinds = Kind::VARIANTS.iter().map(|kind| kind.label());
+        let outcomes = Outcome::VARIANTS.iter().map(|outcome| outcome.label());
+        let steps = Step::VARIANTS.iter().map(|step| step.label());
         gauge(&registry, catalog::POLL_INTERVAL, &[]).set(poll_interval.as_secs_f64());
         gauge(&registry, catalog::BUILD_INFO, &[build.version, build.revision, build.rustversion]).set(1.0);
         Self {
@@ -60,10 +59,10 @@ impl Counters {
             rotations: counter(&registry, catalog::ROTATIONS),
             role_changes: counter(&registry, catalog::ROLE_CHANGES),
             outages: counter(&registry, catalog::OUTAGES),
-            failures: children(|kind: Kind| failures.with_label_values(&[kind.label()])),
-            fetch_duration: children(|outcome: Outcome| fetch_duration.with_label_values(&[outcome.label()])),
+            failures: counters(&registry, catalog::FETCH_FAILURES, kinds),
+            fetch_duration: histograms(&registry, catalog::FETCH_DURATION, outcomes),
+            request_duration: histograms(&registry, catalog::REQUEST_DURATION, steps),
             signed_calls: None,
-            request_duration: children(|step: Step| request_duration.with_label_values(&[step.label()])),
             registry,
         }
     }
@@ -72,13 +71,13 @@ impl Counters {
         let resolution = &report.resolution;
         let outcome = if resolution.outcome.is_ok() { Outcome::Success } else { Outcome::Failure };
         self.fetches.inc();
-        of(&self.fetch_duration, outcome).observe(report.duration.as_secs_f64());
+        self.fetch_duration.with_label_values(&[outcome.label()]).observe(report.duration.as_secs_f64());
         if let Err(failure) = &resolution.outcome {
-            of(&self.failures, failure.kind).inc();
+            self.failures.with_label_values(&[failure.kind.label()]).inc();
         }
-        for request_record in &resolution.requests {
-            if let Some(step) = request_record.request.measures() {
-                of(&self.request_duration, step).observe(request_record.duration.as_secs_f64());
+        for record in &resolution.requests {
+            if let Some(step) = record.request.measures() {
+                self.request_duration.with_label_values(&[step.label()]).observe(record.duration.as_secs_f64());
             }
         }
         self.rotations.inc_by(u64::from(report.change.rotated));
@@ -95,23 +94,13 @@ impl Counters {
         counters.calls.inc();
         counters.duration.observe(call.duration.as_secs_f64());
         if let Err(failure) = &call.outcome {
-            of(&counters.failures, failure.reason).inc();
+            counters.failures.with_label_values(&[failure.reason.label()]).inc();
         }
     }
 
     pub(super) fn gather(&self) -> Vec<MetricFamily> {
         self.registry.gather()
     }
-}
-
-/// A child for each value of the label.
-fn children<K: Copy + VariantArray, M>(child: impl Fn(K) -> M) -> Vec<(K, M)> {
-    K::VARIANTS.iter().map(|value| (*value, child(*value))).collect()
-}
-
-/// The child of a label's value.
-fn of<K: Copy + PartialEq, M>(children: &[(K, M)], key: K) -> &M {
-    &children.iter().find(|(child, _)| *child == key).expect("there is a child for each value").1
 }
 
 fn opts(spec: Spec) -> Opts {
@@ -124,15 +113,23 @@ fn counter(registry: &Registry, spec: Spec) -> IntCounter {
     counter
 }
 
-fn counters(registry: &Registry, spec: Spec) -> IntCounterVec {
+/// With a child for each value of the label.
+fn counters(registry: &Registry, spec: Spec, values: impl IntoIterator<Item = &'static str>) -> IntCounterVec {
     let counters = IntCounterVec::new(opts(spec), spec.labels).expect(CATALOGED);
+    for value in values {
+        counters.with_label_values(&[value]);
+    }
     registry.register(Box::new(counters.clone())).expect(CATALOGED);
     counters
 }
 
-fn histograms(registry: &Registry, spec: Spec) -> HistogramVec {
+/// Likewise.
+fn histograms(registry: &Registry, spec: Spec, values: impl IntoIterator<Item = &'static str>) -> HistogramVec {
     let options = HistogramOpts::new(spec.name, spec.help).buckets(BUCKETS_SECONDS.to_vec());
     let histograms = HistogramVec::new(options, spec.labels).expect(CATALOGED);
+    for value in values {
+        histograms.with_label_values(&[value]);
+    }
     registry.register(Box::new(histograms.clone())).expect(CATALOGED);
     histograms
 }

@@ -41,13 +41,12 @@ pub(super) fn families(
         single(catalog::UNREAD_PROCESSES, watched.map(|watched| watched.unread as f64)),
         single(catalog::SUSPECT_PROCESSES, watched.map(|watched| watched.suspects.len() as f64)),
     ];
-    families.extend(credential.map(|credential| family(catalog::ROLE_INFO, [(&[credential.role.as_str()][..], 1.0)])));
-    families.extend(failing.map(|streak| {
-        family(catalog::FAILURE_ACTIVE, [(&[streak.failure.kind.label(), streak.failure.step.label()][..], 1.0)])
-    }));
-    families.extend(state.v1_fallback().map(|kind| family(catalog::V1_FALLBACK_ACTIVE, [(&[kind.label()][..], 1.0)])));
-    let shadowed = state.environment().earlier_in_chain;
-    families.extend(shadowed.map(|by| family(catalog::CHAIN_SHADOWED, [(&[by.label()][..], 1.0)])));
+    families.extend(credential.map(|credential| info(catalog::ROLE_INFO, &[credential.role.as_str()])));
+    let failure = failing.map(|streak| streak.failure);
+    families
+        .extend(failure.map(|failure| info(catalog::FAILURE_ACTIVE, &[failure.kind.label(), failure.step.label()])));
+    families.extend(state.v1_fallback().map(|kind| info(catalog::V1_FALLBACK_ACTIVE, &[kind.label()])));
+    families.extend(state.environment().earlier_in_chain.map(|by| info(catalog::CHAIN_SHADOWED, &[by.label()])));
     families.extend(state.signed_calls().into_iter().flat_map(signed_call));
     let suspects = watched.map_or(&[][..], |watched| &watched.suspects).iter().take(SUSPECT_SERIES);
     let series: Vec<_> = suspects
@@ -81,12 +80,11 @@ pub(super) fn families_at(state: &State, at: Timestamp) -> Vec<MetricFamily> {
     families
 }
 
-/// The families of signed calls.
 fn signed_call(calls: &SignedCalls) -> impl Iterator<Item = MetricFamily> {
     let outcome = calls.last().map(|last| &last.outcome);
     let seconds = |at: Option<Timestamp>| at.map(unix_seconds);
     let reason = outcome.and_then(|outcome| outcome.as_ref().err()).map(|failure| failure.reason.label());
-    let failure_active = reason.map(|reason| family(catalog::SIGNED_CALL_FAILURE_ACTIVE, [(&[reason][..], 1.0)]));
+    let failure_active = reason.map(|reason| info(catalog::SIGNED_CALL_FAILURE_ACTIVE, &[reason]));
     let single = [
         single(catalog::SIGNED_CALL_UP, outcome.map(|outcome| number(outcome.is_ok()))),
         single(catalog::SIGNED_CALL_LAST_ATTEMPT, seconds(calls.last().map(|last| last.at))),
@@ -103,8 +101,9 @@ fn single(spec: Spec, value: Option<f64>) -> MetricFamily {
     family_of(spec, value.map(|value| metric(spec, &[], value)).into_iter().collect())
 }
 
-fn family<'a>(spec: Spec, series: impl IntoIterator<Item = (&'a [&'a str], f64)>) -> MetricFamily {
-    family_of(spec, series.into_iter().map(|(labels, value)| metric(spec, labels, value)).collect())
+/// A family of one series, which tells by its labels alone.
+fn info(spec: Spec, labels: &[&str]) -> MetricFamily {
+    family_of(spec, vec![metric(spec, labels, 1.0)])
 }
 
 fn family_of(spec: Spec, series: Vec<Metric>) -> MetricFamily {

@@ -8,7 +8,6 @@ use std::str::FromStr;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::TcpListener;
 
-/// Connections that may wait to be accepted.
 const BACKLOG: i32 = 1024;
 
 /// Where to listen.

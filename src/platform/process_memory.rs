@@ -6,10 +6,7 @@ use std::io;
 
 use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 
-/// Makes the process not dumpable. Call it before any secret is read.
-///
-/// # Errors
-/// When the kernel, or a filter of system calls, refuses it.
-pub fn make_private() -> io::Result<()> {
+/// Makes the process not dumpable, unless a filter of system calls refuses it. Call it before any secret is read.
+pub(crate) fn make_private() -> io::Result<()> {
     Ok(set_dumpable_behavior(DumpableBehavior::NotDumpable)?)
 }

@@ -6,14 +6,11 @@ use reqwest::Url;
 
 /// A URL without user, query or fragment, whose path ends with a slash.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ServiceUrl(Url);
+pub(crate) struct ServiceUrl(Url);
 
 impl ServiceUrl {
-    /// Checks a URL, and adds the slash at its end.
-    ///
-    /// # Errors
-    /// What it must not hold; the text never repeats the value, which may hold a password.
-    pub fn new(mut url: Url) -> Result<Self, &'static str> {
+    /// Adds the slash at its end. The error is what it must not hold, and never repeats the value, which may hold a password.
+    pub(crate) fn new(mut url: Url) -> Result<Self, &'static str> {
         if !url.username().is_empty() || url.password().is_some() {
             return Err("must not hold a user or password");
         }
@@ -27,16 +24,13 @@ impl ServiceUrl {
         Ok(Self(url))
     }
 
-    /// The URL.
-    #[must_use]
-    pub fn url(&self) -> &Url {
+    pub(crate) fn url(&self) -> &Url {
         &self.0
     }
 
     /// The host, with brackets around an IPv6 address, and the port if it is not that of the scheme: the value of the `Host`
     /// header.
-    #[must_use]
-    pub fn authority(&self) -> String {
+    pub(crate) fn authority(&self) -> String {
         let host = self.0.host_str().unwrap_or_default();
         self.0.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
     }

@@ -7,22 +7,18 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-/// The largest file that is read, in bytes.
 const LARGEST: u64 = 64 * 1024;
 
 /// A state file that no other process uses.
 #[derive(Debug)]
-pub struct StateFile {
+pub(crate) struct StateFile {
     path: PathBuf,
     /// Held as long as the program runs; `None` where the folder cannot be written.
     _lock: Option<File>,
 }
 
-/// Checks what is at the path of a state file: a device, a pipe or a link would be replaced by a file.
-///
-/// # Errors
-/// If it is there, and no regular file.
-pub fn check(path: &Path) -> Result<(), &'static str> {
+/// Refuses what is at the path of a state file but no regular file: a device, a pipe or a link would be replaced by a file.
+pub(crate) fn check(path: &Path) -> Result<(), &'static str> {
     match fs::symlink_metadata(path) {
         Ok(metadata) if !metadata.is_file() => Err("is not a regular file"),
         Ok(_) | Err(_) => Ok(()),
@@ -30,11 +26,8 @@ pub fn check(path: &Path) -> Result<(), &'static str> {
 }
 
 impl StateFile {
-    /// The state file at `path`.
-    ///
-    /// # Errors
-    /// If it is no regular file, or another process uses it.
-    pub fn open(path: PathBuf) -> io::Result<Self> {
+    /// Fails if it is no regular file, or another process uses it.
+    pub(crate) fn open(path: PathBuf) -> io::Result<Self> {
         let refused = |what: &str| io::Error::other(format!("the state file {} {what}", path.display()));
         let lock_path = beside(&path, "lock");
         for path in [&path, &lock_path] {
@@ -50,17 +43,12 @@ impl StateFile {
         Ok(Self { path, _lock: lock })
     }
 
-    /// Where it is.
-    #[must_use]
-    pub fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 
-    /// The content; `None` if there is no file.
-    ///
-    /// # Errors
-    /// If it cannot be read, or is larger than any that was written.
-    pub fn read(&self) -> io::Result<Option<Vec<u8>>> {
+    /// The content; `None` if there is no file. Fails if it is larger than any that was written.
+    pub(crate) fn read(&self) -> io::Result<Option<Vec<u8>>> {
         let file = match File::open(&self.path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             file => file?,
@@ -71,17 +59,13 @@ impl StateFile {
     }
 
     /// Renames a file that cannot be used, and returns its new name.
-    #[must_use]
-    pub fn set_aside(&self) -> Option<PathBuf> {
+    pub(crate) fn set_aside(&self) -> Option<PathBuf> {
         let aside = beside(&self.path, "broken");
         fs::rename(&self.path, &aside).is_ok().then_some(aside)
     }
 
-    /// Replaces the content.
-    ///
-    /// # Errors
-    /// If the file cannot be written; the former one stays.
-    pub fn write(&self, content: &[u8]) -> io::Result<()> {
+    /// Replaces the content. If that fails, the former one stays.
+    pub(crate) fn write(&self, content: &[u8]) -> io::Result<()> {
         let new = beside(&self.path, "new");
         // One of a write that was interrupted.
         let _none_left = fs::remove_file(&new);

@@ -15,17 +15,17 @@ use crate::platform::clock::monotonic;
 use crate::platform::heartbeat::Heartbeat;
 
 /// Tells systemd that the service is ready. Call it once the port is bound.
-pub fn ready() {
+pub(crate) fn ready() {
     notify(&[NotifyState::Ready, NotifyState::Status("the first poll has not ended yet")]);
 }
 
 /// Tells systemd the status line of `systemctl status`. Call it after each poll.
-pub fn polled(state: &State) {
+pub(crate) fn polled(state: &State) {
     notify(&[NotifyState::Status(&status(state))]);
 }
 
 /// Tells systemd that the service is stopping. Call it before waiting for connections.
-pub fn stopping() {
+pub(crate) fn stopping() {
     notify(&[NotifyState::Stopping]);
 }
 
@@ -33,11 +33,12 @@ pub fn stopping() {
 ///
 /// The loop's heartbeat decides, as for `/-/healthy`: the poll interval may be longer than the watchdog's time, and an
 /// outage must not end the service. A loop that blocks the thread blocks this too.
-pub fn notify_watchdog(heartbeat: Heartbeat) -> impl Future<Output = ()> + Send {
+pub(crate) fn notify_watchdog(heartbeat: Heartbeat) -> impl Future<Output = ()> + Send {
     let allowed = sd_notify::watchdog_enabled().filter(|allowed| !allowed.is_zero());
     async move {
         let Some(allowed) = allowed else { return pending().await };
-        let mut due = interval(watchdog_interval(allowed));
+        // Half of the time, as systemd recommends.
+        let mut due = interval((allowed / 2).max(Duration::from_millis(1)));
         due.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             due.tick().await;
@@ -46,11 +47,6 @@ pub fn notify_watchdog(heartbeat: Heartbeat) -> impl Future<Output = ()> + Send 
             }
         }
     }
-}
-
-/// Half of the time allowed, as systemd recommends.
-fn watchdog_interval(allowed: Duration) -> Duration {
-    (allowed / 2).max(Duration::from_millis(1))
 }
 
 fn status(state: &State) -> String {
@@ -72,16 +68,5 @@ fn status(state: &State) -> String {
 fn notify(message: &[NotifyState<'_>]) {
     if let Err(error) = sd_notify::notify(message) {
         debug!(%error, "systemd cannot be notified");
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_watchdog_is_notified_twice_per_timeout() {
-        assert_eq!(watchdog_interval(Duration::from_secs(30)), Duration::from_secs(15));
-        assert!(!watchdog_interval(Duration::from_nanos(1)).is_zero());
     }
 }

@@ -7,6 +7,7 @@ use std::sync::LazyLock;
 use serde::Deserialize;
 
 use super::explanation::filled_in;
+use super::section::{Part, Section};
 use crate::domain::place::Place;
 
 const TEXTS: &str = include_str!("alerts.md");
@@ -25,35 +26,30 @@ pub struct Threshold {
     pub why: String,
 }
 
-/// What is said of one alert.
-#[derive(Debug)]
-pub struct Alert {
-    /// The name in the rule file.
-    pub name: &'static str,
-    /// The severities, each with its threshold.
-    pub severities: String,
-    /// The parts of the section: heading and text.
-    pub parts: Vec<(&'static str, String)>,
-}
-
 /// When the alerts fire, by name and severity.
 pub static ALERT_THRESHOLDS: LazyLock<BTreeMap<String, BTreeMap<String, Threshold>>> =
     LazyLock::new(|| serde_json::from_str(THRESHOLDS).expect("a test reads it"));
 
-/// All alerts, the most urgent groups first.
-pub static ALERTS: LazyLock<Vec<Alert>> =
-    LazyLock::new(|| TEXTS.split("## ").filter(|section| !section.is_empty()).map(alert).collect());
+/// All alerts, the most urgent groups first; the anchor is the name in the rule file.
+pub static ALERTS: LazyLock<Vec<Section>> =
+    LazyLock::new(|| TEXTS.split("## ").filter(|text| !text.is_empty()).map(section).collect());
 
 /// One section: its name, then a paragraph for each part, `**Heading.** text` or `` **Heading:** `command` ``.
-fn alert(section: &'static str) -> Alert {
-    let (name, text) = section.split_once('\n').unwrap_or((section, ""));
+fn section(text: &'static str) -> Section {
+    let (name, text) = text.split_once('\n').unwrap_or((text, ""));
     let thresholds = ALERT_THRESHOLDS.get(name);
     let paragraphs = text.split("\n\n").filter_map(|paragraph| paragraph.trim().strip_prefix("**")?.split_once("** "));
-    Alert {
-        name,
-        severities: thresholds.map_or_else(String::new, severities),
-        parts: paragraphs.map(|(heading, text)| (heading, filled(text, thresholds))).collect(),
-    }
+    let part = |(heading, text): (&'static str, &str)| {
+        let text = filled(text, thresholds);
+        match heading.strip_suffix(':') {
+            Some(heading) => (heading, Part::Command(text.trim_matches('`').to_owned())),
+            None => (heading.trim_end_matches('.'), Part::Text(text)),
+        }
+    };
+    let mut parts: Vec<_> = paragraphs.map(part).collect();
+    let severities = thresholds.map_or_else(String::new, severities);
+    parts.insert(1.min(parts.len()), ("Severity", Part::Text(severities)));
+    Section { anchor: name, parts }
 }
 
 fn severities(thresholds: &BTreeMap<String, Threshold>) -> String {
@@ -82,21 +78,21 @@ mod tests {
     #[test]
     fn each_alert_has_all_parts_and_thresholds_and_no_number_is_left_open() {
         let headings = [
-            "Alert.",
-            "What it means.",
-            "What breaks, and when.",
-            "How to confirm it:",
-            "What to do.",
-            "When to escalate.",
+            "Alert",
+            "Severity",
+            "What it means",
+            "What breaks, and when",
+            "How to confirm it",
+            "What to do",
+            "When to escalate",
         ];
-        for alert in ALERTS.iter() {
-            assert_eq!(alert.parts.iter().map(|(heading, _)| *heading).collect::<Vec<_>>(), headings, "{}", alert.name);
-            assert!(!alert.severities.is_empty(), "{}", alert.name);
-            for (_, text) in &alert.parts {
-                assert!(
-                    !["{limit}", "{warning}", "{critical}", "``", "`{"].iter().any(|open| text.contains(open)),
-                    "{text}"
-                );
+        for Section { anchor, parts } in ALERTS.iter() {
+            assert_eq!(parts.iter().map(|(heading, _)| *heading).collect::<Vec<_>>(), headings, "{anchor}");
+            for (heading, part) in parts {
+                let (Part::Text(text) | Part::Command(text)) = part;
+                assert_eq!(matches!(part, Part::Command(_)), *heading == "How to confirm it", "{anchor}: {heading}");
+                let open = ["{limit}", "{warning}", "{critical}", "``", "`{"];
+                assert!(!text.is_empty() && !open.iter().any(|open| text.contains(open)), "{anchor}: {text}");
             }
         }
         assert_eq!(ALERTS.len(), ALERT_THRESHOLDS.len());

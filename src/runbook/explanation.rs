@@ -58,33 +58,14 @@ pub(super) fn situations(kind: Kind) -> impl Iterator<Item = (Situation, Explana
     })
 }
 
-/// The commands, by name.
+/// `places` are the commands that differ by place.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Commands {
-    places: Places,
+    places: BTreeMap<String, BTreeMap<String, String>>,
     commands: BTreeMap<String, String>,
 }
 
-/// What differs by place.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Places {
-    host: Runs,
-    kubernetes: Runs,
-    ecs: Runs,
-}
-
-/// How commands are run in a place.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Runs {
-    check: String,
-    host: String,
-    near: String,
-}
-
-/// A file of texts.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Subject {
@@ -106,7 +87,6 @@ struct Texts {
     situations: BTreeMap<String, Differences>,
 }
 
-/// What differs in a situation.
 #[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Differences {
@@ -143,33 +123,25 @@ impl Subject {
 
 /// The text with values in the place of its placeholders.
 pub(super) fn filled_in(text: &str, place: Place) -> String {
-    let runs = match place.platform {
-        Platform::Host => &COMMANDS.places.host,
-        Platform::Kubernetes => &COMMANDS.places.kubernetes,
-        Platform::Ecs => &COMMANDS.places.ecs,
+    let here = match place.platform {
+        Platform::Host => "host",
+        Platform::Kubernetes => "kubernetes",
+        Platform::Ecs => "ecs",
     };
+    let here = &COMMANDS.places[here];
     let (principal, sts) = match place.in_china {
         Some(true) => ("ec2.amazonaws.com.cn", "sts.REGION.amazonaws.com.cn"),
         Some(false) => ("ec2.amazonaws.com", "sts.REGION.amazonaws.com"),
         None => ("ec2.amazonaws.com (in China: ec2.amazonaws.com.cn)", "sts.REGION.amazonaws.com"),
     };
     let refresh = boto3::REFRESH.as_mins().to_string();
-    let signed_check = format!("{} --signed", runs.check);
-    let of_the_place = [
-        ("signed_check", &*signed_check),
-        ("check", &runs.check),
-        ("host", &runs.host),
-        ("near", &runs.near),
-        ("principal", principal),
-        ("refresh", &refresh),
-    ];
+    let signed_check = format!("{} --signed", here["check"]);
+    let own = [("signed_check", &*signed_check), ("principal", principal), ("refresh", &refresh)];
+    let values =
+        |texts: &'static BTreeMap<String, String>| texts.iter().map(|(name, text)| (name.as_str(), text.as_str()));
     // What a place has may name a command, and a command may name the host of STS.
-    let commands = COMMANDS.commands.iter().map(|(name, command)| (name.as_str(), command.as_str()));
-    of_the_place
-        .into_iter()
-        .chain(commands)
-        .chain([("sts", sts)])
-        .fold(text.to_owned(), |text, (name, value)| text.replace(&format!("{{{name}}}"), value))
+    let values = own.into_iter().chain(values(here)).chain(values(&COMMANDS.commands)).chain([("sts", sts)]);
+    values.fold(text.to_owned(), |text, (name, value)| text.replace(&format!("{{{name}}}"), value))
 }
 
 #[cfg(test)]
@@ -211,21 +183,18 @@ mod tests {
     }
 
     #[test]
-    fn every_kind_has_texts_for_exactly_the_situations_that_occur() {
-        let labels: BTreeSet<_> = Kind::VARIANTS.iter().map(|kind| kind.label()).collect();
-        assert_eq!(KINDS.texts.keys().map(String::as_str).collect::<BTreeSet<_>>(), labels);
+    fn every_reason_has_texts_and_every_kind_those_for_exactly_the_situations_that_occur() {
+        let kinds: BTreeSet<_> = Kind::VARIANTS.iter().map(|kind| kind.label()).collect();
+        let reasons: BTreeSet<_> = Reason::VARIANTS.iter().map(|reason| reason.label()).collect();
+        for (subject, labels) in [(&KINDS, kinds), (&REASONS, reasons)] {
+            assert_eq!(subject.texts.keys().map(String::as_str).collect::<BTreeSet<_>>(), labels);
+        }
         for kind in Kind::VARIANTS.iter().copied() {
             let occur: BTreeSet<_> =
                 all_circumstances().into_iter().filter_map(|seen| Situation::of(kind, seen)).collect();
             let written: BTreeSet<_> = situations(kind).map(|(situation, _)| situation).collect();
             assert_eq!(written, occur, "{kind}");
         }
-    }
-
-    #[test]
-    fn every_reason_has_texts() {
-        let labels: BTreeSet<_> = Reason::VARIANTS.iter().map(|reason| reason.label()).collect();
-        assert_eq!(REASONS.texts.keys().map(String::as_str).collect::<BTreeSet<_>>(), labels);
     }
 
     #[test]

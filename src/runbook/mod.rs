@@ -6,9 +6,9 @@
 mod alerts;
 mod clients;
 mod explanation;
+mod section;
 mod situation;
 
-use std::borrow::Cow;
 use std::fmt::Write;
 
 use strum::VariantArray;
@@ -16,9 +16,10 @@ use strum::VariantArray;
 use crate::domain::Kind;
 use crate::domain::place::{Circumstances, Place};
 use crate::domain::signed_call::Reason;
-pub use alerts::{ALERT_THRESHOLDS, ALERTS, Alert, Threshold};
+pub use alerts::{ALERT_THRESHOLDS, ALERTS, Threshold};
 pub use clients::{Sentence, sentence};
 pub use explanation::{Explanation, explanation, reason_explanation};
+pub use section::{Part, Section};
 
 /// The title of the page and of the file.
 pub const TITLE: &str = "Runbook of imds-exporter";
@@ -36,43 +37,12 @@ pub fn introduction() -> impl Iterator<Item = String> {
     INTRODUCTION.iter().map(|paragraph| explanation::filled_in(paragraph, Place::default()))
 }
 
-/// The text of one part of a section.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Part {
-    /// Prose. Back-ticks enclose code.
-    Text(Cow<'static, str>),
-    /// A command or a query.
-    Command(Cow<'static, str>),
-}
-
-fn text(text: impl Into<Cow<'static, str>>) -> Part {
+fn text(text: impl Into<String>) -> Part {
     Part::Text(text.into())
 }
 
-fn command(command: impl Into<Cow<'static, str>>) -> Part {
+fn command(command: impl Into<String>) -> Part {
     Part::Command(command.into())
-}
-
-/// What is said about one alert or one kind.
-#[derive(Clone, Debug)]
-pub struct Section {
-    /// The name of the alert, the label of the kind, or what stands for the reason.
-    pub anchor: &'static str,
-    /// The parts, each with its heading.
-    pub parts: Vec<(&'static str, Part)>,
-}
-
-impl From<&'static Alert> for Section {
-    fn from(alert: &'static Alert) -> Self {
-        let part = |(heading, text): &'static (&'static str, String)| match heading.strip_suffix(':') {
-            Some(heading) => (heading, command(text.trim_matches('`'))),
-            None => (heading.trim_end_matches('.'), self::text(text.as_str())),
-        };
-        let severity = ("Severity", text(alert.severities.as_str()));
-        let mut parts: Vec<_> = alert.parts.iter().map(part).collect();
-        parts.insert(1.min(parts.len()), severity);
-        Self { anchor: alert.name, parts }
-    }
 }
 
 impl From<Kind> for Section {
@@ -119,7 +89,7 @@ impl Section {
 #[must_use]
 pub fn chapters() -> [(&'static str, Vec<Section>); 3] {
     [
-        ("Alerts", ALERTS.iter().map(Section::from).collect()),
+        ("Alerts", ALERTS.clone()),
         ("Kinds of failure", Kind::VARIANTS.iter().copied().map(Section::from).collect()),
         ("Reasons why a signed call fails", Reason::VARIANTS.iter().copied().map(Section::from).collect()),
     ]
@@ -166,6 +136,8 @@ fn push(out: &mut String, text: std::fmt::Arguments<'_>) {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
 
     fn sections() -> impl Iterator<Item = Section> {
@@ -174,15 +146,12 @@ mod tests {
 
     #[test]
     fn anchors_are_unique_and_in_the_markdown() {
-        let mut anchors: Vec<_> = sections().map(|section| section.anchor).collect();
-        assert_eq!(anchors.len(), ALERTS.len() + Kind::VARIANTS.len() + Reason::VARIANTS.len());
-        let file = markdown();
-        for anchor in &anchors {
+        let (file, anchors) = (markdown(), sections().map(|section| section.anchor).collect::<BTreeSet<_>>());
+        assert_eq!(sections().count(), ALERTS.len() + Kind::VARIANTS.len() + Reason::VARIANTS.len());
+        assert_eq!(anchors.len(), sections().count());
+        for anchor in anchors {
             assert_eq!(file.matches(&format!("id=\"{anchor}\"")).count(), 1, "{anchor}");
         }
-        anchors.sort_unstable();
-        anchors.dedup();
-        assert_eq!(anchors.len(), ALERTS.len() + Kind::VARIANTS.len() + Reason::VARIANTS.len());
     }
 
     #[test]

@@ -2,45 +2,44 @@
 //!
 //! Owns the closed list of situations. Must not know their texts.
 
-use strum::{EnumString, IntoStaticStr, VariantArray};
+use strum::{EnumMessage, EnumString, IntoStaticStr, VariantArray};
 
 use crate::domain::place::{Circumstances, Platform};
 use crate::domain::{Kind, NetworkError, Server};
 
-/// A situation in which other advice fits than usually.
-#[derive(Clone, Copy, Debug, EnumString, Eq, IntoStaticStr, Ord, PartialEq, PartialOrd, VariantArray)]
+/// A situation in which other advice fits than usually. Its doc comment is its heading in the runbook.
+#[derive(Clone, Copy, Debug, EnumMessage, EnumString, Eq, IntoStaticStr, Ord, PartialEq, PartialOrd, VariantArray)]
 #[strum(serialize_all = "snake_case")]
-pub enum Situation {
-    /// The answers come from something that is no IMDS of EC2.
+pub(super) enum Situation {
+    /// If the answers are not from EC2
     NotEc2,
-    /// A proxy that gives each pod its own role answers in place of IMDS.
+    /// If an IMDS proxy answers (kube2iam, kiam)
     IamProxy,
-    /// The answer does not say that it is from IMDS.
+    /// If the answer is not from IMDS
     NotFromImds,
-    /// This program runs in a pod.
+    /// On Kubernetes
     Kubernetes,
-    /// This program runs in an ECS task.
+    /// On ECS
     Ecs,
-    /// There is no route to an IPv6 endpoint.
+    /// If the endpoint is an IPv6 address
     NoIpv6,
-    /// As [`NetworkError::HostUnreachable`].
+    /// If the host is unreachable
     HostUnreachable,
-    /// As [`NetworkError::BlackholeRoute`].
+    /// If the route is a blackhole
     BlackholeRoute,
-    /// As [`NetworkError::Forbidden`].
+    /// If a local policy forbids it
     LocalFirewall,
-    /// As [`NetworkError::NoLocalPort`].
+    /// If no local port is left
     NoLocalPort,
-    /// As [`NetworkError::NoAddressFamily`].
+    /// If the address family is switched off
     NoAddressFamily,
-    /// As [`NetworkError::NoSuchName`].
+    /// If the endpoint's name does not resolve
     NoSuchName,
 }
 
 impl Situation {
     /// The situation of a failure of this kind; `None` if the usual advice fits.
-    #[must_use]
-    pub const fn of(kind: Kind, circumstances: Circumstances) -> Option<Self> {
+    pub(super) const fn of(kind: Kind, circumstances: Circumstances) -> Option<Self> {
         let Circumstances { place, evidence } = circumstances;
         let from_imds = matches!(evidence.server, Some(Server::Ec2));
         // Without an answer, nothing is known of who answers.
@@ -94,28 +93,13 @@ impl Situation {
     }
 
     /// Its name in the texts.
-    #[must_use]
-    pub fn name(self) -> &'static str {
+    pub(super) fn name(self) -> &'static str {
         self.into()
     }
 
     /// When this is the situation, as the head of its texts in the runbook.
-    #[must_use]
-    pub const fn heading(self) -> &'static str {
-        match self {
-            Self::NotEc2 => "If the answers are not from EC2",
-            Self::IamProxy => "If an IMDS proxy answers (kube2iam, kiam)",
-            Self::NotFromImds => "If the answer is not from IMDS",
-            Self::Kubernetes => "On Kubernetes",
-            Self::Ecs => "On ECS",
-            Self::NoIpv6 => "If the endpoint is an IPv6 address",
-            Self::HostUnreachable => "If the host is unreachable",
-            Self::BlackholeRoute => "If the route is a blackhole",
-            Self::LocalFirewall => "If a local policy forbids it",
-            Self::NoLocalPort => "If no local port is left",
-            Self::NoAddressFamily => "If the address family is switched off",
-            Self::NoSuchName => "If the endpoint's name does not resolve",
-        }
+    pub(super) fn heading(self) -> &'static str {
+        self.get_documentation().expect("every situation has a doc comment")
     }
 }
 
@@ -148,6 +132,7 @@ mod tests {
             place: Place { platform: Platform::Kubernetes, ..Place::default() },
             ..answers(status, server)
         };
+        let no_answer_in_a_pod = Circumstances { evidence: Evidence::default(), ..on(Platform::Kubernetes) };
         for (system, kind, circumstances, situation) in [
             ("EC2 without a profile", Kind::NoRole, answers(200, EC2), None),
             ("the same on a node", Kind::NoRole, in_a_pod(200, EC2), None),
@@ -161,22 +146,9 @@ mod tests {
             ("kube2iam, no trust", Kind::ServerError, in_a_pod(200, EC2), Some(Situation::IamProxy)),
             ("kiam, not permitted", Kind::ServerError, in_a_pod(200, None), Some(Situation::IamProxy)),
             ("another proxy, 404 to the document", Kind::RoleNotFound, in_a_pod(200, OTHER), Some(Situation::IamProxy)),
-            (
-                "kube2iam, no role, patience of a second",
-                Kind::ReadTimeout,
-                in_a_pod(200, EC2),
-                Some(Situation::IamProxy),
-            ),
+            ("kube2iam, slow, no role", Kind::ReadTimeout, in_a_pod(200, EC2), Some(Situation::IamProxy)),
             ("EC2 that is overloaded", Kind::ReadTimeout, answers(200, EC2), None),
-            (
-                "no token in time, in a pod",
-                Kind::ReadTimeout,
-                {
-                    let evidence = Evidence::default();
-                    Circumstances { evidence, ..on(Platform::Kubernetes) }
-                },
-                None,
-            ),
+            ("no token in time, in a pod", Kind::ReadTimeout, no_answer_in_a_pod, None),
             ("EC2 while the role is replaced", Kind::RoleNotFound, answers(200, EC2), None),
             ("OpenStack, 404 to everything", Kind::NoRole, answers(404, None), Some(Situation::NotEc2)),
             ("the same, v1 disabled", Kind::TokenUnsupported, answers(404, None), Some(Situation::NotEc2)),

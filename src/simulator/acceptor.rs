@@ -20,7 +20,6 @@ const MAX_CONNECTIONS: usize = 512;
 /// `accept` fails as often as it is called while the process is out of file descriptors.
 const PAUSE_AFTER_FAILURE: Duration = Duration::from_millis(10);
 
-/// What is spoken on a connection.
 pub(super) trait Service: Clone + Send + Sync + 'static {
     /// Serves the connection until it is done with, or breaks.
     fn serve(&self, stream: &mut TcpStream) -> impl Future<Output = io::Result<()>> + Send;

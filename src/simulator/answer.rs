@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use hyper::StatusCode;
 
-/// An answer as it ought to arrive.
 #[derive(Clone, Debug)]
 pub(super) struct Answer {
     pub(super) status: u16,
@@ -14,22 +13,16 @@ pub(super) struct Answer {
     pub(super) body: Vec<u8>,
 }
 
-/// What becomes of an answer on its way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Delivery {
     /// It arrives, in this many pieces with this pause between them.
     Pieces(usize, Duration),
-    /// It arrives, one byte a second.
     BytePerSecond,
-    /// Its body ends early.
     Cut,
     /// This arrives in its place, then the stream ends.
     Instead(&'static [u8]),
-    /// Nothing arrives.
     Never,
-    /// The stream ends.
     Close,
-    /// The connection is reset.
     Reset,
 }
 
@@ -38,7 +31,6 @@ impl Answer {
         Self { status, headers: vec![], body: body.into() }.with_header("Content-Type", "text/plain")
     }
 
-    /// The page that IMDS shows with an error.
     pub(super) fn error(status: u16) -> Self {
         let title = format!("{status} - {}", reason(status));
         let page = format!(
@@ -58,7 +50,6 @@ impl Answer {
         self
     }
 
-    /// Adds a header unless there is one of this name.
     pub(super) fn or_header(self, name: &str, value: &str) -> Self {
         let has_one = self.headers.iter().any(|(known, _)| known.eq_ignore_ascii_case(name));
         if has_one { self } else { self.with_header(name, value) }

@@ -24,7 +24,6 @@ use super::server::ImdsServer;
 
 const MAX_BODY_BYTES: usize = 64 * 1024;
 
-/// A status and a text.
 type Answer = (StatusCode, String);
 
 #[derive(Clone)]

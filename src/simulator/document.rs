@@ -30,14 +30,12 @@ pub enum Rotation {
     Every(#[serde(with = "jiff::fmt::serde::unsigned_duration::friendly::compact::required")] Duration),
 }
 
-/// What credentials are made on.
 pub(super) struct Terms {
     pub(super) role: RoleName,
     pub(super) lifetime: SignedDuration,
     pub(super) rotation: Rotation,
 }
 
-/// The credentials in force.
 pub(super) struct SimulatedDocument {
     pub(super) role: RoleName,
     serial: u32,
@@ -48,7 +46,6 @@ pub(super) struct SimulatedDocument {
 }
 
 impl SimulatedDocument {
-    /// The first one.
     pub(super) fn first(terms: &Terms, now: Timestamp) -> Self {
         let now = whole_seconds(now);
         Self {
@@ -60,7 +57,6 @@ impl SimulatedDocument {
         }
     }
 
-    /// A newer one, made at `at`.
     pub(super) fn renew(&mut self, terms: &Terms, at: Timestamp) {
         // Two documents of one second would not be told apart.
         let earliest = after(self.last_updated, SignedDuration::from_secs(1));
@@ -75,7 +71,6 @@ impl SimulatedDocument {
         self.last_updated = self.issued.min(after(self.expiration, -terms.lifetime));
     }
 
-    /// Makes the newer one that is due by `now`, if one is.
     pub(super) fn rotate_when_due(&mut self, terms: &Terms, now: Timestamp) {
         let Rotation::Every(period) = terms.rotation else { return };
         let age = now.duration_since(self.issued).as_secs();
@@ -103,18 +98,15 @@ impl SimulatedDocument {
         Answer::text(200, listing(&fields))
     }
 
-    /// The document as text, changed in this way.
     pub(super) fn edited(&self, edit: impl FnOnce(&str) -> String) -> Answer {
         Answer::text(200, edit(&listing(&self.fields())))
     }
 
-    /// A document with a code in place of credentials.
     pub(super) fn refusal(&self, code: &str, message: &str) -> Answer {
         let updated = self.last_updated.to_string();
         Answer::text(200, listing(&quoted([("Code", code), ("Message", message), ("LastUpdated", &updated)])))
     }
 
-    /// `iam/info`.
     pub(super) fn profile_info(&self, code: &str, message: Option<&str>) -> Answer {
         let mut fields = quoted([
             ("Code", code),
@@ -149,7 +141,6 @@ impl SimulatedDocument {
     }
 }
 
-/// The fields with their values in JSON.
 fn quoted<'a, const N: usize>(fields: [(&'a str, &str); N]) -> Vec<(&'a str, String)> {
     fields.map(|(name, value)| (name, json!(value).to_string())).into()
 }

@@ -13,10 +13,8 @@ use crate::domain::{Kind, Step};
 /// what it does.
 type Form = (Kind, &'static str, &'static [Step], Effect);
 
-/// What a fault does.
 #[derive(Clone, Copy)]
 pub(super) enum Effect {
-    /// The port is in this state.
     Port(PortState),
     /// Each request from the fault's step on is answered so, whatever its session token.
     Answers(fn() -> Answer),
@@ -28,16 +26,12 @@ pub(super) enum Effect {
     LosesTokens,
     /// The role list and `iam/info` are answered so, and there is no document.
     HasNoRole(fn() -> Answer, fn(&SimulatedDocument) -> Answer),
-    /// The document of the role is answered so.
     Document(fn(&SimulatedDocument) -> Answer),
 }
 
-/// How the port treats clients.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum PortState {
-    /// Connections are accepted.
     Open,
-    /// Connections are refused.
     Refusing,
     /// Connections are never established.
     Silent,
@@ -150,7 +144,6 @@ impl Fault {
         })
     }
 
-    /// The fault of these keys, or why there is none.
     pub(super) fn find(kind: Kind, variant: Option<&str>, step: Option<Step>) -> Result<Self, String> {
         let Some(usual) = Self::all(kind).next() else {
             let instead = match kind {
@@ -208,7 +201,6 @@ pub(super) fn table() -> Vec<String> {
     FORMS.iter().map(|(kind, variant, at, _)| format!("  {kind:<22} {variant:<14} {}", steps(at))).collect()
 }
 
-/// The words, separated by commas.
 pub(super) fn listed<'a>(words: impl Iterator<Item = &'a str>) -> String {
     words.collect::<Vec<_>>().join(", ")
 }

@@ -26,20 +26,16 @@ const MAX_TTL_SECONDS: u64 = 21_600;
 /// How many hops a packet may pass as Linux sends it.
 pub(super) const USUAL_HOP_LIMIT: NonZeroU8 = NonZeroU8::new(64).expect("it is not zero");
 const USUAL_PAUSE: Duration = Duration::from_millis(400);
-/// How many requests are remembered.
 const MAX_SEEN: usize = 10_000;
 
-/// An answer and how it is delivered.
 pub(super) struct Reply {
     pub(super) answer: Answer,
     pub(super) delivery: Delivery,
     pub(super) keep_alive: bool,
-    /// How many hops its packets may pass.
     pub(super) hop_limit: NonZeroU8,
 }
 
 impl Reply {
-    /// Whether the connection stays open after it.
     pub(super) const fn keeps_open(&self) -> bool {
         self.keep_alive && matches!(self.delivery, Delivery::Pieces(..) | Delivery::BytePerSecond)
     }
@@ -79,7 +75,6 @@ pub(super) struct Imds {
     document: SimulatedDocument,
     tokens: Tokens,
     pub(super) counts: Counts,
-    /// The last requests, the newest last.
     pub(super) seen: VecDeque<Seen>,
 }
 
@@ -109,18 +104,15 @@ impl Imds {
         Ok(())
     }
 
-    /// The fault, if it is active at this moment.
     pub(super) fn active_fault(&self) -> Option<Fault> {
         self.fault.filter(|_| self.fault_active)
     }
 
-    /// The credentials that a client would get now.
     pub(super) fn credential(&mut self) -> Credential {
         self.document.rotate_when_due(&self.settings.terms(), self.clock.now());
         self.document.credential()
     }
 
-    /// The secrets of the credentials in force.
     pub(super) fn secrets(&self) -> Secrets {
         self.document.secrets()
     }
@@ -221,7 +213,6 @@ impl Imds {
         }
     }
 
-    /// Whether the role list names this role.
     fn is_listed(&self, role: &str) -> bool {
         let list = self.settings.answers.as_ref().and_then(|answers| answers.get(&Resource::Role)?.body.as_deref());
         role == list.map_or(self.document.role.as_str(), str::trim)

@@ -33,7 +33,6 @@ pub enum Resource {
 }
 
 impl Resource {
-    /// The step of a resolution that asks for this.
     pub(super) const fn step(self) -> Option<Step> {
         match self {
             Self::Token => Some(Step::Token),
@@ -44,13 +43,10 @@ impl Resource {
     }
 }
 
-/// A request without its body.
 pub(super) struct ImdsRequest {
     pub(super) method: String,
-    /// The path, without a query.
     pub(super) path: String,
     headers: Vec<(String, String)>,
-    /// Whether the client wants the connection to stay open.
     pub(super) keep_alive: bool,
 }
 
@@ -78,12 +74,10 @@ impl ImdsRequest {
         (version == "latest" || is_dated).then_some(path)
     }
 
-    /// The role whose document is asked for.
     pub(super) fn role(&self) -> Option<&str> {
         self.metadata_path()?.strip_prefix(ROLES)?.strip_prefix('/')
     }
 
-    /// The first header of this name.
     pub(super) fn header(&self, name: &str) -> Option<&str> {
         self.headers.iter().find(|(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str())
     }
@@ -116,7 +110,6 @@ impl ImdsRequest {
     }
 }
 
-/// The requests of one connection, one after the other.
 pub(super) struct ImdsRequests<'s>(BufReader<&'s mut TcpStream>);
 
 impl<'s> ImdsRequests<'s> {
@@ -142,7 +135,6 @@ impl<'s> ImdsRequests<'s> {
         Ok(request)
     }
 
-    /// Skips what comes until the connection ends.
     pub(super) async fn ended(&mut self) -> io::Result<()> {
         copy(&mut self.0, &mut sink()).await.map(drop)
     }

@@ -64,7 +64,6 @@ impl Port {
         Ok(())
     }
 
-    /// Closes the port and resets its connections.
     pub(super) async fn close(&mut self) {
         self.state = None;
         if let Socket::Serving(acceptor) = mem::replace(&mut self.socket, Socket::Closed) {
@@ -85,7 +84,6 @@ async fn rebind(address: SocketAddr) -> io::Result<TcpSocket> {
     }
 }
 
-/// Binds a listener's socket.
 pub(super) fn bind(address: SocketAddr) -> io::Result<TcpSocket> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
     // Connections that ended not long ago must not keep the port from being bound again.

@@ -71,13 +71,11 @@ impl ImdsServer {
         Ok(())
     }
 
-    /// The port follows the fault.
     async fn follow(&self, port: &mut Port) -> io::Result<()> {
         let state = self.imds.lock().active_fault().as_ref().map_or(PortState::Open, Fault::port);
         port.set(state).await.map_err(|error| io::Error::new(error.kind(), format!("the simulator's port: {error}")))
     }
 
-    /// Closes the port and resets the connections.
     pub(super) async fn close(&self) {
         let mut listening = self.listening.lock().await;
         listening.flapping.shutdown().await;

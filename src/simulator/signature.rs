@@ -9,13 +9,11 @@ use tracing::subscriber::{NoSubscriber, with_default};
 
 use crate::domain::signed_call::Reason;
 
-/// The region in which the simulated instance is.
 pub(super) const REGION: &str = "eu-central-1";
 
 /// How far a signature's time may be from STS's. Source: IAM user guide, "Troubleshooting Signature Version 4".
 const MAX_SKEW: SignedDuration = SignedDuration::from_mins(5);
 
-/// The made-up secrets of a document.
 pub(super) struct Secrets {
     pub(super) key_id: String,
     pub(super) secret_key: String,

@@ -54,7 +54,6 @@ fn identity(role: &RoleName) -> String {
     )
 }
 
-/// As AWS answers.
 fn refusal(reason: Reason) -> (StatusCode, String) {
     let (status, code, message) = match reason {
         Reason::ExpiredToken => (403, "ExpiredToken", "The security token included in the request is expired"),

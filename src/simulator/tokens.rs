@@ -21,7 +21,6 @@ pub(super) struct Tokens {
 }
 
 impl Tokens {
-    /// A new one, valid from `now` for `lifetime`.
     pub(super) fn grant(&mut self, lifetime: Duration, now: Instant) -> String {
         if self.ends.len() >= MAX_TOKENS {
             self.ends.retain(|_, end| *end > now);
@@ -35,12 +34,10 @@ impl Tokens {
         token
     }
 
-    /// Whether this is one, and not past its end.
     pub(super) fn is_valid(&self, token: &str, now: Instant) -> bool {
         self.ends.get(token).is_some_and(|end| *end > now)
     }
 
-    /// Makes all of them invalid.
     pub(super) fn forget(&mut self) {
         self.ends.clear();
     }

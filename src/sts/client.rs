@@ -16,7 +16,7 @@ use super::endpoint::{Choice, Endpoint};
 use super::signature::{BODY, Unsignable, signed_headers};
 use super::trust::{CaBundle, tls};
 use crate::domain::signed_call::{CallFailure, Obstacle, Reason};
-use crate::domain::{Region, SigningCredentials};
+use crate::domain::{Region, Signing};
 use crate::platform::clock::Clock;
 
 /// A whole call, connection included.
@@ -25,7 +25,6 @@ const TIMEOUT: Duration = Duration::from_secs(5);
 /// A connection: less than the whole, so that a way that is closed can be told from an STS that does not answer.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// The longest body that is read, in bytes.
 const LONGEST_BODY: usize = 64 * 1024;
 
 /// How to reach STS.
@@ -112,31 +111,24 @@ impl Sts {
         Ok(Self { client, region: region.clone(), endpoint: endpoint.clone(), choice: *choice, clock })
     }
 
-    /// The region that is configured.
+    /// Where STS is asked, and the region for which the call is signed: the one that is configured, else that of IMDS. `None`
+    /// if neither is known.
     #[must_use]
-    pub fn region(&self) -> Option<&Region> {
-        self.region.as_ref()
-    }
-
-    /// Where STS is asked for credentials of the region.
-    #[must_use]
-    pub fn endpoint(&self, region: &Region) -> Endpoint {
-        self.endpoint_and_region(region).0
-    }
-
-    fn endpoint_and_region(&self, region: &Region) -> (Endpoint, Region) {
-        match &self.endpoint {
+    pub fn endpoint(&self, of_imds: Option<&Region>) -> Option<(Endpoint, Region)> {
+        let region = self.region.as_ref().or(of_imds)?;
+        Some(match &self.endpoint {
             Some(endpoint) => (endpoint.clone(), region.clone()),
             None => Endpoint::of_region(region, self.choice),
-        }
+        })
     }
 
-    /// Asks STS in the region whose credentials these are. Ends in bounded time.
+    /// Asks STS whose credentials these are. Ends in bounded time.
     ///
     /// # Errors
     /// Why AWS did not say.
-    pub async fn call(&self, region: &Region, credentials: SigningCredentials) -> Result<CallerIdentity, CallFailure> {
-        let (endpoint, region) = self.endpoint_and_region(region);
+    pub async fn call(&self, Signing { credentials, region }: Signing) -> Result<CallerIdentity, CallFailure> {
+        let no_region = CallFailure::by(Reason::Unexpected, Obstacle::NoRegion);
+        let (endpoint, region) = self.endpoint(region.as_ref()).ok_or(no_region)?;
         let headers = signed_headers(&endpoint, &region, &credentials, self.clock.now());
         drop(credentials);
         let headers = headers.map_err(|Unsignable| CallFailure::by(Reason::Unexpected, Obstacle::Unsignable))?;
@@ -159,12 +151,7 @@ impl Sts {
     }
 }
 
-/// | what happened | reason | obstacle |
-/// | --- | --- | --- |
-/// | TLS failed, at any time | `tls` | the certificate, or the handshake |
-/// | no connection | `connect` | its cause |
-/// | time ran out later | `timeout` | |
-/// | anything else | `unexpected` | the connection was closed |
+/// Why there is no answer, or only a part of one.
 fn failure_of(error: &reqwest::Error) -> CallFailure {
     let tls = chain(error).find_map(|cause| cause.downcast_ref::<rustls::Error>());
     match tls {

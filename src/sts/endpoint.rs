@@ -98,7 +98,6 @@ impl Endpoint {
         self.0.url().clone()
     }
 
-    /// The value of the `Host` header.
     pub(super) fn authority(&self) -> String {
         self.0.authority()
     }

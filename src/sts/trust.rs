@@ -42,7 +42,6 @@ impl CaBundle {
     }
 }
 
-/// The client's side of TLS.
 pub(super) fn tls(bundles: &[CaBundle]) -> Result<ClientConfig, String> {
     let mut roots: RootCertStore = webpki_roots::TLS_SERVER_ROOTS.iter().cloned().collect();
     for bundle in bundles {

@@ -226,8 +226,8 @@ fn every_alert_has_a_runbook_section_and_thresholds_that_are_those_of_the_rule()
             });
             assert_eq!(whole.count(), 1, "{}: {limit}", rule.name);
         }
-        let section = runbook::ALERTS.iter().find(|alert| alert.name == rule.name).expect("it has a section");
-        assert_eq!(rule.summary, section.parts[0].1, "{}", rule.name);
+        let section = runbook::ALERTS.iter().find(|alert| alert.anchor == rule.name).expect("it has a section");
+        assert_eq!(section.parts[0].1, runbook::Part::Text(rule.summary), "{}", rule.name);
         found.entry(rule.name).or_default().insert(rule.severity);
     }
     let named: BTreeMap<String, BTreeSet<String>> =
@@ -235,7 +235,7 @@ fn every_alert_has_a_runbook_section_and_thresholds_that_are_those_of_the_rule()
     assert_eq!(found, named);
     assert_eq!(
         found.into_keys().collect::<BTreeSet<_>>(),
-        runbook::ALERTS.iter().map(|alert| alert.name.to_owned()).collect()
+        runbook::ALERTS.iter().map(|alert| alert.anchor.to_owned()).collect()
     );
 }
 

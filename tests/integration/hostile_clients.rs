@@ -8,7 +8,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
-use imds_exporter::http::auth::Auth;
 use imds_exporter::http::{Limits, serve};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -179,7 +178,7 @@ async fn server_with_short_timeout() -> SocketAddr {
     let (listener, address) = listen().await;
     let page = axum::routing::get(|| async { vec![b'x'; LARGE_RESPONSE] });
     let router = axum::Router::new().route("/large", page);
-    tokio::spawn(serve(listener, router, limits, Auth::default(), std::future::pending()));
+    tokio::spawn(serve(listener, router, limits, None, std::future::pending()));
     address
 }
 

@@ -95,8 +95,8 @@ fn bounds() -> String {
 
 fn alerts() -> String {
     let rows = ALERTS.iter().flat_map(|alert| {
-        ALERT_THRESHOLDS[alert.name].iter().rev().map(|(severity, threshold)| {
-            let name = format!("[{0}](prometheus/RUNBOOK.md#{0})", alert.name);
+        ALERT_THRESHOLDS[alert.anchor].iter().rev().map(|(severity, threshold)| {
+            let name = format!("[{0}](prometheus/RUNBOOK.md#{0})", alert.anchor);
             let limit = threshold.limit.as_deref().map(code).unwrap_or_default();
             [name, severity.clone(), limit, threshold.pending.clone().unwrap_or_default(), threshold.why.clone()]
         })

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use imds_exporter::domain::signed_call::{CallFailure, Obstacle, Reason};
-use imds_exporter::domain::{Region, SigningCredentials};
+use imds_exporter::domain::{Region, Signing, SigningCredentials};
 use imds_exporter::http::Route;
 use imds_exporter::platform::clock::SystemClock;
 use imds_exporter::simulator::{
@@ -53,7 +53,11 @@ fn client(url: &str, bundle: Option<&Path>) -> Sts {
 }
 
 async fn call(sts: &Sts) -> Result<CallerIdentity, CallFailure> {
-    sts.call(&region(), credentials()).await
+    call_with(sts, credentials()).await
+}
+
+async fn call_with(sts: &Sts, credentials: SigningCredentials) -> Result<CallerIdentity, CallFailure> {
+    sts.call(Signing { credentials, region: Some(region()) }).await
 }
 
 async fn reason(sts: &Sts) -> Reason {
@@ -383,9 +387,9 @@ async fn the_simulated_sts_checks_signatures_and_has_every_reason_that_a_server_
     assert_eq!(identity.caller.role.expect("a role").as_str(), "simulated-role");
 
     let wrong = SigningCredentials { secret_access_key: Zeroizing::new("another".to_owned()), ..credentials() };
-    assert_eq!(client.call(&region(), wrong).await.expect_err("a wrong key").reason, Reason::Signature);
+    assert_eq!(call_with(&client, wrong).await.expect_err("a wrong key").reason, Reason::Signature);
     let wrong = SigningCredentials { session_token: None, ..credentials() };
-    assert_eq!(client.call(&region(), wrong).await.expect_err("no token").reason, Reason::InvalidToken);
+    assert_eq!(call_with(&client, wrong).await.expect_err("no token").reason, Reason::InvalidToken);
     apply_toml(&simulator, "rotate = true").await;
     assert_eq!(reason(&client).await, Reason::InvalidToken, "other credentials are in force");
 

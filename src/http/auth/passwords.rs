@@ -12,10 +12,8 @@ use tokio::sync::oneshot;
 
 use crate::http::client_address::ClientAddress;
 
-/// The largest number of clients whose wrong passwords are counted.
 const MAX_COUNTED: usize = 1024;
 
-/// A password that waits for its verification.
 struct Attempt {
     client: ClientAddress,
     password: Vec<u8>,
@@ -37,7 +35,6 @@ impl Passwords {
         Ok(Self(sender))
     }
 
-    /// Whether the password has this hash.
     pub(super) async fn verify(&self, client: ClientAddress, password: Vec<u8>, hash: String) -> bool {
         let (result, verified) = oneshot::channel();
         let _ended = self.0.send(Attempt { client, password, hash, result });

@@ -19,15 +19,13 @@ use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName,
 use tokio_rustls::rustls::server::WebPkiClientVerifier;
 use tokio_rustls::rustls::{CertificateError, Error, RootCertStore, ServerConfig, SupportedProtocolVersion, version};
 
-/// The largest file that is read, in bytes.
 const LARGEST: u64 = 1024 * 1024;
 
 /// The highest bcrypt cost: a higher one would take seconds for each password.
 const HIGHEST_COST: u32 = 14;
 
-#[derive(Deserialize)]
+#[derive(Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-#[derive(Default)]
 struct File {
     tls_server_config: Option<Tls>,
     basic_auth_users: BTreeMap<String, String>,
@@ -61,12 +59,10 @@ enum MinVersion {
     Tls13,
 }
 
-/// The configuration, checked.
 pub(super) struct WebConfig {
     pub(super) tls: Option<ServerTls>,
     /// bcrypt hashes by user.
     pub(super) users: BTreeMap<String, String>,
-    /// The highest cost of these.
     cost: u32,
     /// All files that it was read from.
     pub(super) files: Vec<PathBuf>,
@@ -116,7 +112,6 @@ impl WebConfig {
     }
 }
 
-/// The server's side of TLS.
 pub(super) struct ServerTls {
     pub(super) acceptor: TlsAcceptor,
     certificate: CertificateDer<'static>,
@@ -124,7 +119,6 @@ pub(super) struct ServerTls {
 }
 
 impl ServerTls {
-    /// Whether the certificate has expired at `at`.
     pub(super) fn has_expired(&self, at: Timestamp) -> bool {
         use CertificateError::{Expired, ExpiredContext};
         let verified = self.verify(at);
@@ -228,11 +222,11 @@ fn bytes(path: &Path) -> Result<Vec<u8>, String> {
 mod tests {
     use super::*;
 
-    fn mistake(text: &str) -> String {
+    fn read(text: &str) -> Result<WebConfig, String> {
         let folder = tempfile::tempdir().expect("a folder");
         let file = folder.path().join("web.yml");
         fs::write(&file, text).expect("the folder can be written");
-        WebConfig::read(&file).err().expect("an invalid file")
+        WebConfig::read(&file)
     }
 
     #[test]
@@ -249,17 +243,14 @@ mod tests {
             ("tls_server_config:\n  cert_file: none.pem\n  key_file: none.pem", "none.pem"),
             ("\tCANARY: : :", "YAML"),
         ] {
-            let mistake = mistake(text);
+            let mistake = read(text).err().expect("an invalid file");
             assert!(mistake.contains(word) && !mistake.contains("CANARY"), "{text}: {mistake}");
         }
     }
 
     #[test]
     fn an_empty_file_configures_neither_tls_nor_users() {
-        let folder = tempfile::tempdir().expect("a folder");
-        let file = folder.path().join("web.yml");
-        fs::write(&file, "").expect("the folder can be written");
-        let settings = WebConfig::read(&file).expect("an empty file is valid");
+        let settings = read("").expect("an empty file is valid");
         assert!(settings.tls.is_none() && settings.users.is_empty());
     }
 }

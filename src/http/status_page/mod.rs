@@ -109,7 +109,6 @@ fn lead(status: &Status) -> Markup {
     }
 }
 
-/// Why AWS refuses the credentials, if it does.
 fn refusal(status: &Status) -> Option<&CallFailureStatus> {
     status.signed_call.as_ref()?.failure.as_ref().filter(|failure| failure.refused)
 }
@@ -146,14 +145,12 @@ fn held_credentials(status: &Status) -> String {
     }
 }
 
-/// The outage in which the declared workload started.
 fn window_of_start(status: &Status) -> Option<&Outage> {
     let started_at = status.workload_started_at?;
     let contains = |window: &&Outage| window.start <= started_at && started_at <= window.end;
     status.outages.iter().find(contains)
 }
 
-/// The page as a document.
 pub(super) fn render(status: &Status) -> String {
     let headline = headline(status);
     let icon = format!(
@@ -269,57 +266,44 @@ fn meter(status: &Status) -> Markup {
     }
 }
 
-fn failure_section(failure: &FailureStatus) -> Markup {
-    let FailureStatus { kind, step, polls, advice, .. } = failure;
-    html! {
-        section aria-labelledby="failure" {
-            h2 id="failure" { "What is wrong: " code { (kind) } }
-            p {
-                "Seen in the " code { (step) } " request, in "
-                @if *polls == 1 { "one poll." } @else { (polls) " polls in a row." }
-            }
-            (list(advice))
-            p { a href={ "runbook#" (kind) } { "Runbook section for " code { (kind) } } }
-        }
-    }
+fn failure_section(FailureStatus { kind, step, polls, advice, .. }: &FailureStatus) -> Markup {
+    let seen = html! {
+        "Seen in the " code { (step) } " request, in "
+        @if *polls == 1 { "one poll." } @else { (polls) " polls in a row." }
+    };
+    advice_section("failure", &html! { "What is wrong: " code { (kind) } }, kind.label(), &seen, advice)
 }
 
-/// Why IMDSv2 does not work, while IMDSv1 does.
 fn fallback_section(kind: Kind, advice: &Advice) -> Markup {
-    html! {
-        section aria-labelledby="fallback" {
-            h2 id="fallback" { "Why IMDSv2 does not work: " code { (kind) } }
-            p { (rich(advice.observed)) }
-            (list(advice))
-            p { a href={ "runbook#" (kind) } { "Runbook section for " code { (kind) } } }
-        }
-    }
-}
-
-fn list(Advice { cause, action, confirm, .. }: &Advice) -> Markup {
-    html! {
-        dl.advice {
-            div { dt { "Likely cause" } dd { (rich(cause)) } }
-            div.action { dt { "What to do" } dd { (rich(action)) } }
-            div { dt { "To confirm" } dd { code { (confirm) } } }
-        }
-    }
+    let heading = html! { "Why IMDSv2 does not work: " code { (kind) } };
+    advice_section("fallback", &heading, kind.label(), &rich(advice.observed), advice)
 }
 
 fn call_failure_section(failure: &CallFailureStatus) -> Markup {
     let CallFailureStatus { reason, refused, status, code, since, advice, .. } = failure;
-    let anchor = reason.anchor();
+    let heading = html! {
+        @if *refused { "AWS refuses the credentials: " } @else { "STS cannot be asked: " } code { (reason) }
+    };
+    let seen = html! {
+        "Seen in a signed call" @if let Some(status) = status { ", in an answer with status " (status) }
+        @if let Some(code) = code { " and the code " code { (code) } }
+        @if let Some(since) = since { "; failing since " (Time(*since)) } "."
+    };
+    advice_section("signed-call", &heading, reason.anchor(), &seen, advice)
+}
+
+/// What is known of a failure, and what to do about it; `anchor` is its section in the runbook.
+fn advice_section(id: &str, heading: &Markup, anchor: &str, seen: &Markup, advice: &Advice) -> Markup {
+    let Advice { cause, action, confirm, .. } = advice;
     html! {
-        section aria-labelledby="signed-call" {
-            h2 id="signed-call" {
-                @if *refused { "AWS refuses the credentials: " } @else { "STS cannot be asked: " } code { (reason) }
+        section aria-labelledby=(id) {
+            h2 id=(id) { (heading) }
+            p { (seen) }
+            dl.advice {
+                div { dt { "Likely cause" } dd { (rich(cause)) } }
+                div.action { dt { "What to do" } dd { (rich(action)) } }
+                div { dt { "To confirm" } dd { code { (confirm) } } }
             }
-            p {
-                "Seen in a signed call" @if let Some(status) = status { ", in an answer with status " (status) }
-                @if let Some(code) = code { " and the code " code { (code) } }
-                @if let Some(since) = since { "; failing since " (Time(*since)) } "."
-            }
-            (list(advice))
             p { a href={ "runbook#" (anchor) } { "Runbook section for " code { (anchor) } } }
         }
     }
@@ -333,9 +317,9 @@ fn clients(status: &Status) -> Markup {
             None => ("unknown", "–", "unknown"),
         };
         [
-            Cell::plain(html! { "boto3 client " (client.meaning) }),
-            Cell { class, content: html! { span aria-hidden="true" { (mark) } " " (word) } },
-            Cell { class: "consequence", content: in_words(&client.text) },
+            plain(html! { "boto3 client " (client.meaning) }),
+            (class, html! { span aria-hidden="true" { (mark) } " " (word) }),
+            ("consequence", in_words(&client.text)),
         ]
     });
     html! {
@@ -358,7 +342,7 @@ fn suspects_section(suspects: &[SuspectProcess], status: &Status) -> Markup {
             html! { (Time(suspect.started_at)) },
             html! { (suspect.owner.remedy()) },
         ];
-        cells.map(Cell::plain)
+        cells.map(plain)
     });
     let more = suspects.len().saturating_sub(SUSPECTS_SHOWN);
     html! {
@@ -388,7 +372,7 @@ fn outages(status: &Status) -> Markup {
     let row = |start: Timestamp, end: Option<Timestamp>| {
         let lasted = HumanDuration(start.duration_until(end.unwrap_or(status.now)));
         let ended = html! { @match end { Some(end) => { (Time(end)) } None => { "not yet" } } };
-        [html! { (Time(start)) }, ended, html! { (lasted) }].map(Cell::plain)
+        [html! { (Time(start)) }, ended, html! { (lasted) }].map(plain)
     };
     let open = status.outage_since.map(|start| row(start, None));
     let over = status.outages.iter().rev().map(|window| row(window.start, Some(window.end)));
@@ -411,16 +395,11 @@ fn outages(status: &Status) -> Markup {
     }
 }
 
-/// A cell of a table.
-struct Cell {
-    class: &'static str,
-    content: Markup,
-}
+/// Class and content.
+type Cell = (&'static str, Markup);
 
-impl Cell {
-    fn plain(content: Markup) -> Self {
-        Self { class: "plain", content }
-    }
+fn plain(content: Markup) -> Cell {
+    ("plain", content)
 }
 
 /// A table whose first column is a heading too. Each cell repeats the heading of its column, for narrow screens, on
@@ -435,7 +414,7 @@ fn table<const N: usize>(headings: [&str; N], rows: impl IntoIterator<Item = [Ce
             tbody role="rowgroup" {
                 @for row in rows {
                     tr role="row" {
-                        @for (index, (Cell { class, content }, heading)) in row.iter().zip(headings).enumerate() {
+                        @for (index, ((class, content), heading)) in row.iter().zip(headings).enumerate() {
                             @if index == 0 {
                                 th role="rowheader" scope="row" { (content) }
                             } @else {
@@ -460,17 +439,12 @@ mod tests {
     use crate::domain::state::{State, WorkloadEnvironment};
     use crate::domain::workload::Workload;
     use crate::domain::{Credential, Failure, Kind, Resolution, RoleName, Step};
-    use crate::http::status::Facts;
 
     /// The largest page that may be served, in bytes.
     const LIMIT: usize = 50_000;
 
     fn at(second: i64) -> Timestamp {
         Timestamp::from_second(1_800_000_000 + second).expect("a time in this century")
-    }
-
-    fn facts(endpoint: &str, now: i64) -> Facts<'_> {
-        Facts { watched: None, endpoint, now: at(now) }
     }
 
     fn new_state() -> State {
@@ -493,7 +467,7 @@ mod tests {
     }
 
     fn status(state: &State, now: i64) -> Status {
-        Status::new(state, facts("http://127.0.0.1:1338", now))
+        Status::new(state, None, "http://127.0.0.1:1338", at(now))
     }
 
     fn called(state: &mut State, outcome: Result<(), Reason>, second: i64) {
@@ -560,7 +534,7 @@ mod tests {
     #[test]
     fn what_comes_from_outside_is_no_markup() {
         let hostile = "http://h/<script>alert('1')</script>\"&";
-        let page = render(&Status::new(&new_state(), facts(hostile, 1)));
+        let page = render(&Status::new(&new_state(), None, hostile, at(1)));
         assert!(!page.contains("<script>alert"));
         assert!(page.contains("&lt;script&gt;alert('1')&lt;/script&gt;&quot;&amp;"));
     }

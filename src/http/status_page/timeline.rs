@@ -20,7 +20,6 @@ const HEIGHT: f64 = 72.0;
 /// The height of the line of one second: successes that took longer reach above it.
 const ONE_SECOND: f64 = 20.0;
 
-/// The section of the page.
 pub(super) fn section(polls: &[Poll], now: Timestamp) -> Markup {
     let (mut succeeded, mut failed) = (String::new(), String::new());
     for poll in polls {

@@ -7,8 +7,7 @@ use std::time::Duration;
 use axum::Router;
 use imds_exporter::domain::state::{Shared, State, WorkloadEnvironment};
 use imds_exporter::domain::{Credential, Resolution};
-use imds_exporter::http::auth::Auth;
-use imds_exporter::http::{Context, Limits, router, serve_connection};
+use imds_exporter::http::{Context, LatestScan, Limits, router, serve_connection};
 use imds_exporter::metrics::{Build, Metrics, MetricsOptions};
 use imds_exporter::platform::clock::{Clock, SystemClock, monotonic};
 use imds_exporter::platform::heartbeat::Heartbeat;
@@ -37,15 +36,12 @@ impl Stage {
         let state = Shared::new(state);
         let options =
             MetricsOptions { poll_interval: Duration::from_secs(15), expected_role: None, process_metrics: false };
-        let metrics = Metrics::new(options, Build::THIS);
-        let shown = state.clone();
         let context = Context {
             state,
             heartbeat: Heartbeat::new(monotonic(), Duration::from_hours(1)),
             clock: Arc::new(clock),
-            exposition: Box::new(move || metrics.render(&shown.lock(), None, SystemClock.now())),
-            changes: Box::new(|| 0),
-            watched: Some(Arc::default()),
+            metrics: Arc::new(Metrics::new(options, Build::THIS)),
+            latest_scan: Some(LatestScan::default()),
             endpoint: "http://127.0.0.1".to_owned(),
         };
         Self { runtime, router: router(&Arc::new(context)) }
@@ -54,13 +50,12 @@ impl Stage {
     fn ask(&self, request: &[u8]) {
         let answers = self.runtime.block_on(async {
             let (mut client, server) = duplex(64 * 1024);
-            let door = Auth::default();
             let conversation = serve_connection(
                 server,
                 IpAddr::from([127, 0, 0, 1]).into(),
                 self.router.clone(),
                 Limits::default(),
-                &door,
+                None,
                 std::future::pending(),
                 || {},
             );
