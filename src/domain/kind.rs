@@ -1,7 +1,7 @@
 //! The closed list of failure kinds: the `kind` label, a contract with rules and dashboards.
 //!
 //! A variant's doc comment says what was seen on the wire, and is shown to people; the other texts about a kind are
-//! in `runbook::kinds`.
+//! in `runbook/kinds.toml`.
 
 use serde::{Deserialize, Serialize};
 use strum::{Display, EnumMessage, EnumString, IntoStaticStr, VariantArray};

@@ -1,7 +1,7 @@
 //! The signed call: why AWS refuses one, what is kept of it, and when the next is due.
 //!
 //! A variant's doc comment says what was seen, and is shown to people; the other texts about a reason are in
-//! `runbook::reasons`. Pure. Must not know the wire format, metrics or logs.
+//! `runbook/reasons.toml`. Pure. Must not know the wire format, metrics or logs.
 
 use std::fmt;
 use std::time::Duration;

@@ -1,5 +1,6 @@
-"""What the tests of the deployment forms share: the forms, rendered once; one release, and one image of the same commit."""
+"""What the tests of the deployment forms share: the forms, rendered once; one image, and one release of the same commit."""
 
+import shutil
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -8,7 +9,7 @@ from forms import kubernetes_forms
 from image_build import build_image
 from sources import release, repository
 
-from helpers import reference
+from helpers import paths, reference
 from helpers.commands import run
 
 
@@ -23,24 +24,25 @@ def commit(tmp_path_factory):
     return repository(tmp_path_factory.mktemp("release") / "repository")
 
 
-BUILDS = {"released", "image"}
+BUILDS = ("image", "released")
 
 
 def pytest_collection_modifyitems(items):
     """What is built meanwhile is waited for last."""
-    items.sort(key=lambda item: not BUILDS.isdisjoint(getattr(item, "fixturenames", ())))
+    items.sort(key=lambda item: any(build in getattr(item, "fixturenames", ()) for build in BUILDS))
 
 
 @pytest.fixture(scope="session", autouse=True)
 def _under_way(request, tmp_path_factory):
     """The builds that selected tests need, begun before the first test: most tests wait for something else."""
-    needed = {name for name in BUILDS for item in request.session.items if name in getattr(item, "fixturenames", ())}
+    needed = [name for name in BUILDS if any(name in getattr(item, "fixturenames", ()) for item in request.session.items)]
     if not needed:
         yield {}
         return
     folder, commit = tmp_path_factory.mktemp("image"), request.getfixturevalue("commit")
-    builds = {"released": lambda: _release_of(commit), "image": lambda: _image_of(commit, folder)}
-    with ThreadPoolExecutor() as pool:
+    builds = {"image": lambda: _image_of(commit, folder), "released": lambda: _release_of(commit)}
+    # One after the other: the second has little left to compile.
+    with ThreadPoolExecutor(max_workers=1) as pool:
         yield {name: pool.submit(builds[name]) for name in needed}
 
 
@@ -52,7 +54,12 @@ def _release_of(commit):
 
 def _image_of(commit, folder):
     revision, time = run("git", "log", "-1", "--format=%h %ct", "--abbrev=12", cwd=commit).split()
-    return build_image(folder, commit, REVISION=revision, SOURCE_DATE_EPOCH=time)
+    image = build_image(folder, commit, REVISION=revision, SOURCE_DATE_EPOCH=time)
+    program = paths.ROOT / "target" / "static" / "imds-exporter"
+    program.parent.mkdir(exist_ok=True)
+    program.unlink(missing_ok=True)
+    shutil.copy2(image / "usr/local/bin/imds-exporter", program)
+    return image
 
 
 @pytest.fixture(scope="session")
@@ -65,3 +72,28 @@ def released(_under_way):
 def image(_under_way):
     """What the Dockerfile's own steps put into the image, of the same commit, in a clean root."""
     return _under_way["image"].result()
+
+
+@pytest.fixture(scope="session")
+def program(image):
+    """The exporter of the image: static, and without the simulator."""
+    return paths.production_exporter()
+
+
+@pytest.fixture(scope="session")
+def package_files(released, tmp_path_factory):
+    """What packages contain beside the program: manual, completions and settings, from the archive of the release."""
+    archive, = released.glob("*-linux-*.tar.gz")
+    folder, files = tmp_path_factory.mktemp("archive"), tmp_path_factory.mktemp("files")
+    run("tar", "-C", folder, "--strip-components=1", "-xf", archive)
+    for path in (*(folder / "man").iterdir(), *(folder / "completions").iterdir()):
+        shutil.copy(path, files)
+    shutil.copy(folder / "imds-exporter.default", files / "default")
+    return files
+
+
+@pytest.fixture(scope="session")
+def packages(released):
+    """Both packages of the release, the .deb first."""
+    (deb,), (rpm,) = released.glob("*.deb"), released.glob("*.rpm")
+    return deb, rpm

@@ -40,25 +40,24 @@ def instructions(text):
             yield keyword, " ".join(rest.split())
 
 
-# Optimized less, which takes a third of the time: the layer is reproducible for the same reasons.
-FAST = {"CARGO_PROFILE_RELEASE_LTO": "off", "CARGO_PROFILE_RELEASE_OPT_LEVEL": "0", "CARGO_PROFILE_RELEASE_CODEGEN_UNITS": "16"}
-
-
 def build_image(folder, context=ROOT, **arguments):
-    """Runs the build stage and returns the folder that the final stage copies. Both caches begin empty, but for the sources
-    of the dependencies, which this machine has already. REPRODUCE=release in the environment optimizes as a release."""
-    source, image, target, scratch = (folder / name for name in ("src", "image", "target", "scratch"))
-    for each in (source, image, target, scratch):
+    """Runs the build stage and returns the folder that the final stage copies. The caches are this machine's own, so that what is
+    compiled already is not compiled again; with THOROUGH=1 they begin empty but for the sources of the dependencies, and all paths
+    are those of the base image."""
+    source, image, scratch = (folder / name for name in ("src", "image", "scratch"))
+    for each in (source, image, scratch):
         each.mkdir(parents=True)
     cargo = pathlib.Path(os.environ.get("CARGO_HOME", pathlib.Path.home() / ".cargo"))
     rustup = pathlib.Path(os.environ.get("RUSTUP_HOME", pathlib.Path.home() / ".rustup"))
-    mounts = {cargo / "registry": "/usr/local/cargo/registry", cargo / "bin": "/usr/local/cargo/bin",
-              rustup: "/usr/local/rustup", source: "/src", image: "/image"}
+    thorough = os.environ.get("THOROUGH") == "1"
+    home, target = ("/usr/local/cargo", folder / "target") if thorough else (cargo, ROOT / "target")
+    target.mkdir(exist_ok=True)
+    mounts = {cargo / "registry": f"{home}/registry", cargo / "bin": f"{home}/bin", rustup: "/usr/local/rustup",
+              source: "/src", image: "/image"}
     # What the base image sets.
-    variables = {"CARGO_HOME": "/usr/local/cargo", "RUSTUP_HOME": "/usr/local/rustup", "HOME": "/root",
+    variables = {"CARGO_HOME": str(home), "RUSTUP_HOME": "/usr/local/rustup", "HOME": "/root",
                  "RUSTUP_TOOLCHAIN": reference.toolchain(), "CARGO_NET_OFFLINE": "true",
-                 **({} if os.environ.get("REPRODUCE") == "release" else FAST),
-                 "PATH": "/usr/local/cargo/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}
+                 "PATH": f"{home}/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}
     given = {"TARGETARCH": {"x86_64": "amd64", "aarch64": "arm64"}[os.uname().machine], **arguments}
     build, _ = re.split(r"^FROM scratch$", DOCKERFILE, flags=re.M)
     directory = "/"
@@ -85,7 +84,8 @@ def build_image(folder, context=ROOT, **arguments):
             run("unshare", "--mount", "sh", "-c", assignments + ENTER, env=variables, timeout=900)
         else:
             raise AssertionError(f"{keyword}: this is not part of the build stage")
-    shutil.rmtree(target)
+    if thorough:
+        shutil.rmtree(target)
     copied, = (rest for keyword, rest in instructions(DOCKERFILE) if rest.startswith("--from=build "))
     assert copied == "--from=build /image/ /"
     return image

@@ -3,8 +3,6 @@
 import os
 import subprocess
 
-from image_build import FAST
-
 from helpers.commands import complete, run
 from helpers.paths import ROOT
 
@@ -20,6 +18,9 @@ def repository(folder):
     subprocess.run(["tar", "-C", ROOT, "-cf", folder / "all.tar", "-T", "-"], input=names, text=True, check=True)
     run("tar", "-C", folder, "-xf", folder / "all.tar")
     (folder / "all.tar").unlink()
+    # What only a publisher knows.
+    project = folder / "deploy" / "project.env"
+    project.write_text(project.read_text().replace("YOUR_ADDRESS", "maintainers@example.org"))
     commit = ["git", "-c", "user.name=test", "-c", "user.email=test@example.org", "commit", "-qm", "test"]
     environment = {**os.environ, "GIT_AUTHOR_DATE": DAY, "GIT_COMMITTER_DATE": DAY}
     for command in (["git", "init", "-q"], ["git", "add", "-A"], commit):
@@ -31,6 +32,6 @@ def repository(folder):
 
 
 def release(folder, *arguments):
-    """The completed command. Optimized less, and with the dependencies that this tree has compiled."""
-    environment = {**os.environ, **FAST, "ARCHITECTURES": ARCH, "CARGO_TARGET_DIR": str(ROOT / "target")}
+    """The completed command, for this machine's architecture, with what this tree has compiled."""
+    environment = {**os.environ, "ARCHITECTURES": ARCH, "CARGO_TARGET_DIR": str(ROOT / "target")}
     return complete(folder / "deploy" / "release", *arguments, env=environment, timeout=1800)

@@ -16,7 +16,7 @@ from forms import containers, kustomize
 from helpers.commands import run
 from helpers.exporters import Exporter, simulator
 from helpers.http_client import get, samples
-from helpers.paths import DEPLOY, production_exporter
+from helpers.paths import DEPLOY
 from helpers.processes import Process, free_port
 from helpers.reference import variables
 from helpers.waiting import until
@@ -137,10 +137,10 @@ def as_user(uid, command):
     return ["unshare", "--user", f"--map-user={uid}", "--map-group=0", "--", *command]
 
 
-def test_the_exporter_runs_as_any_user(tmp_path):
+def test_the_exporter_runs_as_any_user(tmp_path, program):
     (container,) = find(chart(versions=OPENSHIFT), "DaemonSet")["spec"]["template"]["spec"]["containers"]
     binary, state = tmp_path / "imds-exporter", tmp_path / "state"
-    binary.write_bytes(production_exporter().read_bytes())
+    binary.write_bytes(program.read_bytes())
     binary.chmod(0o555)
     # As the kubelet makes an emptyDir.
     state.mkdir()
@@ -266,7 +266,7 @@ basic_auth_users: {prometheus: $2b$04$abcdefghijklmnopqrstuu2r9OfJnfCsdneAXAGHnS
 
 
 @pytest.mark.skipif("IMDS_EXPORTER_SIGNED_CALL_INTERVAL" not in variables(), reason="this build may be one without TLS")
-def test_prometheus_needs_certificate_and_password_and_the_kubelet_needs_neither(tmp_path):
+def test_prometheus_needs_certificate_and_password_and_the_kubelet_needs_neither(tmp_path, program):
     """The container as rendered, with the Secret that the README tells to make."""
     (tmp_path / "web-config.yml").write_text(WEB_CONFIG)
     run(
@@ -326,7 +326,7 @@ def test_prometheus_needs_certificate_and_password_and_the_kubelet_needs_neither
                 "/etc/imds-exporter/web", str(tmp_path)
             ),
         }
-        with Process([production_exporter()], environment) as process:
+        with Process([program], environment) as process:
             for path, port in probes.items():
                 until(lambda: get(f"http://127.0.0.1:{port}{path}")[0] == 200, lambda: f"{path}: {process.output}")
             assert [scrape(password) for password in ("secret", "wrong", None)] == [200, 401, 401]

@@ -4,7 +4,6 @@ and restarts as the documentation says, and leaves nothing behind."""
 import pytest
 
 from host import IMDS, STS, booted_host
-from packages import packages
 
 from helpers.commands import run
 from helpers.waiting import until
@@ -27,8 +26,9 @@ RestartSec=0
 
 
 @pytest.fixture
-def host(tmp_path):
+def host(tmp_path, packages):
     with booted_host(tmp_path) as host:
+        host.packages = packages
         # The exporter of a test never talks to an address outside of it.
         host.write(f"{UNITS}/{SERVICE}.d/test.conf",
                    f"[Service]\nEnvironment={ENDPOINT}\n")
@@ -36,12 +36,12 @@ def host(tmp_path):
 
 
 def install_deb(host):
-    host.copy(packages()[0], "/root/package.deb")
+    host.copy(host.packages[0], "/root/package.deb")
     host.must("dpkg", "--force-unsafe-io", "--no-triggers", "--install", "/root/package.deb")
 
 
 def install_rpm(host, *options):
-    host.copy(packages()[1], "/root/package.rpm")
+    host.copy(host.packages[1], "/root/package.rpm")
     host.must("rpm", "--install", "--force-debian", "--nosignature", "--nodeps", *options, "/root/package.rpm")
 
 

@@ -16,7 +16,7 @@ from helpers import exporters
 from helpers.commands import complete
 from helpers.exporters import Exporter, simulator
 from helpers.http_client import get, samples
-from helpers.paths import DEPLOY, production_exporter
+from helpers.paths import DEPLOY
 from helpers.processes import Process
 from helpers.waiting import until
 
@@ -37,14 +37,14 @@ if [ -n "$volume" ]; then mount -t tmpfs -o "mode=0700,uid=$owner,gid=$owner,siz
 class Container:
     """A root file system with the binary, and how to run it there."""
 
-    def __init__(self, directory, with_proc=True, with_volume=True):
+    def __init__(self, directory, program, with_proc=True, with_volume=True):
         self.root = directory / "root"
         (self.root / "var/lib/imds-exporter").mkdir(parents=True)
         if with_proc:
             (self.root / "proc").mkdir()
         binary = self.root / PROGRAM.lstrip("/")
         binary.parent.mkdir(parents=True)
-        binary.write_bytes(production_exporter().read_bytes())
+        binary.write_bytes(program.read_bytes())
         binary.chmod(0o755)
         # The user of the image owns no file.
         for path in [self.root, *self.root.rglob("*")]:
@@ -107,8 +107,8 @@ def imds():
         yield imds
 
 
-def test_the_binary_needs_no_other_file():
-    program = production_exporter().read_bytes()
+def test_the_binary_needs_no_other_file(program):
+    program = program.read_bytes()
     assert program[:6] == b"\x7fELF\x02\x01"
     offset, size, count = (struct.unpack_from(form, program, at)[0] for form, at in (("<Q", 32), ("<H", 54), ("<H", 56)))
     kinds = {struct.unpack_from("<I", program, offset + index * size)[0] for index in range(count)}
@@ -129,24 +129,24 @@ def test_the_runbook_names_commands():
 
 
 @pytest.mark.parametrize("line", runbook_commands())
-def test_the_runbooks_commands_run_in_the_image(tmp_path, imds, line):
+def test_the_runbooks_commands_run_in_the_image(tmp_path, program, imds, line):
     environment = exporters.environment(imds.endpoint, AWS_ENDPOINT_URL_STS="http://127.0.0.1:9")
-    done = complete(*Container(tmp_path).command(*line.split()), env=environment, timeout=60)
+    done = complete(*Container(tmp_path, program).command(*line.split()), env=environment, timeout=60)
     # The simulated IMDS is fine; no exporter listens, and there is no STS: whether AWS accepts is a warning.
     assert done.returncode == (1 if line.startswith("healthcheck") else 2 if "--signed" in line else 0), done.stderr
     if line == "check":
         assert "simulated-role" in done.stdout
 
 
-def test_the_binary_contains_no_simulator():
+def test_the_binary_contains_no_simulator(program):
     for command in ("simulate", "demo"):
-        assert complete(production_exporter(), command, env={}).returncode == 64
-    assert b"made-up credentials" not in production_exporter().read_bytes()
+        assert complete(program, command, env={}).returncode == 64
+    assert b"made-up credentials" not in program.read_bytes()
 
 
 @pytest.mark.parametrize("with_proc", [True, False], ids=["with /proc", "without /proc"])
-def test_it_serves_passes_its_health_check_and_stops_on_sigterm(tmp_path, imds, with_proc):
-    with Container(tmp_path, with_proc=with_proc).serving(imds) as running:
+def test_it_serves_passes_its_health_check_and_stops_on_sigterm(tmp_path, program, imds, with_proc):
+    with Container(tmp_path, program, with_proc=with_proc).serving(imds) as running:
         assert samples(running.url)["imds_up"] == 1
         assert running.healthcheck() == 0
         os.kill(running.pid, signal.SIGTERM)
@@ -155,8 +155,8 @@ def test_it_serves_passes_its_health_check_and_stops_on_sigterm(tmp_path, imds, 
         assert running.healthcheck() == 1
 
 
-def test_it_runs_unprivileged_and_as_process_1_of_its_namespace(tmp_path, imds):
-    with Container(tmp_path).serving(imds) as running:
+def test_it_runs_unprivileged_and_as_process_1_of_its_namespace(tmp_path, program, imds):
+    with Container(tmp_path, program).serving(imds) as running:
         status = running.process_status()
         assert status["NSpid"].split()[-1] == "1"
         assert {int(status[name], 16) for name in ("CapPrm", "CapEff", "CapAmb")} == {0}
@@ -165,9 +165,9 @@ def test_it_runs_unprivileged_and_as_process_1_of_its_namespace(tmp_path, imds):
         assert status["Uid"].split() == [str(own)] * 4
 
 
-def test_it_stays_healthy_in_an_outage(tmp_path, imds):
+def test_it_stays_healthy_in_an_outage(tmp_path, program, imds):
     imds.change('fault = "server_error"')
-    with Container(tmp_path).serving(imds) as running:
+    with Container(tmp_path, program).serving(imds) as running:
         assert samples(running.url)["imds_up"] == 0
         assert get(f"{running.url}/-/startup")[0] == 503
         assert running.healthcheck() == 0
@@ -177,15 +177,15 @@ DECLARED = {"IMDS_EXPORTER_WORKLOAD": "starts-when-ready", "IMDS_EXPORTER_STATE_
 AT_START = 'imds_client_usable{sdk="boto3",created="at_start"}'
 
 
-def test_it_writes_its_state_to_the_volume(tmp_path, imds):
-    with Container(tmp_path).serving(imds, **DECLARED) as running:
+def test_it_writes_its_state_to_the_volume(tmp_path, program, imds):
+    with Container(tmp_path, program).serving(imds, **DECLARED) as running:
         until(lambda: os.path.exists(f"/proc/{running.pid}/root{STATE}"), "a state file")
         assert samples(running.url)[AT_START] == 1
 
 
-def test_it_runs_on_a_read_only_root_without_a_volume(tmp_path, imds):
+def test_it_runs_on_a_read_only_root_without_a_volume(tmp_path, program, imds):
     """It then claims nothing about the clients of the declared workload."""
-    with Container(tmp_path, with_volume=False).serving(imds, **DECLARED) as running:
+    with Container(tmp_path, program, with_volume=False).serving(imds, **DECLARED) as running:
         until(lambda: samples(running.url)["imds_fetches_total"] >= 3, "further polls")
         assert not os.path.exists(f"/proc/{running.pid}/root{STATE}")
         assert running.healthcheck() == 0

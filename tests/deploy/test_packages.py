@@ -9,11 +9,9 @@ import shutil
 import pytest
 
 from forms import unit_values
-from packages import build_packages, package_files, packages
-
 from helpers import reference
 from helpers.commands import complete, run
-from helpers.paths import DEPLOY, ROOT, exporter, production_exporter
+from helpers.paths import DEPLOY, ROOT, exporter, tool
 
 # What they hold beside folders and, for each system, the license and the completion for zsh.
 FILES = {
@@ -51,6 +49,18 @@ RPMLINT = 'Filters = ["no-signature", "statically-linked-binary"]\n'
 CPIO = '#!/bin/sh\nexec /usr/bin/cpio --no-absolute-filenames "$@"\n'
 
 
+# Whatever the day, so that packages of one test are the same.
+EPOCH = "1700000000"
+
+
+def build_packages(folder, program, files, arch):
+    """Builds both packages into a folder, as a release does: their paths, the .deb first."""
+    environment = {"PATH": os.environ["PATH"], "NFPM": str(tool("nfpm")), "SOURCE_DATE_EPOCH": EPOCH}
+    run(DEPLOY / "packages" / "build", reference.version(), arch, program, files, folder, env=environment)
+    (deb,), (rpm,) = folder.glob("*.deb"), folder.glob("*.rpm")
+    return deb, rpm
+
+
 # Folders that every system has, of the package `filesystem`.
 SYSTEM = {"/etc", "/etc/default", "/usr", "/usr/bin", "/usr/lib", "/usr/lib/systemd", "/usr/lib/systemd/system", "/usr/share",
           "/usr/share/doc", "/usr/share/licenses", "/usr/share/man", "/usr/share/man/man1"}
@@ -64,12 +74,12 @@ def files_below(root):
     return {f"/{path.relative_to(root)}" for path in root.rglob("*") if not path.is_dir() or path.is_symlink()}
 
 
-def test_the_linter_of_debian_finds_no_error_and_no_warning():
-    done = complete("lintian", "--fail-on", "error,warning", packages()[0])
+def test_the_linter_of_debian_finds_no_error_and_no_warning(packages):
+    done = complete("lintian", "--fail-on", "error,warning", packages[0])
     assert (done.returncode, done.stdout) == (0, "")
 
 
-def test_the_linter_of_rpm_finds_no_error(tmp_path):
+def test_the_linter_of_rpm_finds_no_error(packages, tmp_path):
     config = tmp_path / "rpmlint.toml"
     config.write_text(RPMLINT)
     cpio = tmp_path / "bin" / "cpio"
@@ -77,21 +87,21 @@ def test_the_linter_of_rpm_finds_no_error(tmp_path):
     cpio.write_text(CPIO)
     cpio.chmod(0o755)
     environment = {**os.environ, "PATH": f"{cpio.parent}:{os.environ['PATH']}"}
-    done = complete("rpmlint", "--config", config, packages()[1], env=environment)
+    done = complete("rpmlint", "--config", config, packages[1], env=environment)
     assert not os.path.exists("/usr/bin/imds-exporter")
     assert (done.returncode, re.findall(r": E: (.*)", done.stdout)) == (0, []), done.stdout
     assert "1 packages" in done.stdout
 
 
-def test_the_same_sources_make_the_same_packages(tmp_path):
-    first, second = packages(), build_packages(tmp_path)
+def test_the_same_sources_make_the_same_packages(tmp_path, program, package_files):
+    first, second = (build_packages(folder, program, package_files, "amd64") for folder in (tmp_path / "first", tmp_path / "second"))
     assert [each.name for each in first] == [each.name for each in second]
     assert [each.read_bytes() for each in first] == [each.read_bytes() for each in second]
 
 
 @pytest.mark.parametrize("arch, deb_arch, rpm_arch", [("amd64", "amd64", "x86_64"), ("arm64", "arm64", "aarch64")])
-def test_packages_are_named_by_the_architecture_of_each_system(tmp_path, arch, deb_arch, rpm_arch):
-    deb, rpm = build_packages(tmp_path, arch=arch)
+def test_packages_are_named_by_the_architecture_of_each_system(tmp_path, program, package_files, arch, deb_arch, rpm_arch):
+    deb, rpm = build_packages(tmp_path, program, package_files, arch)
     version = reference.version()
     assert deb.name == f"imds-exporter_{version}-1_{deb_arch}.deb"
     assert run("dpkg-deb", "--field", deb, "Architecture", "Version").split()[1::2] == [deb_arch, f"{version}-1"]
@@ -99,8 +109,8 @@ def test_packages_are_named_by_the_architecture_of_each_system(tmp_path, arch, d
     assert run("rpm", "-qp", "--nosignature", "--queryformat", "%{ARCH} %{VERSION}-%{RELEASE}", rpm) == f"{rpm_arch} {version}-1"
 
 
-def test_a_deb_is_installed_into_an_empty_root_and_purged_without_a_trace(tmp_path):
-    root, deb = tmp_path / "root", packages()[0]
+def test_a_deb_is_installed_into_an_empty_root_and_purged_without_a_trace(packages, tmp_path):
+    root, deb = tmp_path / "root", packages[0]
     database = root / "var/lib/dpkg"
     for folder in ("updates", "info", "triggers"):
         (database / folder).mkdir(parents=True)
@@ -126,8 +136,8 @@ def test_a_deb_is_installed_into_an_empty_root_and_purged_without_a_trace(tmp_pa
     assert {path for path in files_below(root) if not path.startswith("/var/lib/dpkg")} == set()
 
 
-def test_an_rpm_is_installed_into_an_empty_root_and_erased_without_a_trace(tmp_path):
-    root, rpm = tmp_path / "root", packages()[1]
+def test_an_rpm_is_installed_into_an_empty_root_and_erased_without_a_trace(packages, tmp_path):
+    root, rpm = tmp_path / "root", packages[1]
     root.mkdir()
     # --force-debian: this rpm is not that of the machine. In an empty root there is no shell for the scripts, which
     # test_host.py runs.
@@ -144,9 +154,9 @@ def test_an_rpm_is_installed_into_an_empty_root_and_erased_without_a_trace(tmp_p
     assert {path for path in folders_below(root) if not path.startswith("/rpmdb")} <= SYSTEM
 
 
-def test_both_packages_require_a_systemd_that_knows_the_unit():
+def test_both_packages_require_a_systemd_that_knows_the_unit(packages):
     """DynamicUser= with StateDirectory=, and IPAddressDeny=: an older one would run the service as root, unfiltered."""
-    deb, rpm = packages()
+    deb, rpm = packages
     assert run("dpkg-deb", "--field", deb, "Depends") == "systemd (>= 235)\n"
     assert "systemd >= 235" in run("rpm", "-qp", "--nosignature", "--requires", rpm).splitlines()
 
@@ -170,9 +180,9 @@ def verify(root):
     return done.stdout + done.stderr
 
 
-def test_the_packaged_units_run_the_packaged_program(tmp_path):
-    run("dpkg-deb", "--extract", packages()[0], tmp_path)
-    assert (tmp_path / "usr/bin/imds-exporter").read_bytes() == production_exporter().read_bytes()
+def test_the_packaged_units_run_the_packaged_program(packages, program, tmp_path):
+    run("dpkg-deb", "--extract", packages[0], tmp_path)
+    assert (tmp_path / "usr/bin/imds-exporter").read_bytes() == program.read_bytes()
     unit = tmp_path / "usr/lib/systemd/system/imds-exporter.service"
     assert unit_values(unit, "ExecStart") == ["/usr/bin/imds-exporter"]
     hold_back = tmp_path / "usr/share/doc/imds-exporter/examples/hold-back.conf"
@@ -194,13 +204,14 @@ def test_the_documented_commands_name_the_packages_and_the_examples():
 
 # The pages.
 
-def pages():
-    return sorted(package_files().glob("*.1"))
+@pytest.fixture
+def pages(package_files):
+    return sorted(package_files.glob("*.1"))
 
 
-def test_the_linter_of_manuals_finds_nothing():
-    assert len(pages()) == 5
-    done = complete("mandoc", "-T", "lint", "-W", "warning", *pages())
+def test_the_linter_of_manuals_finds_nothing(pages):
+    assert len(pages) == 5
+    done = complete("mandoc", "-T", "lint", "-W", "warning", *pages)
     assert (done.returncode, done.stdout + done.stderr) == (0, "")
 
 
@@ -210,8 +221,8 @@ def read(page):
     return re.sub(".\b", "", shown)
 
 
-def test_the_manual_names_every_variable_with_its_default():
-    text = read(package_files() / "imds-exporter.1")
+def test_the_manual_names_every_variable_with_its_default(package_files):
+    text = read(package_files / "imds-exporter.1")
     for name, default in reference.variables().items():
         entry = re.search(rf"^ +{name}\n(.*?)(?=^ +[A-Z0-9_]+\n|^[A-Z])", text, re.M | re.S)
         assert entry, name
@@ -220,18 +231,18 @@ def test_the_manual_names_every_variable_with_its_default():
         assert words.endswith(re.sub(r"[-\s]+", "", f"Default: {default}.")), name
 
 
-def test_the_manual_has_the_sections_that_a_reader_expects():
-    text = read(package_files() / "imds-exporter.1")
+def test_the_manual_has_the_sections_that_a_reader_expects(package_files, pages):
+    text = read(package_files / "imds-exporter.1")
     assert re.findall(r"^[A-Z][A-Z ]+$", text, re.M) == [
         "NAME", "SYNOPSIS", "DESCRIPTION", "OPTIONS", "COMMANDS", "ENVIRONMENT", "EXIT STATUS", "FILES"]
     commands = set(re.findall(r"imds-exporter-(\w+)\(1\)", text))
-    assert commands == {page.stem.removeprefix("imds-exporter-") for page in pages()} - {"imds-exporter"}
+    assert commands == {page.stem.removeprefix("imds-exporter-") for page in pages} - {"imds-exporter"}
     assert commands == {"serve", "check", "wait", "healthcheck"}
-    assert "--timeout" in read(package_files() / "imds-exporter-wait.1")
+    assert "--timeout" in read(package_files / "imds-exporter-wait.1")
 
 
-def test_bash_completes_commands_and_options():
-    script = package_files() / "imds-exporter.bash"
+def test_bash_completes_commands_and_options(package_files):
+    script = package_files / "imds-exporter.bash"
 
     def completions(*words):
         line = " ".join(f"'{word}'" for word in words)
@@ -245,9 +256,9 @@ def test_bash_completes_commands_and_options():
     assert "simulate" not in completions("imds-exporter", "")
 
 
-def test_the_shipped_settings_are_the_defaults():
+def test_the_shipped_settings_are_the_defaults(package_files):
     """Each setting with its comment sign removed is one that the exporter accepts; the unit's own are not among them."""
-    text = (package_files() / "default").read_text()
+    text = (package_files / "default").read_text()
     settings = dict(re.findall(r"^#([A-Z_]+)=(.*)$", text, re.M))
     unit = {value.split("=")[0] for value in unit_values(DEPLOY / "systemd" / "imds-exporter.service", "Environment")}
     own = {name for name in reference.variables() if name.startswith("IMDS_EXPORTER_")}
@@ -260,16 +271,16 @@ def test_the_shipped_settings_are_the_defaults():
     assert done.returncode == 1, done.stderr
 
 
-def test_the_pages_are_compressed_without_a_time(tmp_path):
-    run("dpkg-deb", "--extract", packages()[0], tmp_path)
-    for page in pages():
+def test_the_pages_are_compressed_without_a_time(pages, packages, tmp_path):
+    run("dpkg-deb", "--extract", packages[0], tmp_path)
+    for page in pages:
         packed = (tmp_path / f"usr/share/man/man1/{page.name}.gz").read_bytes()
         assert gzip.decompress(packed) == page.read_bytes()
         assert packed[4:8] == bytes(4)
 
 
-def test_the_licenses_and_the_changelog_are_those_of_the_repository(tmp_path):
-    deb, rpm = packages()
+def test_the_licenses_and_the_changelog_are_those_of_the_repository(packages, tmp_path):
+    deb, rpm = packages
     run("dpkg-deb", "--extract", deb, tmp_path / "deb")
     run("sh", "-c", 'rpm2cpio "$1" | cpio --quiet -id --no-absolute-filenames -D "$2"', "sh", rpm, tmp_path)
     licenses, documents = tmp_path / "usr/share/licenses/imds-exporter", tmp_path / "deb/usr/share/doc/imds-exporter"

@@ -65,7 +65,7 @@ def test_the_program_is_that_of_the_commit(released, image, tmp_path):
     assert run(program, "--version") == f"imds-exporter {VERSION}\n"
     commit = run("git", "rev-parse", "--short=12", "HEAD", cwd=released.parents[2]).strip()
     assert commit.encode() in program.read_bytes()
-    # The package has the same program, and the image that was built in another place.
+    # The package has the same program, and so has the image, which THOROUGH=1 compiles in another place, from nothing.
     run("dpkg-deb", "--extract", released / f"imds-exporter_{VERSION}-1_{ARCH}.deb", tmp_path / "deb")
     assert (tmp_path / "deb/usr/bin/imds-exporter").read_bytes() == program.read_bytes()
     assert (image / PROGRAM).read_bytes() == program.read_bytes()

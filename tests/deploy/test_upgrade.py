@@ -13,8 +13,6 @@ from cluster import find, render
 from forms import generate
 from host import booted_host
 
-from packages import packages
-
 from helpers.exporters import exporter, simulator
 from helpers.paths import DEPLOY, ROOT
 from helpers.waiting import until
@@ -86,7 +84,7 @@ def host(tmp_path):
         yield host
 
 
-def test_the_package_of_the_previous_release_is_upgraded(host):
+def test_the_package_of_the_previous_release_is_upgraded(host, packages):
     host.copy(PREVIOUS / "imds-exporter.deb", "/root/previous.deb")
     install = ("dpkg", "--force-unsafe-io", "--no-triggers", "--force-confold", "--install")
     host.must(*install, "/root/previous.deb")
@@ -95,7 +93,7 @@ def test_the_package_of_the_previous_release_is_upgraded(host):
     settings = "AWS_EC2_METADATA_SERVICE_ENDPOINT=http://127.0.0.1:1338\nIMDS_EXPORTER_POLL_INTERVAL=1s\n"
     host.write(SETTINGS, settings)
     before = host.property(SERVICE, "MainPID")
-    host.copy(packages()[0], "/root/new.deb")
+    host.copy(packages[0], "/root/new.deb")
     host.must(*install, "/root/new.deb")
     assert host.states(SERVICE) == ("active", "running")
     assert host.property(SERVICE, "MainPID") != before

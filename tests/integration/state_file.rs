@@ -125,6 +125,7 @@ async fn the_document_survives_a_kill_in_an_outage_but_not_a_reboot() {
     machine.apply(HEALTHY).await;
     let up_again = scrape_until(exporter.address, "a success", |scrape| scrape.value("imds_up") == 1).await;
     assert_eq!(known(&up_again), known(&up));
+    until_saved(&machine.state_file(), "the role", |saved| saved["role_attached"] == true).await;
 
     // Without a role, nothing is restored but what clients hold.
     machine.apply("fault = \"no_role\"").await;

@@ -39,4 +39,4 @@ def exporter():
 def production_exporter(architecture=None):
     """The exporter of the image: static, and without the simulator; for this machine, or another architecture."""
     suffix = f"-{architecture}" if architecture else ""
-    return _built(ROOT / "target" / "static" / f"imds-exporter{suffix}", f"tests/tools/build-static {architecture or ''}")
+    return _built(ROOT / "target" / "static" / f"imds-exporter{suffix}", "tests/run deploy")
