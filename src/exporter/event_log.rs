@@ -11,7 +11,7 @@ use crate::domain::signed_call::{CallFailure, Caller, Obstacle, SignedCall};
 use crate::domain::state::{PollReport, State};
 use crate::domain::{Credential, RoleName};
 use crate::runbook::{explanation, reason_explanation};
-use crate::workload::{Owner, Watched};
+use crate::workload::{Owner, SuspectProcess, Watched};
 
 /// Logs a finished poll; `state` is the state after it.
 pub(super) fn poll(report: &PollReport, state: &State, expected_role: Option<&RoleName>) {
@@ -114,8 +114,9 @@ pub(super) fn watched(before: Option<&Watched>, now: &Watched) {
              suspects may be missing"
         );
     }
-    let known = before.map_or(&[][..], |before| &before.suspects);
-    for suspect in now.suspects.iter().filter(|suspect| !known.iter().any(|known| known.is_same(suspect))) {
+    let id = |suspect: &SuspectProcess| (suspect.pid, suspect.start_ticks);
+    let known: Vec<_> = before.into_iter().flat_map(|before| &before.suspects).map(id).collect();
+    for suspect in now.suspects.iter().filter(|suspect| !known.contains(&id(suspect))) {
         let Owner { unit, container_id, pod_uid } = &suspect.owner;
         warn!(
             pid = suspect.pid,

@@ -165,6 +165,7 @@ mod tests {
             ("0::/system.slice/$(id).service".to_owned(), Owner::default()),
             ("0::/system.slice/a b.service".to_owned(), Owner::default()),
             ("0::/system.slice/--now.service".to_owned(), Owner::default()),
+            ("0::/system.slice/.service".to_owned(), Owner::default()),
             ("0::/system.slice/orders.service/workers".to_owned(), unit("orders.service")),
             ("0::/user.slice/user-0.slice/session-3.scope".to_owned(), unit("session-3.scope")),
             // Kubernetes: containerd, CRI-O and Docker with the systemd driver; cgroupfs; a guaranteed and a static pod.

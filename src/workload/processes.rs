@@ -48,7 +48,7 @@ pub struct SuspectProcess {
     pub owner: Owner,
     /// With the id, tells a process from a later one of the same id.
     #[serde(skip)]
-    start_ticks: u64,
+    pub(crate) start_ticks: u64,
 }
 
 /// A running process that is watched.
@@ -115,14 +115,6 @@ fn has_ended(stat: &Stat) -> bool {
 #[derive(Debug)]
 pub struct ProcessWatcher {
     pattern: Regex,
-}
-
-impl SuspectProcess {
-    /// Whether it is the same process, whatever is known of it.
-    #[must_use]
-    pub fn is_same(&self, other: &Self) -> bool {
-        (self.pid, self.start_ticks) == (other.pid, other.start_ticks)
-    }
 }
 
 impl ProcessWatcher {
