@@ -165,6 +165,8 @@ fn has_shape(text: &str, shape: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn instant(text: &str) -> Timestamp {
@@ -236,6 +238,14 @@ mod tests {
             [("0001-01-01T00:00:00Z", true), ("0001-01-01T00:19:59Z", true), ("0001-01-01T00:20:00Z", false)]
         {
             assert_eq!(Expiration::parse(text).creation == Creation::Raises, raises, "{text}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn every_text_is_read_or_unknown(text in any::<String>()) {
+            let Expiration { instant, creation } = Expiration::parse(&text);
+            prop_assert!(instant.is_none_or(|_| creation != Creation::Unknown));
         }
     }
 }

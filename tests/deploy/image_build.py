@@ -81,7 +81,7 @@ def build_image(folder, context=ROOT, **arguments):
             enter = {"scratch": scratch, "directory": directory, "step": step,
                      "mounts": " ".join(f"{there}:{inside}" for there, inside in here.items())}
             assignments = "\n".join(f"{name}={shlex.quote(str(value))}" for name, value in enter.items())
-            run("unshare", "--mount", "sh", "-c", assignments + ENTER, env=variables, timeout=900)
+            run("unshare", "--mount", "sh", "-c", assignments + ENTER, env=variables, timeout=3600)
         else:
             raise AssertionError(f"{keyword}: this is not part of the build stage")
     if thorough:

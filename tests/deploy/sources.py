@@ -34,4 +34,4 @@ def repository(folder):
 def release(folder, *arguments):
     """The completed command, for this machine's architecture, with what this tree has compiled."""
     environment = {**os.environ, "ARCHITECTURES": ARCH, "CARGO_TARGET_DIR": str(ROOT / "target")}
-    return complete(folder / "deploy" / "release", *arguments, env=environment, timeout=1800)
+    return complete(folder / "deploy" / "release", *arguments, env=environment, timeout=3600)
