@@ -134,13 +134,12 @@ fn offset(text: &str) -> Option<SignedDuration> {
 /// The other texts of which it is known what dateutil makes of them.
 fn other(text: &str) -> Reading {
     let is_of_digits = text.bytes().all(|c| c.is_ascii_digit());
-    let numeric_zone = text
-        .as_bytes()
-        .last_chunk::<5>()
-        .is_some_and(|[sign, digits @ ..]| b"+-".contains(sign) && digits.iter().all(u8::is_ascii_digit));
     let mail = jiff::fmt::rfc2822::DateTimeParser::new().parse_timestamp(text);
     match mail {
-        Ok(instant) if text.ends_with(" GMT") || numeric_zone => Reading::Instant(instant),
+        // GMT or a numeric zone.
+        Ok(instant) if text.ends_with(" GMT") || text.ends_with(|c: char| c.is_ascii_digit()) => {
+            Reading::Instant(instant)
+        }
         _ if text.trim().is_empty() || is_no_date_word(text) => Reading::NoTime,
         // Seconds or milliseconds since 1970: the year is out of range.
         _ if is_of_digits && matches!(text.len(), 10 | 13) => Reading::NoTime,
