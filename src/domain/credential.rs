@@ -135,5 +135,6 @@ mod tests {
         ] {
             assert_eq!(RoleName::try_from(bad.to_owned()), Err(InvalidRoleName), "{bad}");
         }
+        assert!(InvalidRoleName.to_string().contains("letters"));
     }
 }

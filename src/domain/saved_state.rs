@@ -166,16 +166,19 @@ mod tests {
     fn state(workload: Workload, polls: &[(i64, bool)]) -> State {
         let mut state = State::new(WorkloadEnvironment { workload, ..WorkloadEnvironment::default() }, at(0));
         for (second, success) in polls {
-            let credential = Credential {
-                role: "web".to_owned().try_into().expect("a role name"),
-                last_updated: None,
-                expiration: at(21_600),
-            };
-            let failure = Failure { kind: Kind::ReadTimeout, step: Step::Role };
-            let outcome = if *success { Ok(credential) } else { Err(failure) };
-            state.record(&Resolution::from(outcome), Duration::ZERO, at(*second));
+            state.record(&resolution(*success), Duration::ZERO, at(*second));
         }
         state
+    }
+
+    fn resolution(success: bool) -> Resolution {
+        let credential = Credential {
+            role: "web".to_owned().try_into().expect("a role name"),
+            last_updated: None,
+            expiration: at(21_600),
+        };
+        let failure = Failure { kind: Kind::ReadTimeout, step: Step::Role };
+        Resolution::from(if success { Ok(credential) } else { Err(failure) })
     }
 
     fn saved(state: &State) -> SavedState {
@@ -221,6 +224,10 @@ mod tests {
         ] {
             assert_eq!(after(&polls).is_worth_writing_after(&written), worth, "{polls:?}");
         }
+        let mut clock_was_set = state(Workload::Independent, &[(1, true)]);
+        let polled = Moment { wall: at(1_000), since_boot: Moment::from(at(16)).since_boot };
+        clock_was_set.record(&resolution(true), Duration::ZERO, polled);
+        assert!(!saved(&clock_was_set).is_worth_writing_after(&written));
     }
 
     #[test]
