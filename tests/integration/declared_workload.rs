@@ -110,7 +110,7 @@ async fn follow((v1_disabled, workload, timeline): (bool, &str, &str)) {
         let mut command = machine.command();
         command.env("IMDS_EXPORTER_WORKLOAD", workload).env("AWS_EC2_METADATA_V1_DISABLED", v1_disabled.to_string());
         // All timelines run at once: a busy machine is no slow IMDS.
-        command.env("IMDS_EXPORTER_TIMEOUT", "3s");
+        command.env("IMDS_EXPORTER_TIMEOUT", "8s");
         ExporterProcess::start_with(command).await
     };
     let mut exporter = None;
