@@ -37,8 +37,7 @@ pub(crate) fn notify_watchdog(heartbeat: Heartbeat) -> impl Future<Output = ()> 
     let allowed = sd_notify::watchdog_enabled().filter(|allowed| !allowed.is_zero());
     async move {
         let Some(allowed) = allowed else { return pending().await };
-        // Half of the time, as systemd recommends.
-        let mut due = interval((allowed / 2).max(Duration::from_millis(1)));
+        let mut due = interval(watchdog_interval(allowed));
         due.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             due.tick().await;
@@ -47,6 +46,11 @@ pub(crate) fn notify_watchdog(heartbeat: Heartbeat) -> impl Future<Output = ()> 
             }
         }
     }
+}
+
+/// Half of the time allowed, as systemd recommends.
+fn watchdog_interval(allowed: Duration) -> Duration {
+    (allowed / 2).max(Duration::from_millis(1))
 }
 
 fn status(state: &State) -> String {
@@ -68,5 +72,16 @@ fn status(state: &State) -> String {
 fn notify(message: &[NotifyState<'_>]) {
     if let Err(error) = sd_notify::notify(message) {
         debug!(%error, "systemd cannot be notified");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_watchdog_is_notified_twice_per_timeout() {
+        assert_eq!(watchdog_interval(Duration::from_secs(30)), Duration::from_secs(15));
+        assert!(!watchdog_interval(Duration::from_nanos(1)).is_zero());
     }
 }

@@ -183,9 +183,19 @@ mod tests {
     fn each_code_has_its_reason() {
         for (code, message, status, reason) in [
             ("ExpiredToken", "The security token included in the request is expired", 403, Reason::ExpiredToken),
-            ("InvalidClientTokenId", "The security token is invalid.", 403, Reason::InvalidToken),
+            (
+                "InvalidClientTokenId",
+                "The security token included in the request is invalid.",
+                403,
+                Reason::InvalidToken,
+            ),
             ("SignatureDoesNotMatch", "The request signature we calculated does not match", 403, Reason::Signature),
-            ("SignatureDoesNotMatch", "Signature expired: 20260131T120000Z is now", 403, Reason::ClockSkew),
+            (
+                "SignatureDoesNotMatch",
+                "Signature expired: 20260131T120000Z is now earlier than",
+                403,
+                Reason::ClockSkew,
+            ),
             ("SignatureDoesNotMatch", "Signature not yet current: 20260131T120000Z is still", 403, Reason::ClockSkew),
             ("RequestExpired", "", 400, Reason::ClockSkew),
             ("AccessDenied", "with an explicit deny in a service control policy", 403, Reason::AccessDenied),
