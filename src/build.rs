@@ -5,10 +5,12 @@ use std::process::Command;
 
 fn main() {
     println!("cargo::rerun-if-env-changed=BUILD_REVISION");
-    println!("cargo::rerun-if-changed=.git/HEAD");
-    println!("cargo::rerun-if-changed=.git/refs/heads");
     let given = std::env::var("BUILD_REVISION").ok().filter(|revision| !revision.is_empty());
-    let revision = given.or_else(|| first_line("git", &["rev-parse", "--short=12", "HEAD"]));
+    let revision = given.or_else(|| {
+        println!("cargo::rerun-if-changed=.git/HEAD");
+        println!("cargo::rerun-if-changed=.git/refs/heads");
+        first_line("git", &["rev-parse", "--short=12", "HEAD"])
+    });
     let rustc = std::env::var("RUSTC").unwrap_or_else(|_| "rustc".to_owned());
     let version = first_line(&rustc, &["--version"]);
     let version = version.as_deref().and_then(|line| line.split(' ').nth(1));

@@ -39,7 +39,7 @@ def _documents(text):
 
 
 def kustomize(directory, *options):
-    return _documents(run(tool("kustomize"), "build", directory, *options))
+    return _documents(run(tool("kubectl"), "kustomize", directory, *options))
 
 
 def helm(*arguments, values=None):

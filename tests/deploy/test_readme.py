@@ -16,8 +16,8 @@ from helpers.reference import version
 KUBECTL = """#!/bin/sh
 set -e
 case "$1 $2" in
-  "apply -k") exec {kustomize} build "$3" ;;
-  "apply --server-side") exec {kustomize} build "$4" ;;
+  "apply -k") exec {kubectl} kustomize "$3" ;;
+  "apply --server-side") exec {kubectl} kustomize "$4" ;;
   "--namespace imds-exporter") exit 0 ;;
 esac
 echo "kubectl $* is not rendered" >&2
@@ -56,7 +56,7 @@ def shell(tmp_path):
     programs = tmp_path / "bin"
     programs.mkdir()
     for name, text in (("kubectl", KUBECTL), ("helm", HELM)):
-        (programs / name).write_text(text.format(kustomize=tool("kustomize"), helm=tool("helm"), version=KUBERNETES))
+        (programs / name).write_text(text.format(kubectl=tool("kubectl"), helm=tool("helm"), version=KUBERNETES))
         (programs / name).chmod(0o755)
     # A clone, into which the commands write nothing.
     clone = tmp_path / "clone"

@@ -43,9 +43,7 @@ def kube_series(pods, first=0, last=MINUTES):
     before, values = int(first * MINUTE / STEP), int((last - first) * MINUTE / STEP)
     return [{"series": re.sub(r"\{", '{cluster="one",', series, count=1),
              "values": (f"_x{before} " if before else "") + f"{value:.0f}x{values - 1} stale"}
-            for series, value in exported(pods).items()
-            if series.startswith(("kube_pod_info", "kube_pod_labels", "kube_pod_container_info",
-                                  "kube_pod_container_state_started"))]
+            for series, value in exported(pods).items()]
 
 
 def contained(**labels):
