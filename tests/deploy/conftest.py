@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from forms import kubernetes_forms
-from image_build import build_image
+from image_build import image_of
 from sources import release, repository
 
 from helpers import paths, reference
@@ -33,14 +33,14 @@ def pytest_collection_modifyitems(items):
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _under_way(request, tmp_path_factory):
+def _under_way(request):
     """The builds that selected tests need, begun before the first test: most tests wait for something else."""
     needed = [name for name in BUILDS if any(name in getattr(item, "fixturenames", ()) for item in request.session.items)]
     if not needed:
         yield {}
         return
-    folder, commit = tmp_path_factory.mktemp("image"), request.getfixturevalue("commit")
-    builds = {"image": lambda: _image_of(commit, folder), "released": lambda: _release_of(commit)}
+    commit = request.getfixturevalue("commit")
+    builds = {"image": lambda: _image_of(commit), "released": lambda: _release_of(commit)}
     # One after the other: the second has little left to compile.
     with ThreadPoolExecutor(max_workers=1) as pool:
         yield {name: pool.submit(builds[name]) for name in needed}
@@ -52,9 +52,8 @@ def _release_of(commit):
     return commit / "target" / "releases" / reference.version()
 
 
-def _image_of(commit, folder):
-    revision, time = run("git", "log", "-1", "--format=%h %ct", "--abbrev=12", cwd=commit).split()
-    image = build_image(folder, commit, REVISION=revision, SOURCE_DATE_EPOCH=time)
+def _image_of(commit):
+    image = image_of(commit)
     program = paths.ROOT / "target" / "static" / "imds-exporter"
     program.parent.mkdir(exist_ok=True)
     program.unlink(missing_ok=True)

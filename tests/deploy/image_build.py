@@ -1,16 +1,22 @@
-"""The build stage of the Dockerfile without Docker: its own steps, each in a clean root."""
+"""The build stage of the Dockerfile without Docker: its own steps, each in a clean root. As a program, it makes the image of this tree
+for the tests to come."""
 
+import fcntl
 import os
 import pathlib
 import re
 import shlex
 import shutil
+import tempfile
 
 from forms import DOCKERFILE
+from sources import repository
 
 from helpers import reference
 from helpers.commands import run
 from helpers.paths import ROOT
+
+THOROUGH = os.environ.get("THOROUGH") == "1"
 
 # A root of its own over that of the machine, which has the compilers that the base image has. What the steps write is lost
 # with the namespace, but for the folders that are mounted: the build context's target, the image, and the caches.
@@ -40,7 +46,23 @@ def instructions(text):
             yield keyword, " ".join(rest.split())
 
 
-def build_image(folder, context=ROOT, **arguments):
+def image_of(commit):
+    """The folder with the image of a repository's commit; what it was compiled to stays for other tests of the same commit."""
+    revision, time = run("git", "log", "-1", "--format=%h %ct", "--abbrev=12", cwd=commit).split()
+    images = ROOT / "target" / ("images-apart" if THOROUGH else "images")
+    images.mkdir(parents=True, exist_ok=True)
+    with open(images / ".lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        image = images / revision
+        if not image.exists():
+            for old in images.glob("[!.]*"):
+                shutil.rmtree(old)
+            with tempfile.TemporaryDirectory(dir=images, prefix="build-") as folder:
+                build_image(pathlib.Path(folder), commit, REVISION=revision, SOURCE_DATE_EPOCH=time).rename(image)
+    return image
+
+
+def build_image(folder, context, **arguments):
     """Runs the build stage and returns the folder that the final stage copies. The caches are this machine's own, so that what is
     compiled already is not compiled again; with THOROUGH=1 they begin empty but for the sources of the dependencies, and all paths
     are those of the base image."""
@@ -49,8 +71,7 @@ def build_image(folder, context=ROOT, **arguments):
         each.mkdir(parents=True)
     cargo = pathlib.Path(os.environ.get("CARGO_HOME", pathlib.Path.home() / ".cargo"))
     rustup = pathlib.Path(os.environ.get("RUSTUP_HOME", pathlib.Path.home() / ".rustup"))
-    thorough = os.environ.get("THOROUGH") == "1"
-    home, target = ("/usr/local/cargo", folder / "target") if thorough else (cargo, ROOT / "target")
+    home, target = ("/usr/local/cargo", folder / "target") if THOROUGH else (cargo, ROOT / "target")
     target.mkdir(exist_ok=True)
     mounts = {cargo / "registry": f"{home}/registry", cargo / "bin": f"{home}/bin", rustup: "/usr/local/rustup",
               source: "/src", image: "/image"}
@@ -84,8 +105,6 @@ def build_image(folder, context=ROOT, **arguments):
             run("unshare", "--mount", "sh", "-c", assignments + ENTER, env=variables, timeout=3600)
         else:
             raise AssertionError(f"{keyword}: this is not part of the build stage")
-    if thorough:
-        shutil.rmtree(target)
     copied, = (rest for keyword, rest in instructions(DOCKERFILE) if rest.startswith("--from=build "))
     assert copied == "--from=build /image/ /"
     return image
@@ -98,3 +117,8 @@ def _copy(path, to):
     else:
         to.mkdir(parents=True, exist_ok=True)
         shutil.copy(path, to)
+
+
+if __name__ == "__main__":
+    with tempfile.TemporaryDirectory() as place:
+        image_of(repository(pathlib.Path(place) / "repository"))
