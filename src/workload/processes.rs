@@ -111,8 +111,8 @@ fn has_ended(stat: &Stat) -> bool {
     matches!(stat.state, 'Z' | 'X' | 'x')
 }
 
-/// Scans the processes whose command line matches; the machine booted at `booted_at`. Those that may not be read are skipped.
-/// Command lines are read anew each time: a process can replace its program.
+/// Scans all processes for those whose command line matches; the machine booted at `booted_at`. Those that may not be read
+/// are skipped. Command lines are read anew each time: a process can replace its program.
 #[must_use]
 pub fn scan(pattern: &Regex, outages: &[Outage<SinceBoot>], booted_at: Timestamp) -> Watched {
     let own = i32::try_from(std::process::id()).ok();
