@@ -23,24 +23,15 @@ const CLOCK_SKEW: Duration = Duration::from_mins(1);
 /// Requests that take longer are slow: the default time-out of every SDK.
 const SLOW: Duration = Duration::from_secs(1);
 
+/// The verdict, and its exit code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Verdict {
-    Usable,
-    /// Credentials resolve, but something is wrong.
-    Warning,
+    Usable = 0,
     /// Credentials do not resolve, or AWS refuses them.
-    Failing,
-}
-
-impl Verdict {
-    pub(super) const fn exit_code(self) -> u8 {
-        match self {
-            Self::Usable => 0,
-            Self::Failing => 1,
-            Self::Warning => 2,
-        }
-    }
+    Failing = 1,
+    /// Credentials resolve, but something is wrong.
+    Warning = 2,
 }
 
 /// What is wrong although credentials resolve. The doc comment of each is its text for people.

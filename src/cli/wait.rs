@@ -30,7 +30,7 @@ pub(super) fn run(config: &Config, timeout: Duration) -> ExitCode {
         let mut imds = Imds::new(config.imds.clone(), Arc::new(SystemClock));
         let mut printed: Option<Failure> = None;
         let mut circumstances = Circumstances { place: config.environment.place, ..Circumstances::default() };
-        let deadline = monotonic().checked_add(timeout).unwrap_or_else(far_future);
+        let deadline = monotonic().checked_add(timeout).unwrap_or_else(|| monotonic() + Duration::from_hours(24 * 365));
         loop {
             let began = monotonic();
             let Ok(resolution) = timeout_at(deadline, imds.resolve()).await else { break };
@@ -87,8 +87,4 @@ async fn outage_is_over_here(exporter: &LoopbackClient, config: &Config, deadlin
         }
         sleep_until((monotonic() + ASKED_EVERY).min(deadline)).await;
     }
-}
-
-fn far_future() -> Instant {
-    monotonic() + Duration::from_hours(24 * 365)
 }

@@ -12,7 +12,7 @@ mod variables;
 
 use std::ffi::OsString;
 use std::num::NonZeroU32;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use jiff::fmt::friendly::SpanParser;
@@ -34,7 +34,7 @@ use crate::platform::logging;
 use crate::sts;
 use proxy::ProxyVariables;
 use reader::{Reader, is_true};
-use shared_files::{Profile, SharedFiles};
+use shared_files::{Profile, profile_in_use};
 use variables::Raw;
 
 /// The default port, outside the range that Prometheus allocates to exporters, which is full.
@@ -86,14 +86,6 @@ pub struct Config {
     pub log: logging::LogOptions,
 }
 
-impl Config {
-    /// Where the probes are answered; they need neither TLS nor a password there.
-    #[must_use]
-    pub fn probe_addresses(&self) -> &[ListenAddress] {
-        if self.probe_listen.is_empty() { &self.listen } else { &self.probe_listen }
-    }
-}
-
 /// The environment of this process as it is, non-UTF-8 variables included, with the user's home folder.
 pub fn environment() -> impl Iterator<Item = (OsString, OsString)> {
     let home = std::env::home_dir().map(|folder| ("HOME".into(), folder.into()));
@@ -101,6 +93,11 @@ pub fn environment() -> impl Iterator<Item = (OsString, OsString)> {
 }
 
 impl Config {
+    /// Where the probes are answered; they need neither TLS nor a password there.
+    pub(crate) fn probe_addresses(&self) -> &[ListenAddress] {
+        if self.probe_listen.is_empty() { &self.listen } else { &self.probe_listen }
+    }
+
     /// Reads the configuration from an environment. An empty variable counts as unset.
     ///
     /// # Errors
@@ -114,9 +111,12 @@ impl Config {
         for (name, value) in environment {
             let Some(name) = name.to_str() else { continue };
             proxies.take(name, &value);
-            platform = platform_of(name).unwrap_or(platform);
-            if name == "HOME" {
-                home = Some(PathBuf::from(&value));
+            match name {
+                "HOME" => home = Some(PathBuf::from(&value)),
+                // Set by the platform in what it runs.
+                "KUBERNETES_SERVICE_HOST" => platform = Platform::Kubernetes,
+                "ECS_CONTAINER_METADATA_URI_V4" => platform = Platform::Ecs,
+                _ => {}
             }
             if VARIABLES.iter().all(|variable| variable.name != name) {
                 errors.extend(unknown::error(name));
@@ -134,7 +134,7 @@ impl Config {
             }
         }
         match envy::from_iter::<_, Raw>(known) {
-            Ok(raw) => Self::from_raw(raw, &proxies, platform, home, errors),
+            Ok(raw) => Self::from_raw(raw, &proxies, platform, home.as_deref(), errors),
             Err(error) => {
                 errors.push(error.to_string());
                 Err(ConfigErrors(errors))
@@ -146,11 +146,11 @@ impl Config {
         raw: Raw,
         proxies: &ProxyVariables,
         platform: Platform,
-        home: Option<PathBuf>,
+        home: Option<&Path>,
         errors: Vec<String>,
     ) -> Result<Self, ConfigErrors> {
         let sts = signed_call::options(&raw, proxies);
-        let profile = SharedFiles::new(&raw, home).profile();
+        let profile = profile_in_use(&raw, home);
         let earlier_in_chain = earlier_in_chain(&raw, profile);
         let mut read = Reader { errors };
         let poll_interval = read
@@ -163,10 +163,11 @@ impl Config {
         let attempts = read
             .parse_optional("AWS_METADATA_SERVICE_NUM_ATTEMPTS", raw.aws_metadata_service_num_attempts, attempts)
             .unwrap_or(DEFAULT_ATTEMPTS);
-        let endpoint =
-            read.parse_optional("AWS_EC2_METADATA_SERVICE_ENDPOINT", raw.aws_ec2_metadata_service_endpoint, |text| {
-                Endpoint::parse(text).map_err(str::to_owned)
-            });
+        let endpoint = read.parse_optional(
+            "AWS_EC2_METADATA_SERVICE_ENDPOINT",
+            raw.aws_ec2_metadata_service_endpoint,
+            Endpoint::parse,
+        );
         let mode_endpoint = read.parse_optional(
             "AWS_EC2_METADATA_SERVICE_ENDPOINT_MODE",
             raw.aws_ec2_metadata_service_endpoint_mode,
@@ -179,18 +180,16 @@ impl Config {
             raw.imds_exporter_probe_listen_address,
             listen_addresses,
         );
-        let expected_role =
-            read.parse_optional("IMDS_EXPORTER_EXPECTED_ROLE", raw.imds_exporter_expected_role, |text| {
-                RoleName::try_from(text.to_owned()).map_err(|error| error.to_string())
-            });
+        let role = |text: &str| RoleName::try_from(text.to_owned());
+        let expected_role = read.parse_optional("IMDS_EXPORTER_EXPECTED_ROLE", raw.imds_exporter_expected_role, role);
         let watch = read.parse_optional("IMDS_EXPORTER_WATCH_PROCESSES", raw.imds_exporter_watch_processes, |text| {
             Regex::new(text).map_err(|error| format!("is not a regular expression: {error}"))
         });
         let filter = read.parse_optional("IMDS_EXPORTER_LOG", raw.imds_exporter_log, |text| {
-            logging::filter(text).ok_or_else(|| "is not a log filter such as info or imds_exporter=debug".to_owned())
+            logging::filter(text).ok_or("is not a log filter such as info or imds_exporter=debug")
         });
         let format = read.parse_optional("IMDS_EXPORTER_LOG_FORMAT", raw.imds_exporter_log_format, |text| {
-            text.parse::<logging::Format>().map_err(|_| "must be text or json".to_owned())
+            text.parse::<logging::Format>().map_err(|_| "must be text or json")
         });
         let disabled = is_true(raw.aws_ec2_metadata_disabled.as_deref());
         let v1_disabled = is_true(raw.aws_ec2_metadata_v1_disabled.as_deref());
@@ -209,7 +208,7 @@ impl Config {
         let workload = workload.unwrap_or_default();
         if workload != Workload::Independent && raw.imds_exporter_state_file.is_none() {
             // Without it, a restart of the exporter alone would look like a start of both.
-            read.error("IMDS_EXPORTER_WORKLOAD", &format!("{workload} needs IMDS_EXPORTER_STATE_FILE"));
+            read.error("IMDS_EXPORTER_WORKLOAD", format_args!("{workload} needs IMDS_EXPORTER_STATE_FILE"));
         }
         let ipv4 = || Endpoint::parse(IPV4_ENDPOINT).expect("a literal that tests parse");
 
@@ -263,15 +262,6 @@ fn earlier_in_chain(raw: &Raw, profile: Profile) -> Option<Shadow> {
     })
 }
 
-/// The platform that sets this variable in what it runs.
-fn platform_of(name: &str) -> Option<Platform> {
-    match name {
-        "KUBERNETES_SERVICE_HOST" => Some(Platform::Kubernetes),
-        "ECS_CONTAINER_METADATA_URI_V4" => Some(Platform::Ecs),
-        _ => None,
-    }
-}
-
 /// Parses a duration as people write it.
 ///
 /// # Errors
@@ -303,21 +293,19 @@ fn whole_seconds(text: &str) -> Result<Duration, String> {
     text.parse().map(Duration::from_secs).map_err(|_| "is not a whole number of seconds".to_owned())
 }
 
-fn endpoint_of_mode(text: &str) -> Result<Endpoint, String> {
-    let endpoint = match text.to_ascii_lowercase().as_str() {
-        "ipv4" => IPV4_ENDPOINT,
-        "ipv6" => IPV6_ENDPOINT,
-        _ => return Err("must be IPv4 or IPv6".to_owned()),
-    };
-    Endpoint::parse(endpoint).map_err(str::to_owned)
+fn endpoint_of_mode(text: &str) -> Result<Endpoint, &'static str> {
+    match text.to_ascii_lowercase().as_str() {
+        "ipv4" => Endpoint::parse(IPV4_ENDPOINT),
+        "ipv6" => Endpoint::parse(IPV6_ENDPOINT),
+        _ => Err("must be IPv4 or IPv6"),
+    }
 }
 
-fn listen_addresses(text: &str) -> Result<Vec<ListenAddress>, String> {
+fn listen_addresses(text: &str) -> Result<Vec<ListenAddress>, &'static str> {
     let addresses: Result<_, _> = text.split(',').map(|address| address.trim().parse()).collect();
     addresses.map_err(|()| {
         "is not an address and port such as :10169, localhost:10169, 127.0.0.1:10169 or [::1]:10169, or several separated by \
          commas"
-            .to_owned()
     })
 }
 

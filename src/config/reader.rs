@@ -28,23 +28,17 @@ pub(super) struct Reader {
 }
 
 impl Reader {
-    pub(super) fn error(&mut self, name: &str, what: &str) {
+    pub(super) fn error(&mut self, name: &str, what: impl fmt::Display) {
         self.errors.push(format!("{name}: {what}"));
     }
 
-    pub(super) fn parse_optional<T>(
+    pub(super) fn parse_optional<T, E: fmt::Display>(
         &mut self,
         name: &str,
         value: Option<String>,
-        parse: impl FnOnce(&str) -> Result<T, String>,
+        parse: impl FnOnce(&str) -> Result<T, E>,
     ) -> Option<T> {
-        match parse(&value?) {
-            Ok(value) => Some(value),
-            Err(what) => {
-                self.error(name, &what);
-                None
-            }
-        }
+        parse(&value?).map_err(|what| self.error(name, what)).ok()
     }
 }
 

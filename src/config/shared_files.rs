@@ -7,20 +7,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io::Read;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::variables::Raw;
 
 /// A larger file is not one that people write.
 const LARGEST: u64 = 1024 * 1024;
-
-/// Where the files are, and which profile is in use.
-pub(super) struct SharedFiles {
-    credentials: Option<String>,
-    config: Option<String>,
-    profile: Option<String>,
-    home: Option<PathBuf>,
-}
 
 /// What boto3 does with its profile. Each of the first two may also be an error that it raises.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,43 +43,32 @@ const PROVIDING: [&str; 6] = [
 /// Stands for a line that names IMDS as the source of the credentials with which a role is assumed.
 const FROM_IMDS: &str = "credential_source = ec2instancemetadata";
 
-impl SharedFiles {
-    /// As the variables say.
-    pub(super) fn new(raw: &Raw, home: Option<PathBuf>) -> Self {
-        Self {
-            credentials: raw.aws_shared_credentials_file.clone(),
-            config: raw.aws_config_file.clone(),
-            // In this order to botocore.
-            profile: raw.aws_default_profile.clone().or(raw.aws_profile.clone()),
-            home,
-        }
+/// What boto3 does with the files and the profile that the variables name.
+pub(super) fn profile_in_use(raw: &Raw, home: Option<&Path>) -> Profile {
+    let read = |path: &Option<String>, default| read(path.as_deref().unwrap_or(default), home);
+    // In this order to botocore.
+    let name = raw.aws_default_profile.as_deref().or(raw.aws_profile.as_deref());
+    let credentials = read(&raw.aws_shared_credentials_file, "~/.aws/credentials");
+    match (credentials, read(&raw.aws_config_file, "~/.aws/config")) {
+        (Some(credentials), Some(config)) => profile(name, credentials, config),
+        // It cannot be parsed.
+        _ => Profile::AssumesRole,
     }
+}
 
-    /// What boto3 does with them.
-    pub(super) fn profile(&self) -> Profile {
-        let (credentials, config) = (self.credentials.as_deref(), self.config.as_deref());
-        let read = |path: Option<&str>, default| self.read(path.unwrap_or(default));
-        match (read(credentials, "~/.aws/credentials"), read(config, "~/.aws/config")) {
-            (Some(credentials), Some(config)) => profile(self.profile.as_deref(), credentials, config),
-            // It cannot be parsed.
-            _ => Profile::AssumesRole,
-        }
-    }
-
-    /// What does not exist, is no regular file or cannot be read is empty to botocore; `None` if it raises an error.
-    fn read(&self, path: &str) -> Option<Sections> {
-        let path = match (path.strip_prefix("~/"), &self.home) {
-            (Some(path), Some(home)) => home.join(path),
-            (Some(_), None) => return Some(Sections::new()),
-            (None, _) => PathBuf::from(path),
-        };
-        // Opening a pipe that nobody writes to would block.
-        let is_file = fs::metadata(&path).is_ok_and(|metadata| metadata.is_file());
-        let Some(file) = is_file.then(|| File::open(&path).ok()).flatten() else { return Some(Sections::new()) };
-        let mut content = Vec::new();
-        file.take(LARGEST + 1).read_to_end(&mut content).ok().filter(|length| *length as u64 <= LARGEST)?;
-        sections(std::str::from_utf8(&content).ok()?)
-    }
+/// What does not exist, is no regular file or cannot be read is empty to botocore; `None` if it raises an error.
+fn read(path: &str, home: Option<&Path>) -> Option<Sections> {
+    let path = match (path.strip_prefix("~/"), home) {
+        (Some(path), Some(home)) => home.join(path),
+        (Some(_), None) => return Some(Sections::new()),
+        (None, _) => PathBuf::from(path),
+    };
+    // Opening a pipe that nobody writes to would block.
+    let is_file = fs::metadata(&path).is_ok_and(|metadata| metadata.is_file());
+    let Some(file) = is_file.then(|| File::open(&path).ok()).flatten() else { return Some(Sections::new()) };
+    let mut content = Vec::new();
+    file.take(LARGEST + 1).read_to_end(&mut content).ok().filter(|length| *length as u64 <= LARGEST)?;
+    sections(std::str::from_utf8(&content).ok()?)
 }
 
 /// The decision. In `config`, a profile but the default one is called `profile NAME`.

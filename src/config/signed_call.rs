@@ -9,23 +9,21 @@ use crate::sts::{CaBundle, Choice, Endpoint, StsOptions};
 /// The options, or all errors.
 pub(super) fn options(raw: &Raw, proxies: &ProxyVariables) -> Result<StsOptions, ConfigErrors> {
     let mut read = Reader { errors: Vec::new() };
-    let region = |text: &str| Region::parse(text).map_err(|error| error.to_string());
-    let endpoint = |text: &str| Endpoint::parse(text).map_err(str::to_owned);
-    let own_region = read.parse_optional("AWS_REGION", raw.aws_region.clone(), region);
-    let default_region = read.parse_optional("AWS_DEFAULT_REGION", raw.aws_default_region.clone(), region);
+    let own_region = read.parse_optional("AWS_REGION", raw.aws_region.clone(), Region::parse);
+    let default_region = read.parse_optional("AWS_DEFAULT_REGION", raw.aws_default_region.clone(), Region::parse);
     let mut endpoint_url = None;
     if !is_true(raw.aws_ignore_configured_endpoint_urls.as_deref()) {
-        let of_sts = read.parse_optional("AWS_ENDPOINT_URL_STS", raw.aws_endpoint_url_sts.clone(), endpoint);
+        let of_sts = read.parse_optional("AWS_ENDPOINT_URL_STS", raw.aws_endpoint_url_sts.clone(), Endpoint::parse);
         endpoint_url = match raw.aws_endpoint_url_sts {
             Some(_) => of_sts,
-            None => read.parse_optional("AWS_ENDPOINT_URL", raw.aws_endpoint_url.clone(), endpoint),
+            None => read.parse_optional("AWS_ENDPOINT_URL", raw.aws_endpoint_url.clone(), Endpoint::parse),
         };
     }
     let legacy = read.parse_optional("AWS_STS_REGIONAL_ENDPOINTS", raw.aws_sts_regional_endpoints.clone(), |text| {
         match text.to_ascii_lowercase().as_str() {
             "legacy" => Ok(true),
             "regional" => Ok(false),
-            _ => Err("must be regional or legacy".to_owned()),
+            _ => Err("must be regional or legacy"),
         }
     });
     let choice = Choice {

@@ -22,11 +22,9 @@ fn defaults_are_the_documented_ones() {
     let config = good(&[]);
     let default = |name: &str| VARIABLES.iter().find(|v| v.name == name).expect("a known variable").default;
     assert_eq!(config.listen[0].to_string(), default("IMDS_EXPORTER_LISTEN_ADDRESS"));
-    assert_eq!(
-        SpanPrinter::new().unsigned_duration_to_string(&config.poll_interval),
-        default("IMDS_EXPORTER_POLL_INTERVAL")
-    );
-    assert_eq!(SpanPrinter::new().unsigned_duration_to_string(&config.imds.timeout), default("IMDS_EXPORTER_TIMEOUT"));
+    let text = |duration| SpanPrinter::new().unsigned_duration_to_string(duration);
+    assert_eq!(text(&config.poll_interval), default("IMDS_EXPORTER_POLL_INTERVAL"));
+    assert_eq!(text(&config.imds.timeout), default("IMDS_EXPORTER_TIMEOUT"));
     assert_eq!(config.imds.endpoint.as_str(), default("AWS_EC2_METADATA_SERVICE_ENDPOINT"));
     assert_eq!(config.log.filter.to_string(), default("IMDS_EXPORTER_LOG"));
     assert!(!config.imds.disabled && config.expected_role.is_none() && config.watch.is_none());
@@ -61,8 +59,11 @@ fn variables_of_the_sdks_work_as_in_the_sdks() {
         ("AWS_EC2_METADATA_SERVICE_ENDPOINT", "http://127.0.0.1:1338/"),
     ];
     assert_eq!(endpoint(&both), "http://127.0.0.1:1338");
-    for (value, disabled) in [("true", true), ("TRUE", true), ("false", false), ("1", false), ("yes", false)] {
-        assert_eq!(good(&[("AWS_EC2_METADATA_DISABLED", value)]).imds.disabled, disabled);
+    for (value, disabled) in
+        [("true", true), ("TRUE", true), ("false", false), ("1", false), ("yes", false), ("", false)]
+    {
+        assert_eq!(good(&[("AWS_EC2_METADATA_DISABLED", value)]).imds.disabled, disabled, "{value}");
+        assert_eq!(good(&[("AWS_EC2_METADATA_V1_DISABLED", value)]).imds.v1_disabled, disabled, "{value}");
     }
     let timeout = |pairs| good(pairs).imds.timeout.as_millis();
     assert_eq!(timeout(&[("AWS_METADATA_SERVICE_TIMEOUT", "2")]), 2_000);
@@ -146,14 +147,6 @@ fn a_proxy_of_the_sdks_is_one_for_the_endpoint_in_use() {
 }
 
 #[test]
-fn imdsv1_is_disabled_for_the_client_and_what_is_said_of_the_workload_alike() {
-    for (value, disabled) in [("true", true), ("TRUE", true), ("false", false), ("1", false), ("", false)] {
-        let config = good(&[("AWS_EC2_METADATA_V1_DISABLED", value)]);
-        assert_eq!(config.imds.v1_disabled, disabled, "{value}");
-    }
-}
-
-#[test]
 fn all_errors_are_listed_at_once_with_full_names() {
     let pairs = [
         ("IMDS_EXPORTER_LISTEN_ADDRESS", "localhost"),
@@ -212,8 +205,6 @@ fn a_misspelt_variable_is_answered_with_the_nearest_name() {
 
 #[test]
 fn an_error_names_the_variable_that_was_set_and_what_is_wrong_with_it() {
-    let sdks_own = errors(&[("AWS_METADATA_SERVICE_TIMEOUT", "0")]);
-    assert!(sdks_own[0].starts_with("AWS_METADATA_SERVICE_TIMEOUT: "), "{sdks_own:?}");
     let own = errors(&[("AWS_METADATA_SERVICE_TIMEOUT", "2"), ("IMDS_EXPORTER_TIMEOUT", "1ms")]);
     assert!(own.len() == 1 && own[0].starts_with("IMDS_EXPORTER_TIMEOUT: "), "{own:?}");
     let pattern = errors(&[("IMDS_EXPORTER_WATCH_PROCESSES", "a(")]);

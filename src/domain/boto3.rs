@@ -59,8 +59,7 @@ impl Created {
 }
 
 /// Whether a client that is created at `at` can sign its first call.
-#[must_use]
-pub fn new_client_can_sign(creation: Creation, at: Timestamp) -> Option<bool> {
+pub(crate) fn new_client_can_sign(creation: Creation, at: Timestamp) -> Option<bool> {
     match creation {
         // An expired document is used since 1.22, and an error before.
         Creation::Credentials { expiration } => (at < expiration).then_some(true),
@@ -115,8 +114,7 @@ impl CachedDocument {
 
     /// Whether a client that holds it can sign a request at `at` with a key that has not expired. `creation` is what a
     /// creation does then: a refresh asks in the same way.
-    #[must_use]
-    pub fn can_sign(&self, creation: Creation, at: Timestamp) -> Option<bool> {
+    pub(crate) fn can_sign(&self, creation: Creation, at: Timestamp) -> Option<bool> {
         match (creation, self.fails_from(creation)) {
             (_, Some((may_fail, _))) if at < may_fail => Some(true),
             (_, Some((_, fails))) => fails.is_some_and(|fails| fails <= at).then_some(false),
@@ -170,8 +168,7 @@ impl BoundCredentials {
     }
 
     /// Whether a client that holds this can sign a request at `at`: see [`CachedDocument::can_sign`].
-    #[must_use]
-    pub fn can_sign(&self, creation: Creation, at: Timestamp) -> Option<bool> {
+    pub(crate) fn can_sign(&self, creation: Creation, at: Timestamp) -> Option<bool> {
         match self {
             Self::Nothing => Some(false),
             Self::Unknown => None,
@@ -209,8 +206,7 @@ pub enum Prognosis {
 
 impl Prognosis {
     /// For a client that is created at `at`.
-    #[must_use]
-    pub fn of_new_client(creation: Creation, at: Timestamp) -> Self {
+    pub(crate) fn of_new_client(creation: Creation, at: Timestamp) -> Self {
         match creation {
             Creation::Credentials { expiration } if expiration <= at => Self::Expired,
             Creation::Credentials { .. } => Self::Signs,
@@ -241,8 +237,7 @@ impl Prognosis {
 
 /// The time `by` later, within what a timestamp can be.
 fn later(at: Timestamp, by: SignedDuration) -> Timestamp {
-    let limit = if by.is_negative() { Timestamp::MIN } else { Timestamp::MAX };
-    at.checked_add(by).unwrap_or(limit)
+    at.saturating_add(by).expect("a duration never fails")
 }
 
 #[cfg(test)]

@@ -61,16 +61,13 @@ mod tests {
     use std::time::Duration;
 
     use super::super::credential::Credential;
+    use super::super::moment::test::at;
     use super::super::resolution::{Failure, Resolution, Step};
     use super::super::shadow::Shadow;
     use super::super::signed_call::{CallFailure, Reason, SignedCall};
     use super::super::state::WorkloadEnvironment;
     use super::super::workload::Workload;
     use super::*;
-
-    fn at(second: i64) -> Timestamp {
-        Timestamp::from_second(second).expect("a small number of seconds")
-    }
 
     fn polled(state: &mut State, outcome: Result<i64, Kind>, second: i64) {
         let credential = |expiration| Credential {

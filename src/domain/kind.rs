@@ -7,24 +7,9 @@ use serde::{Deserialize, Serialize};
 use strum::{Display, EnumMessage, EnumString, IntoStaticStr, VariantArray};
 
 /// Why a poll failed, in the order in which a resolution meets the kinds.
-#[derive(
-    Clone,
-    Copy,
-    Debug,
-    Deserialize,
-    Display,
-    EnumMessage,
-    EnumString,
-    Eq,
-    Hash,
-    IntoStaticStr,
-    Ord,
-    PartialEq,
-    PartialOrd,
-    Serialize,
-    VariantArray,
-)]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
 #[serde(rename_all = "snake_case")]
+#[derive(Display, EnumMessage, EnumString, IntoStaticStr, VariantArray)]
 #[strum(serialize_all = "snake_case")]
 pub enum Kind {
     /// `AWS_EC2_METADATA_DISABLED=true` in the exporter's own environment: nothing is sent.
@@ -97,14 +82,12 @@ impl Kind {
     }
 
     /// Whether no connection comes about.
-    #[must_use]
-    pub const fn is_unreachable(self) -> bool {
+    pub(crate) const fn is_unreachable(self) -> bool {
         matches!(self, Self::ConnectRefused | Self::ConnectTimeout | Self::NetworkUnreachable)
     }
 
     /// Whether IMDS itself says with this kind that no role is attached.
-    #[must_use]
-    pub const fn says_no_role(self) -> bool {
+    pub(crate) const fn says_no_role(self) -> bool {
         matches!(self, Self::NoRole | Self::ProfileWithoutRole | Self::ProfileNotFound)
     }
 }

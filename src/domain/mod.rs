@@ -23,12 +23,12 @@ mod source;
 pub mod state;
 pub mod workload;
 
-pub use credential::{Credential, InvalidRoleName, RoleName};
+pub use credential::{Credential, RoleName};
 pub use human_duration::HumanDuration;
 pub use imds_state::ImdsState;
 pub use kind::Kind;
 pub use moment::{Moment, SinceBoot};
-pub use region::{DnsSuffixes, InvalidRegion, Region};
+pub use region::{DnsSuffixes, Region};
 pub use resolution::{
     Creation, Evidence, Failure, KeyFingerprint, NetworkError, Outcome, Request, RequestRecord, Resolution, Server,
     Step,

@@ -15,8 +15,7 @@ impl SinceBoot {
     /// The same moment by the wall clock, where the machine booted at `booted_at`.
     #[must_use]
     pub fn wall(self, booted_at: Timestamp) -> Timestamp {
-        let limit = if self.0.is_negative() { Timestamp::MIN } else { Timestamp::MAX };
-        booted_at.checked_add(self.0).unwrap_or(limit)
+        booted_at.saturating_add(self.0).expect("a duration never fails")
     }
 }
 
@@ -41,5 +40,19 @@ impl From<Timestamp> for Moment {
     /// On a machine that booted at the Unix epoch, and whose wall clock was never set.
     fn from(wall: Timestamp) -> Self {
         Self { wall, since_boot: SinceBoot(wall.as_duration()) }
+    }
+}
+
+/// For tests: moments of a machine that booted at the Unix epoch.
+#[cfg(test)]
+pub(crate) mod test {
+    use super::*;
+
+    pub(crate) fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(second).expect("a small number of seconds")
+    }
+
+    pub(crate) fn since_boot(second: i64) -> SinceBoot {
+        Moment::from(at(second)).since_boot
     }
 }

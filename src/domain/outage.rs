@@ -53,8 +53,7 @@ impl Outages {
     }
 
     /// After those of earlier boots, oldest first.
-    #[must_use]
-    pub fn after_earlier_boots(mut self, mut outages: Vec<Outage>) -> Self {
+    pub(crate) fn after_earlier_boots(mut self, mut outages: Vec<Outage>) -> Self {
         outages.drain(..outages.len().saturating_sub(KEPT));
         self.earlier_boots = outages;
         self
@@ -118,8 +117,7 @@ impl Outages {
     }
 
     /// The outages of earlier boots, oldest first, at most [`KEPT`].
-    #[must_use]
-    pub fn earlier_boots(&self) -> &[Outage] {
+    pub(crate) fn earlier_boots(&self) -> &[Outage] {
         &self.earlier_boots
     }
 
@@ -141,14 +139,10 @@ impl Outages {
 
 #[cfg(test)]
 mod tests {
-    use jiff::SignedDuration;
     use proptest::prelude::*;
 
+    use super::super::moment::test::{at as wall, since_boot as at};
     use super::*;
-
-    fn at(second: i64) -> SinceBoot {
-        SinceBoot(SignedDuration::from_secs(second))
-    }
 
     fn history(polls: &[(bool, i64)]) -> Outages {
         let mut outages = Outages::new(at(100));
@@ -179,7 +173,6 @@ mod tests {
     #[test]
     fn the_last_sixteen_are_kept_whichever_boot_they_were_in() {
         let polls: Vec<_> = (0..40).map(|n| (n % 2 == 1, 200 + i64::from(n))).collect();
-        let wall = |second| Timestamp::from_second(second).expect("a small number of seconds");
         let earlier: Vec<_> = (0..20).map(|n| Outage { start: wall(n), end: wall(n) }).collect();
         let outages = history(&polls).after_earlier_boots(earlier);
         assert_eq!((outages.past().len(), outages.started_total()), (KEPT, 20));

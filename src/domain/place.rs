@@ -2,10 +2,13 @@
 //!
 //! Owns plain values. Must not know the names of variables.
 
+use strum::IntoStaticStr;
+
 use super::resolution::Evidence;
 
 /// What runs this program.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, Eq, IntoStaticStr, PartialEq)]
+#[strum(serialize_all = "snake_case")]
 pub enum Platform {
     /// A machine, or a container on it that nothing more is known of.
     #[default]

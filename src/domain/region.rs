@@ -8,18 +8,6 @@ use std::fmt;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Region(String);
 
-/// The text is no name of a region.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct InvalidRegion;
-
-impl fmt::Display for InvalidRegion {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("is not a region such as eu-central-1")
-    }
-}
-
-impl std::error::Error for InvalidRegion {}
-
 /// The domain names under which the services of a region are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DnsSuffixes {
@@ -47,14 +35,14 @@ impl Region {
     ///
     /// # Errors
     /// If it has other characters, or more than 32 of them.
-    pub fn parse(text: &str) -> Result<Self, InvalidRegion> {
+    pub fn parse(text: &str) -> Result<Self, &'static str> {
         let legal = |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit() || c == b'-';
         let ends = |c: Option<&u8>| c.is_some_and(u8::is_ascii_alphanumeric);
         let bytes = text.as_bytes();
         if bytes.len() <= 32 && bytes.iter().copied().all(legal) && ends(bytes.first()) && ends(bytes.last()) {
             Ok(Self(text.to_owned()))
         } else {
-            Err(InvalidRegion)
+            Err("is not a region such as eu-central-1")
         }
     }
 
@@ -65,20 +53,17 @@ impl Region {
     }
 
     /// Whether it is one of the partition of China.
-    #[must_use]
-    pub fn is_in_china(&self) -> bool {
+    pub(crate) fn is_in_china(&self) -> bool {
         self.0.starts_with("cn-")
     }
 
     /// The domain names under which the region's services are.
-    #[must_use]
-    pub fn dns_suffixes(&self) -> DnsSuffixes {
+    pub(crate) fn dns_suffixes(&self) -> DnsSuffixes {
         PARTITIONS.iter().find(|(prefix, _)| self.0.starts_with(prefix)).map_or(AWS, |(_, suffixes)| *suffixes)
     }
 
     /// Whether it belongs to the partition `aws-us-gov`.
-    #[must_use]
-    pub fn is_of_us_gov(&self) -> bool {
+    pub(crate) fn is_of_us_gov(&self) -> bool {
         self.0.starts_with("us-gov-")
     }
 }
@@ -102,7 +87,7 @@ mod tests {
         for bad in
             ["", "-", "us-east-1-", "US-EAST-1", "us.east", "x/", "x@evil", "evil.example#", "a b", "a\n", "ü", &long]
         {
-            assert_eq!(Region::parse(bad), Err(InvalidRegion), "{bad}");
+            assert!(Region::parse(bad).is_err(), "{bad}");
         }
     }
 }

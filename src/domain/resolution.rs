@@ -12,23 +12,9 @@ use super::credential::Credential;
 use super::kind::Kind;
 
 /// The requests that resolve credentials: the `step` label.
-#[derive(
-    Clone,
-    Copy,
-    Debug,
-    Deserialize,
-    Display,
-    EnumString,
-    Eq,
-    Hash,
-    IntoStaticStr,
-    Ord,
-    PartialEq,
-    PartialOrd,
-    Serialize,
-    VariantArray,
-)]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
 #[serde(rename_all = "snake_case")]
+#[derive(Display, EnumString, IntoStaticStr, VariantArray)]
 #[strum(serialize_all = "snake_case")]
 pub enum Step {
     /// `PUT` of the session token.
@@ -147,7 +133,7 @@ pub enum Server {
 }
 
 /// What the operating system says of a connection that cannot be made, where it is no refusal and no time-out.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Eq, PartialEq, VariantArray)]
 pub enum NetworkError {
     /// `ENETUNREACH`: no route.
     NoRoute,
@@ -209,16 +195,7 @@ impl From<Result<Credential, Failure>> for Resolution {
             Ok(Credential { expiration, .. }) => Creation::Credentials { expiration: *expiration },
             Err(_) => Creation::Nothing,
         };
-        let (key, clock_skew, v1_fallback, cause) = (None, None, None, None);
-        Self {
-            outcome,
-            creation,
-            key,
-            requests: Vec::new(),
-            clock_skew,
-            v1_fallback,
-            cause,
-            evidence: Evidence::default(),
-        }
+        let (requests, evidence) = (Vec::new(), Evidence::default());
+        Self { outcome, creation, key: None, requests, clock_skew: None, v1_fallback: None, cause: None, evidence }
     }
 }

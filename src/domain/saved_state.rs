@@ -7,7 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use super::boto3::BoundCredentials;
-use super::credential::{Credential, RoleName};
+use super::credential::Credential;
 use super::moment::SinceBoot;
 use super::outage::{KEPT, Outage, Outages};
 use super::state::{RestoredInBoot, RestoredState, State};
@@ -47,9 +47,8 @@ pub struct SavedState {
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct SavedDocument {
-    role: RoleName,
-    last_updated: Option<Timestamp>,
-    expiration: Timestamp,
+    #[serde(flatten)]
+    credential: Credential,
     /// When it was fetched last.
     fetched_at: Timestamp,
 }
@@ -84,12 +83,8 @@ impl SavedState {
             outage_since: outages.ongoing_since(),
             outages: outages.past().copied().collect(),
             earlier_outages: outages.earlier_boots().to_vec(),
-            document: state.document().map(|Credential { role, last_updated, expiration }| SavedDocument {
-                role: role.clone(),
-                last_updated: *last_updated,
-                expiration: *expiration,
-                fetched_at: state.fetched_at(),
-            }),
+            document: (state.document().cloned())
+                .map(|credential| SavedDocument { credential, fetched_at: state.fetched_at() }),
             role_attached: state.role_attached(),
             resolved: state.resolved_in_boot(),
             workload,
@@ -123,14 +118,8 @@ impl SavedState {
         }
         let outages = Outages::restored(saved.last_success, saved.outage_since, &saved.outages, now);
         let outages = outages.ok_or(Malformed)?.after_earlier_boots(saved.earlier_outages);
-        let fetched_at = saved.document.as_ref().map(|document| document.fetched_at);
-        let document = saved.document.map(|SavedDocument { role, last_updated, expiration, .. }| Credential {
-            role,
-            last_updated,
-            expiration,
-        });
         let of_this_boot = RestoredInBoot {
-            document: document.zip(fetched_at),
+            document: saved.document.map(|SavedDocument { credential, fetched_at }| (credential, fetched_at)),
             role_attached: saved.role_attached,
             resolved: saved.resolved,
             workload_client: saved.workload,
@@ -154,13 +143,10 @@ mod tests {
 
     use super::super::kind::Kind;
     use super::super::moment::Moment;
+    use super::super::moment::test::{at, since_boot};
     use super::super::resolution::{Failure, Resolution, Step};
     use super::super::state::WorkloadEnvironment;
     use super::*;
-
-    fn at(second: i64) -> Timestamp {
-        Timestamp::from_second(second).expect("a small number of seconds")
-    }
 
     /// A state after polls at these seconds, which succeed or not.
     fn state(workload: Workload, polls: &[(i64, bool)]) -> State {
@@ -187,7 +173,7 @@ mod tests {
 
     fn restored(saved: &SavedState, boot: &str, second: i64) -> Result<RestoredState, Malformed> {
         let content = serde_json::to_vec(saved).expect("it can be written");
-        SavedState::restore(&content, Some(boot), Moment::from(at(second)).since_boot)
+        SavedState::restore(&content, Some(boot), since_boot(second))
     }
 
     #[test]
@@ -225,7 +211,7 @@ mod tests {
             assert_eq!(after(&polls).is_worth_writing_after(&written), worth, "{polls:?}");
         }
         let mut clock_was_set = state(Workload::Independent, &[(1, true)]);
-        let polled = Moment { wall: at(1_000), since_boot: Moment::from(at(16)).since_boot };
+        let polled = Moment { wall: at(1_000), since_boot: since_boot(16) };
         clock_was_set.record(&resolution(true), Duration::ZERO, polled);
         assert!(!saved(&clock_was_set).is_worth_writing_after(&written));
     }
@@ -237,7 +223,7 @@ mod tests {
         let same = restored(&saved, "boot", 10).expect("it is whole");
         let of_this_boot = same.of_this_boot.expect("it is the same boot");
         assert!(of_this_boot.resolved && of_this_boot.role_attached && of_this_boot.document.is_some());
-        assert_eq!(same.outages.ongoing_since(), Some(Moment::from(at(3)).since_boot));
+        assert_eq!(same.outages.ongoing_since(), Some(since_boot(3)));
         let other = restored(&saved, "another", 10).expect("it is whole");
         assert_eq!((other.of_this_boot, other.outages.ongoing_since()), (None, None));
         let ends: Vec<_> = other.outages.earlier_boots().iter().map(|outage| outage.end).collect();

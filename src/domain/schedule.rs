@@ -18,8 +18,7 @@ const SILENT_INTERVALS: u32 = 5;
 
 /// The time without a sign of the poll loop after which it counts as dead: a poll with many attempts may last longer than the
 /// intervals.
-#[must_use]
-pub fn silence_allowed(interval: Duration, longest_poll: Duration) -> Duration {
+pub(crate) fn silence_allowed(interval: Duration, longest_poll: Duration) -> Duration {
     (interval * SILENT_INTERVALS).max(longest_poll)
 }
 

@@ -138,12 +138,6 @@ impl AccountId {
     }
 }
 
-impl fmt::Display for AccountId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
 /// Whose credentials they are, as AWS says: what is kept of its answer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Caller {
@@ -195,18 +189,12 @@ pub struct SignedCall {
 #[derive(Clone, Debug)]
 pub struct SignedCalls {
     interval: Duration,
-    last_started: Option<StartedCall>,
+    /// When the last call began, and the credentials that it was signed with.
+    last_started: Option<(SinceBoot, Credential)>,
     in_flight: bool,
     last: Option<SignedCall>,
     last_success_at: Option<Timestamp>,
     failing_since: Option<Timestamp>,
-}
-
-/// The last call that was started.
-#[derive(Clone, Debug)]
-struct StartedCall {
-    at: SinceBoot,
-    credential: Credential,
 }
 
 impl SignedCalls {
@@ -220,18 +208,16 @@ impl SignedCalls {
     /// interval is over, or after a minute if they are others or the last call failed; never while a call is in flight.
     #[must_use]
     pub fn is_due(&self, credential: Option<&Credential>, at: SinceBoot) -> bool {
-        let Some(last_started) = &self.last_started else { return true };
-        let renewed = credential.is_some_and(|credential| {
-            credential.is_rotated(&last_started.credential) || credential.role != last_started.credential.role
-        });
+        let Some((began, last)) = &self.last_started else { return true };
+        let renewed = credential.is_some_and(|credential| credential.is_rotated(last) || credential.role != last.role);
         let soon = renewed || self.failing_since.is_some();
         let pause = if soon { self.interval.min(SHORTEST_INTERVAL) } else { self.interval };
-        !self.in_flight && at.0 - last_started.at.0 >= SignedDuration::try_from(pause).unwrap_or(SignedDuration::MAX)
+        !self.in_flight && at.0 - began.0 >= SignedDuration::try_from(pause).unwrap_or(SignedDuration::MAX)
     }
 
     /// Records that a call begins.
     pub fn begin(&mut self, credential: &Credential, at: SinceBoot) {
-        self.last_started = Some(StartedCall { at, credential: credential.clone() });
+        self.last_started = Some((at, credential.clone()));
         self.in_flight = true;
     }
 
@@ -266,8 +252,7 @@ impl SignedCalls {
     }
 
     /// Since when calls fail, if the last one did.
-    #[must_use]
-    pub fn failing_since(&self) -> Option<Timestamp> {
+    pub(crate) fn failing_since(&self) -> Option<Timestamp> {
         self.failing_since
     }
 }
@@ -276,17 +261,8 @@ impl SignedCalls {
 mod tests {
     use std::collections::BTreeSet;
 
+    use super::super::moment::test::{at, since_boot};
     use super::*;
-
-    const START: &str = "2026-01-31T12:00:00Z";
-
-    fn at(seconds: i64) -> Timestamp {
-        START.parse::<Timestamp>().expect("an instant") + SignedDuration::from_secs(seconds)
-    }
-
-    fn since_boot(seconds: i64) -> SinceBoot {
-        SinceBoot(SignedDuration::from_secs(seconds))
-    }
 
     fn credential(role: &str, updated: i64) -> Credential {
         Credential {
@@ -379,8 +355,7 @@ mod tests {
 
     #[test]
     fn an_account_has_twelve_digits() {
-        let account = AccountId::parse("123456789012").expect("an account");
-        assert_eq!((account.as_str(), account.to_string().as_str()), ("123456789012", "123456789012"));
+        assert_eq!(AccountId::parse("123456789012").expect("an account").as_str(), "123456789012");
         for bad in ["", "12345678901", "1234567890123", "12345678901x", "١٢٣٤٥٦"] {
             assert_eq!(AccountId::parse(bad), None, "{bad}");
         }

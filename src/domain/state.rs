@@ -229,16 +229,11 @@ impl State {
                 if failure.kind.says_no_role() {
                     self.role_attached = false;
                 }
-                let streak = match self.poll_status {
-                    PollStatus::Failing(streak) => {
-                        FailureStreak { failure: *failure, since: streak.since, polls: streak.polls.saturating_add(1) }
-                    }
-                    PollStatus::Unpolled | PollStatus::Resolved => {
-                        FailureStreak { failure: *failure, since: moment.since_boot, polls: NonZeroU32::MIN }
-                    }
-                };
-                change.failure_changed = self.failing().is_none_or(|before| before.failure != *failure);
-                self.poll_status = PollStatus::Failing(streak);
+                let before = self.failing();
+                change.failure_changed = before.is_none_or(|streak| streak.failure != *failure);
+                let since = before.map_or(moment.since_boot, |streak| streak.since);
+                let polls = before.map_or(NonZeroU32::MIN, |streak| streak.polls.saturating_add(1));
+                self.poll_status = PollStatus::Failing(FailureStreak { failure: *failure, since, polls });
             }
         }
 
@@ -262,8 +257,7 @@ impl State {
     }
 
     /// The result of the polls so far.
-    #[must_use]
-    pub fn poll_status(&self) -> PollStatus {
+    pub(crate) fn poll_status(&self) -> PollStatus {
         self.poll_status
     }
 
@@ -293,14 +287,12 @@ impl State {
     }
 
     /// When the last poll ended.
-    #[must_use]
-    pub fn last_attempt_at(&self) -> Option<Timestamp> {
+    pub(crate) fn last_attempt_at(&self) -> Option<Timestamp> {
         self.last_attempt_at.map(|at| at.wall)
     }
 
     /// When the last poll ended, or the exporter started.
-    #[must_use]
-    pub fn last_attempt_since_boot(&self) -> SinceBoot {
+    pub(crate) fn last_attempt_since_boot(&self) -> SinceBoot {
         self.last_attempt_at.unwrap_or(self.started_at).since_boot
     }
 
@@ -347,8 +339,7 @@ impl State {
     }
 
     /// The signed calls; `None` where none are made.
-    #[must_use]
-    pub fn signed_calls(&self) -> Option<&SignedCalls> {
+    pub(crate) fn signed_calls(&self) -> Option<&SignedCalls> {
         self.signed_calls.as_ref()
     }
 
@@ -358,8 +349,7 @@ impl State {
     }
 
     /// Why AWS refused the credentials in the last signed call, if it did.
-    #[must_use]
-    pub fn refusal(&self) -> Option<Reason> {
+    pub(crate) fn refusal(&self) -> Option<Reason> {
         let failure = self.signed_calls.as_ref()?.last()?.outcome.as_ref().err()?;
         Some(failure.reason).filter(|reason| reason.is_refusal())
     }
@@ -377,8 +367,7 @@ impl State {
     }
 
     /// What advice about the last poll depends on.
-    #[must_use]
-    pub fn circumstances(&self) -> Circumstances {
+    pub(crate) fn circumstances(&self) -> Circumstances {
         Circumstances { place: self.environment.place, evidence: self.evidence }
     }
 
@@ -401,8 +390,7 @@ impl State {
     }
 
     /// Whether credentials were resolved in this boot of the machine.
-    #[must_use]
-    pub fn resolved_in_boot(&self) -> bool {
+    pub(crate) fn resolved_in_boot(&self) -> bool {
         self.resolved_in_boot
     }
 
@@ -421,8 +409,7 @@ impl State {
 
     /// Whether a poll shows what a client gets: boto3 neither finds credentials before it would ask IMDS, nor asks through a
     /// proxy, nor assumes another role.
-    #[must_use]
-    pub fn stands_for_boto3(&self) -> bool {
+    pub(crate) fn stands_for_boto3(&self) -> bool {
         let WorkloadEnvironment { earlier_in_chain, proxied_by, assumes_role, .. } = self.environment;
         earlier_in_chain.is_none() && proxied_by.is_none() && !assumes_role
     }
@@ -497,19 +484,12 @@ impl Shared {
 
 #[cfg(test)]
 mod tests {
+    use super::super::moment::test::{at, since_boot};
     use super::super::resolution::Step;
     use super::*;
 
     const HOUR: i64 = 3_600;
     const EVERY_CREATION: [Created; 3] = [Created::Now, Created::BeforeOutage, Created::AtStart];
-
-    fn at(second: i64) -> Timestamp {
-        Timestamp::from_second(second).expect("a small number of seconds")
-    }
-
-    fn since_boot(second: i64) -> SinceBoot {
-        Moment::from(at(second)).since_boot
-    }
 
     fn document(role: &str, last_updated: i64) -> Credential {
         Credential {
@@ -519,16 +499,12 @@ mod tests {
         }
     }
 
-    fn resolution(outcome: Result<Credential, Failure>) -> Resolution {
-        Resolution::from(outcome)
-    }
-
     fn up() -> Resolution {
-        resolution(Ok(document("web", 1_000)))
+        Resolution::from(Ok(document("web", 1_000)))
     }
 
     fn down(kind: Kind, step: Step) -> Resolution {
-        resolution(Err(Failure { kind, step }))
+        Resolution::from(Err(Failure { kind, step }))
     }
 
     fn refused() -> Resolution {
@@ -576,7 +552,7 @@ mod tests {
         assert!(!state.role_attached() && !state.resolved_in_boot());
         assert_eq!((state.last_attempt_at(), state.last_success_at()), (None, None));
         assert_eq!((state.clock_skew(), state.v1_fallback()), (None, None));
-        assert_eq!(*state.outages(), Outages::new(Moment::from(at(1_000)).since_boot));
+        assert_eq!(*state.outages(), Outages::new(since_boot(1_000)));
         assert_eq!((state.history().len(), state.before_outage()), (0, None));
         assert_eq!((state.workload_client(), state.creation()), (&WorkloadClient::NotCreated, None));
         for created in EVERY_CREATION {
@@ -613,7 +589,7 @@ mod tests {
     #[test]
     fn a_newer_document_is_a_rotation_and_another_role_is_named() {
         let mut state = after(state(Workload::Independent), &[(1_010, up())]);
-        let mut record = |document, second| state.record(&resolution(Ok(document)), Duration::ZERO, at(second));
+        let mut record = |document, second| state.record(&Resolution::from(Ok(document)), Duration::ZERO, at(second));
         let rotated = PollChange { rotated: true, ..PollChange::default() };
         assert_eq!(record(document("web", 2_000), 2_010), rotated);
         assert_eq!(record(document("web", 2_000), 2_025), PollChange::default());
@@ -625,7 +601,7 @@ mod tests {
         assert_eq!(state.document(), Some(&updated));
         // The same expiration with another key; a document without a fingerprint is compared by its expiration alone.
         let mut with_key = |key| {
-            let poll = Resolution { key, ..resolution(Ok(updated.clone())) };
+            let poll = Resolution { key, ..Resolution::from(Ok(updated.clone())) };
             state.record(&poll, Duration::ZERO, at(2_070)).rotated
         };
         let [first, second] = [1, 2].map(|hash| Some(KeyFingerprint(hash)));

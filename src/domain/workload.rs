@@ -103,18 +103,9 @@ impl WorkloadClient {
 
 #[cfg(test)]
 mod tests {
-    use jiff::Timestamp;
-
     use super::super::boto3::CachedDocument;
+    use super::super::moment::test::{at, since_boot};
     use super::*;
-
-    fn at(second: i64) -> Timestamp {
-        Timestamp::from_second(second).expect("a small number of seconds")
-    }
-
-    fn since_boot(second: i64) -> SinceBoot {
-        Moment::from(at(second)).since_boot
-    }
 
     /// The client of a workload beside an exporter that started at 1000, after these polls: each with the expiration of
     /// its document, if it succeeded.
@@ -153,13 +144,8 @@ mod tests {
         assert_eq!(after(&new, workload, &OUTAGE_THEN_SUCCESS[..1]), WorkloadClient::NotCreated);
         // A poll that fails does not release it, whatever boto3 would make of the answers.
         let mut held_back = new.clone();
-        held_back.record(
-            workload,
-            false,
-            Creation::Credentials { expiration: at(9_000) },
-            at(1_000).into(),
-            at(1_005).into(),
-        );
+        let creation = Creation::Credentials { expiration: at(9_000) };
+        held_back.record(workload, false, creation, at(1_000).into(), at(1_005).into());
         assert_eq!(held_back, WorkloadClient::NotCreated);
         let client = after(&new, workload, &OUTAGE_THEN_SUCCESS);
         assert_eq!(client.started_at(), Some(since_boot(1_010)));

@@ -10,8 +10,9 @@ use std::future::Future;
 use std::io;
 use std::sync::Arc;
 
+use regex_lite::Regex;
 use tokio::sync::watch;
-use tokio::task::JoinHandle;
+use tokio::task::JoinSet;
 use tracing::{info, warn};
 
 use crate::config::Config;
@@ -25,7 +26,7 @@ use crate::platform::clock::Clock;
 use crate::platform::state_file::StateFile;
 use crate::platform::systemd;
 use crate::sts::Sts;
-use crate::workload::ProcessWatcher;
+use crate::workload::scan;
 use persistence::Persistence;
 use poll_loop::Poller;
 pub use server::Listeners;
@@ -86,10 +87,11 @@ pub async fn run_with(
     let (save, latest) = watch::channel(None);
     let writer = persistence.map(|file| (tokio::spawn(file.clone().keep(latest)), file));
     let (after_poll, polls) = watch::channel(());
-    let mut scans = config.watch.clone().zip(latest_scan.clone()).map(|(pattern, latest)| {
-        let processes = ProcessWatcher::new(pattern);
-        tokio::spawn(watch_processes(processes, polls, latest, state.clone(), Arc::clone(&metrics)))
-    });
+    // One task where processes are watched, else none.
+    let mut scans = JoinSet::new();
+    if let (Some(pattern), Some(latest)) = (config.watch.clone(), latest_scan) {
+        scans.spawn(watch_processes(pattern, polls, latest, state.clone(), Arc::clone(&metrics)));
+    }
 
     let mut stop = std::pin::pin!(stop);
     loop {
@@ -97,7 +99,7 @@ pub async fn run_with(
             finished = poller.next_poll(|report| metrics.record(report)) => finished,
             () = &mut stop => break,
             error = server.ended() => return Err(error),
-            error = scans_ended(&mut scans) => return Err(error),
+            Some(_) = scans.join_next() => return Err(io::Error::other("the scans of the processes ended")),
         };
         if let (Some(caller), Some(signing), Ok(credential)) = (&signed_caller, signing, &report.resolution.outcome) {
             caller.submit(credential, signing);
@@ -116,9 +118,7 @@ pub async fn run_with(
     info!("stopping");
     systemd::stopping();
     drop(save);
-    if let Some(scans) = scans {
-        scans.abort();
-    }
+    drop(scans);
     server.stop().await;
     if let Some((writer, file)) = writer {
         let last = file.saved(&state.lock(), true);
@@ -133,17 +133,6 @@ pub async fn run_with(
     }
     watchdog.abort();
     Ok(())
-}
-
-/// Waits until the task that scans the processes ends, if there is one; returns why.
-async fn scans_ended(task: &mut Option<JoinHandle<()>>) -> io::Error {
-    match task {
-        Some(task) => {
-            let _panicked = task.await;
-            io::Error::other("the scans of the processes ended")
-        }
-        None => std::future::pending().await,
-    }
 }
 
 /// The state before the first poll: with what an earlier run saved.
@@ -169,12 +158,8 @@ fn initial_state(config: &Config, persistence: Option<&Persistence>, now: Moment
 }
 
 fn metrics(config: &Config, with_signed_calls: bool) -> Metrics {
-    let Config { poll_interval, expected_role, .. } = config;
-    let options = metrics::MetricsOptions {
-        poll_interval: *poll_interval,
-        expected_role: expected_role.clone(),
-        process_metrics: true,
-    };
+    let (poll_interval, expected_role) = (config.poll_interval, config.expected_role.clone());
+    let options = metrics::MetricsOptions { poll_interval, expected_role, process_metrics: true };
     let metrics = Metrics::new(options, Build::THIS);
     if with_signed_calls { metrics.with_signed_calls() } else { metrics }
 }
@@ -186,23 +171,21 @@ fn sts(config: &Config, clock: &Arc<dyn Clock>) -> io::Result<Option<Sts>> {
 
 /// Scans the processes after each poll, on a separate thread: processes can make a scan take long.
 async fn watch_processes(
-    processes: ProcessWatcher,
+    pattern: Regex,
     mut polls: watch::Receiver<()>,
     latest: LatestScan,
     state: Shared,
     metrics: Arc<Metrics>,
 ) {
-    let processes = Arc::new(processes);
+    let pattern = Arc::new(pattern);
     while polls.changed().await.is_ok() {
         let (outages, booted_at): (Vec<_>, _) = {
             let state = state.lock();
             (state.outages().past().copied().collect(), state.booted_at())
         };
-        let scan = tokio::task::spawn_blocking({
-            let processes = Arc::clone(&processes);
-            move || processes.scan(&outages, booted_at)
-        });
-        let Ok(found) = scan.await else { return };
+        let pattern = Arc::clone(&pattern);
+        let scanned = tokio::task::spawn_blocking(move || scan(&pattern, &outages, booted_at));
+        let Ok(found) = scanned.await else { return };
         let before = latest.replace(found.clone());
         event_log::watched(before.as_ref(), &found);
         metrics.changed();

@@ -2,8 +2,6 @@
 
 use std::sync::Arc;
 
-use jiff::Timestamp;
-
 use super::event_log;
 use crate::domain::signed_call::SignedCall;
 use crate::domain::state::Shared;
@@ -35,16 +33,14 @@ impl SignedCaller {
         let outcome = self.sts.call(signing).await.map(|identity| identity.caller);
         let at = self.clock.now();
         let call = SignedCall { at, duration: monotonic() - began, outcome };
-        let (failing_since, changed) = self.record(&call);
-        let place = self.state.lock().environment().place;
+        // In state and metrics at once, so that nobody sees the one without the other.
+        let (failing_since, changed, place) = {
+            let mut state = self.state.lock();
+            self.metrics.record_signed_call(&call);
+            let recorded = state.signed_calls_mut().map(|calls| (calls.failing_since(), calls.finish(call.clone())));
+            let (failing_since, changed) = recorded.unwrap_or_default();
+            (failing_since, changed, state.environment().place)
+        };
         event_log::signed_call(&call, changed, failing_since, place);
-    }
-
-    /// Records a finished call, in state and metrics at once, so that nobody sees the one without the other. Returns since when
-    /// calls had failed, and whether this one ended in another way than the one before.
-    fn record(&self, call: &SignedCall) -> (Option<Timestamp>, bool) {
-        let mut state = self.state.lock();
-        self.metrics.record_signed_call(call);
-        state.signed_calls_mut().map_or((None, false), |calls| (calls.failing_since(), calls.finish(call.clone())))
     }
 }

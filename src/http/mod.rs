@@ -33,7 +33,7 @@ pub use client_address::ClientAddress;
 pub use routes::Route;
 pub use server::{Limits, SERVER_NAME, serve, serve_connection};
 
-use crate::domain::state::{Shared, State};
+use crate::domain::state::Shared;
 use crate::metrics::{CONTENT_TYPE as CONTENT_TYPE_OF_METRICS, Metrics};
 use crate::platform::clock::{Clock, monotonic};
 use crate::platform::heartbeat::Heartbeat;
@@ -151,10 +151,7 @@ async fn ready(Extract(context): Known) -> Response {
 pub const STARTUP_OK: &str = "ok\n";
 
 async fn startup(Extract(context): Known) -> Response {
-    startup_of(&context.state.lock())
-}
-
-fn startup_of(state: &State) -> Response {
+    let state = context.state.lock();
     if state.environment().earlier_in_chain.is_some() {
         // A workload that does not ask IMDS must not wait for it.
         return text(StatusCode::OK, STARTUP_OK);

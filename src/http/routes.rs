@@ -45,8 +45,7 @@ impl Route {
     }
 
     /// Whether it answers a probe, and shows nothing but whether something is well.
-    #[must_use]
-    pub fn is_probe(self) -> bool {
+    pub(crate) fn is_probe(self) -> bool {
         self.path().starts_with("/-/")
     }
 }

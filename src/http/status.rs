@@ -161,7 +161,7 @@ impl SignedCallStatus {
             up: outcome.is_ok(),
             at: *at,
             duration_seconds: duration.as_secs_f64(),
-            account: caller.map(|Caller { account, .. }| account.to_string()),
+            account: caller.map(|Caller { account, .. }| account.as_str().to_owned()),
             role: caller.and_then(|Caller { role, .. }| role.as_ref().map(ToString::to_string)),
             last_success_at: calls.last_success_at(),
             failure,

@@ -1,7 +1,7 @@
 //! Pieces of text in HTML: prose with code, and points in time.
 
 use jiff::Timestamp;
-use maud::{Markup, Render, html};
+use maud::{Markup, html};
 
 /// Text in which a pair of back-ticks encloses code.
 pub(super) fn rich(text: &str) -> Markup {
@@ -12,14 +12,8 @@ pub(super) fn rich(text: &str) -> Markup {
     }
 }
 
-#[derive(Clone, Copy)]
-pub(super) struct Time(pub(super) Timestamp);
-
-impl Render for Time {
-    fn render(&self) -> Markup {
-        let at = self.0;
-        html! { time datetime={ (format_args!("{at:.0}")) } { (at.strftime("%Y-%m-%d %H:%M:%S")) " UTC" } }
-    }
+pub(super) fn time(at: Timestamp) -> Markup {
+    html! { time datetime={ (format_args!("{at:.0}")) } { (at.strftime("%Y-%m-%d %H:%M:%S")) " UTC" } }
 }
 
 #[cfg(test)]
@@ -35,6 +29,6 @@ mod tests {
     fn a_time_is_readable_for_people_and_for_programs() {
         let at: Timestamp = "2026-03-02T09:12:05.7Z".parse().expect("a timestamp");
         let html = "<time datetime=\"2026-03-02T09:12:05Z\">2026-03-02 09:12:05 UTC</time>";
-        assert_eq!(Time(at).render().into_string(), html);
+        assert_eq!(time(at).into_string(), html);
     }
 }

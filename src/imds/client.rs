@@ -13,7 +13,9 @@ use std::time::Duration;
 use jiff::SignedDuration;
 use tokio::time::Instant;
 
-use super::document::{access_key_id, creation, parse_document, parse_profile_info, parse_signing_credentials};
+use super::document::{
+    Document, access_key_id, creation, parse_document, parse_profile_info, parse_signing_credentials,
+};
 use super::endpoint::Endpoint;
 use super::role_path::role_path;
 use super::session_token::SessionToken;
@@ -78,22 +80,13 @@ impl ImdsOptions {
 /// The IMDS client.
 pub struct Imds {
     transport: Transport,
-    attempts: NonZeroU32,
-    disabled: bool,
-    v1_disabled: bool,
-    region: Option<Region>,
+    options: ImdsOptions,
     /// How the last token request ended; `None` before the first.
     last_token: Option<Result<(), Kind>>,
-    v1_refused: Option<V1Refused>,
+    /// When IMDS refused a request without a token, and how the token request had failed before.
+    v1_refused: Option<(Instant, Kind)>,
     /// The secret of the keys' fingerprints.
     hashing: RandomState,
-}
-
-/// A request without a token that IMDS refused.
-struct V1Refused {
-    /// How the token request had failed.
-    token_failure: Kind,
-    at: Instant,
 }
 
 /// What a resolution has recorded so far.
@@ -129,29 +122,17 @@ fn status_of(result: &Result<Response, TransportError>) -> Option<u16> {
     result.as_ref().map_or_else(|error| error.status, |response| Some(response.status))
 }
 
-/// Why a resolution failed.
-#[derive(Debug)]
-struct ResolveError {
+/// A resolution that ended early, and what boto3 makes of it.
+struct Ended {
     failure: Failure,
     /// What the operating system or the HTTP library said.
     cause: Option<String>,
-}
-
-impl ResolveError {
-    fn new(kind: Kind, step: Step) -> Self {
-        Self { failure: Failure { kind, step }, cause: None }
-    }
-}
-
-/// A resolution that ended early, and what boto3 makes of it.
-struct Ended {
-    error: ResolveError,
     creation: Creation,
 }
 
 impl Ended {
     fn new(kind: Kind, step: Step, creation: Creation) -> Self {
-        Self { error: ResolveError::new(kind, step), creation }
+        Self { failure: Failure { kind, step }, cause: None, creation }
     }
 
     /// boto3 takes an answer that did not come for none, but may read what this program does not: another framing, or the
@@ -159,7 +140,7 @@ impl Ended {
     fn transport(TransportError { kind, status, cause, .. }: TransportError, step: Step) -> Self {
         let differs = status.is_some() || kind == Kind::InvalidResponse;
         let creation = if differs { Creation::Unknown } else { Creation::Nothing };
-        Self { error: ResolveError { failure: Failure { kind, step }, cause }, creation }
+        Self { failure: Failure { kind, step }, cause, creation }
     }
 }
 
@@ -170,7 +151,7 @@ struct AfterToken {
     /// The role list that IMDSv1 has answered.
     role_list: Option<Response>,
     /// What is wrong with the token, though boto3 goes on with it.
-    complaint: Option<ResolveError>,
+    complaint: Option<Failure>,
 }
 
 /// A token request that brought no token.
@@ -186,29 +167,19 @@ impl Imds {
     /// A client that has sent nothing yet.
     #[must_use]
     pub fn new(options: ImdsOptions, clock: Arc<dyn Clock>) -> Self {
-        let ImdsOptions { endpoint, timeout, attempts, disabled, v1_disabled, region } = options;
-        let transport = Transport::new(endpoint, timeout, clock);
-        Self {
-            transport,
-            attempts,
-            disabled,
-            v1_disabled,
-            region,
-            last_token: None,
-            v1_refused: None,
-            hashing: RandomState::new(),
-        }
+        let transport = Transport::new(options.endpoint.clone(), options.timeout, clock);
+        Self { transport, options, last_token: None, v1_refused: None, hashing: RandomState::new() }
     }
 
     async fn attempt(
         &mut self,
         sign: bool,
         trace: &mut Trace,
-    ) -> Result<(Result<Credential, ResolveError>, Creation, Option<Signing>), Ended> {
-        if self.disabled {
+    ) -> Result<(Result<Credential, Failure>, Creation, Option<Signing>), Ended> {
+        if self.options.disabled {
             return Err(Ended::new(Kind::DisabledByEnvironment, Step::Token, Creation::Nothing));
         }
-        let AfterToken { token, role_list, mut complaint } = self.token_step(trace).await?;
+        let AfterToken { token, role_list, complaint } = self.token_step(trace).await?;
         let role_list = if let Some(role_list) = role_list {
             role_list
         } else {
@@ -216,19 +187,16 @@ impl Imds {
             self.get(Request::Role, ROLES_PATH, token.as_ref(), Step::Role, is_usable, trace).await?
         };
         let (path, role) = self.role(&role_list, token.as_ref(), trace).await?;
-        if role.is_none() {
-            complaint.get_or_insert(ResolveError::new(Kind::InvalidResponse, Step::Role));
-        }
         let document = self.document(&path, token.as_ref(), trace).await?;
         let text = document.charset.decode(&document.body).unwrap_or_default();
         let checked = std::str::from_utf8(&document.body).map_err(|_| Kind::InvalidResponse).and_then(parse_document);
         let outcome = match (complaint, role, checked) {
-            (Some(error), ..) => Err(error),
-            (None, Some(role), Ok(document)) => {
-                Ok(Credential { role, last_updated: document.last_updated, expiration: document.expiration })
+            (Some(failure), ..) => Err(failure),
+            (None, None, _) => Err(Failure { kind: Kind::InvalidResponse, step: Step::Role }),
+            (None, Some(_), Err(kind)) => Err(Failure { kind, step: Step::Credentials }),
+            (None, Some(role), Ok(Document { last_updated, expiration })) => {
+                Ok(Credential { role, last_updated, expiration })
             }
-            (None, _, Err(kind)) => Err(ResolveError::new(kind, Step::Credentials)),
-            (None, None, Ok(_)) => Err(ResolveError::new(Kind::InvalidResponse, Step::Role)),
         };
         let hash = |id: &str| KeyFingerprint(self.hashing.hash_one(id));
         trace.key = outcome.as_ref().ok().and_then(|_| access_key_id(&text, hash));
@@ -245,62 +213,62 @@ impl Imds {
         let outcome = match &asked {
             Ok(token) if token.is_one_line() => Ok(()),
             Ok(_) => Err(Kind::InvalidResponse),
-            Err(failed) => Err(failed.ended.error.failure.kind),
+            Err(failed) => Err(failed.ended.failure.kind),
         };
         let before = self.last_token.replace(outcome);
-        let failed = match asked {
+        let TokenFailure { mut ended, is_final, lost } = match asked {
             Ok(token) => {
                 self.v1_refused = None;
-                let complaint = outcome.err().map(|kind| ResolveError::new(kind, Step::Token));
-                if token.is_empty() && self.v1_disabled {
+                let complaint = outcome.err().map(|kind| Failure { kind, step: Step::Token });
+                if token.is_empty() && self.options.v1_disabled {
                     return Err(Ended::new(Kind::InvalidResponse, Step::Token, Creation::Unknown));
                 }
                 return Ok(AfterToken { token: Some(token), role_list: None, complaint });
             }
             Err(failed) => failed,
         };
-        let TokenFailure { mut ended, is_final, lost } = failed;
-        let forbidden = ended.error.failure.kind == Kind::ImdsDisabled;
-        let use_v1 = !is_final && self.may_use_v1(ended.error.failure.kind);
+        let forbidden = ended.failure.kind == Kind::ImdsDisabled;
+        let use_v1 = !is_final && self.may_use_v1(ended.failure.kind);
         if is_final || !(use_v1 || lost.is_some() || forbidden) {
             return Err(self.without_v1(ended, is_final));
         }
         let began = monotonic();
-        let (result, request) = if use_v1 {
-            (self.v1_role_list(trace).await, Request::RoleWithoutToken)
+        let result = if use_v1 {
+            // An answer is not asked for again: each of these requests is counted.
+            self.get_again(Request::RoleWithoutToken, ROLES_PATH, None, |_| true, trace).await
         } else {
             let made_up = SessionToken::made_up(MADE_UP_TOKEN);
             let result = self.transport.get(ROLES_PATH, Some(&made_up)).await;
             trace.record(Request::Probe, began, &result);
-            (result, Request::Probe)
+            result
         };
-        let token_failure = ended.error.failure.kind;
-        let answered_fast = result.is_ok() && monotonic() - began <= self.timeout().mul_f64(PROMPT_ANSWER_FACTOR);
+        let token_failure = ended.failure.kind;
+        let answered_fast = result.is_ok() && monotonic() - began <= self.options.timeout.mul_f64(PROMPT_ANSWER_FACTOR);
         if forbidden && status_of(&result).is_some_and(|status| status != 403) {
-            ended.error.failure.kind = Kind::TokenForbidden;
+            ended.failure.kind = Kind::TokenForbidden;
         }
         if answered_fast
             && let Some(lost) = lost
             && self.only_the_answer_is_lost(before, began, lost).await
         {
-            ended.error = ResolveError::new(Kind::HopLimit, Step::Token);
+            ended.failure.kind = Kind::HopLimit;
         }
-        self.last_token = Some(Err(ended.error.failure.kind));
-        if request == Request::Probe {
+        self.last_token = Some(Err(ended.failure.kind));
+        if !use_v1 {
             return Err(self.without_v1(ended, false));
         }
         match result {
             Ok(response) if matches!(response.status, 200 | 404) => {
                 self.v1_refused = None;
-                trace.v1_fallback = Some(ended.error.failure.kind);
+                trace.v1_fallback = Some(ended.failure.kind);
                 return Ok(AfterToken { token: None, role_list: Some(response), complaint: None });
             }
             Err(error) if error.kind.is_unreachable() => self.v1_refused = None,
             Err(error) => {
                 ended.creation = Ended::transport(error, Step::Token).creation;
-                self.v1_refused = Some(V1Refused { token_failure, at: monotonic() });
+                self.v1_refused = Some((monotonic(), token_failure));
             }
-            Ok(_) => self.v1_refused = Some(V1Refused { token_failure, at: monotonic() }),
+            Ok(_) => self.v1_refused = Some((monotonic(), token_failure)),
         }
         Err(ended)
     }
@@ -308,9 +276,9 @@ impl Imds {
     /// The end of a resolution after a token request that failed and no request without a token.
     fn without_v1(&self, ended: Ended, is_final: bool) -> Ended {
         let creation = match ended.creation {
-            Creation::Nothing if self.v1_disabled && !is_final => {
+            Creation::Nothing if self.options.v1_disabled && !is_final => {
                 // Versions of boto3 that do not know the variable ask without a token.
-                let unreachable = ended.error.failure.kind.is_unreachable();
+                let unreachable = ended.failure.kind.is_unreachable();
                 if unreachable { Creation::Raises } else { Creation::Unknown }
             }
             creation => creation,
@@ -318,19 +286,15 @@ impl Imds {
         Ended { creation, ..ended }
     }
 
-    fn timeout(&self) -> Duration {
-        self.transport.timeout()
-    }
-
     /// The token, or why there is none. Some failures are tried again, as botocore does.
     async fn ask_for_token(&mut self, trace: &mut Trace) -> Result<SessionToken, TokenFailure> {
-        let mut attempts_left = self.attempts.get();
+        let mut attempts_left = self.options.attempts.get();
         loop {
             attempts_left -= 1;
             let began = monotonic();
             let (result, lost) = match self.transport.put_token(TOKEN_PATH).await {
                 Err(error) => (Err(error), None),
-                Ok(mut asked) => match asked.answer(self.timeout()).await {
+                Ok(mut asked) => match asked.answer(self.options.timeout).await {
                     Ok(result) => {
                         if result.is_ok() {
                             self.transport.keep(asked);
@@ -363,12 +327,6 @@ impl Imds {
         }
     }
 
-    /// The role list, without a token.
-    async fn v1_role_list(&mut self, trace: &mut Trace) -> Result<Response, TransportError> {
-        // An answer is not asked for again: each of these requests is counted.
-        self.get_again(Request::RoleWithoutToken, ROLES_PATH, None, |_| true, trace).await
-    }
-
     /// Whether the answer to a token request that timed out never comes, although another request is answered fast.
     ///
     /// A token request that worked at the last poll went the same way, so that a slow IMDS is more likely; a verdict of the
@@ -378,7 +336,7 @@ impl Imds {
             Some(Ok(())) => false,
             Some(Err(Kind::HopLimit)) => true,
             None | Some(Err(_)) => {
-                let late = self.timeout().mul_f64(HOP_LIMIT_WAIT_FACTOR - 1.0);
+                let late = self.options.timeout.mul_f64(HOP_LIMIT_WAIT_FACTOR - 1.0);
                 let answer = lost.answer(late.saturating_sub(monotonic() - began)).await;
                 !matches!(answer, Ok(Ok(_)))
             }
@@ -386,11 +344,9 @@ impl Imds {
     }
 
     fn may_use_v1(&self, token_failure: Kind) -> bool {
-        let refused_lately = self
-            .v1_refused
-            .as_ref()
-            .is_some_and(|refused| refused.token_failure == token_failure && monotonic() - refused.at < V1_PAUSE);
-        !self.v1_disabled && !refused_lately
+        let refused_lately =
+            self.v1_refused.is_some_and(|(at, failure)| failure == token_failure && monotonic() - at < V1_PAUSE);
+        !self.options.v1_disabled && !refused_lately
     }
 
     /// The path of the document that boto3 asks for, and the role, if the list is a role's name.
@@ -410,20 +366,20 @@ impl Imds {
             (status, _) => return Err(Ended::new(status_kind(Step::Role, status), Step::Role, Creation::Nothing)),
         };
         if list.trim().is_empty() {
-            return Err(Ended { error: self.why_no_role(token, trace).await, creation: Creation::Nothing });
+            return Err(self.why_no_role(token, trace).await);
         }
         let path = role_path(&list).ok_or_else(|| invalid(Creation::Unknown))?;
         let role = RoleName::try_from(list.trim_end_matches(['\r', '\n']).to_owned()).ok();
         Ok((format!("{ROLES_PATH}{path}"), role))
     }
 
-    async fn why_no_role(&mut self, token: Option<&SessionToken>, trace: &mut Trace) -> ResolveError {
+    async fn why_no_role(&mut self, token: Option<&SessionToken>, trace: &mut Trace) -> Ended {
         let began = monotonic();
         let result = self.transport.get(INFO_PATH, token).await;
         trace.record(Request::ProfileInfo, began, &result);
         let info = match result {
             Ok(info) => info,
-            Err(error) => return Ended::transport(error, Step::Role).error,
+            Err(error) => return Ended { creation: Creation::Nothing, ..Ended::transport(error, Step::Role) },
         };
         let kind = match (refusal(&info), info.status) {
             (Some(kind), _) => kind,
@@ -431,7 +387,7 @@ impl Imds {
             (None, 200) => std::str::from_utf8(&info.body).map_or(Kind::InvalidResponse, parse_profile_info),
             (None, status) => status_kind(Step::Role, status),
         };
-        ResolveError::new(kind, Step::Role)
+        Ended::new(kind, Step::Role, Creation::Nothing)
     }
 
     async fn document(
@@ -484,7 +440,7 @@ impl Imds {
         is_usable: impl Fn(&Response) -> bool,
         trace: &mut Trace,
     ) -> Result<Response, TransportError> {
-        let mut attempts_left = self.attempts.get();
+        let mut attempts_left = self.options.attempts.get();
         loop {
             attempts_left -= 1;
             let began = monotonic();
@@ -498,10 +454,10 @@ impl Imds {
 
     /// The region of signed calls: that of the instance, where none is configured.
     async fn region(&mut self, token: Option<&SessionToken>) -> Option<Region> {
-        if self.region.is_none() {
-            self.region = self.region_of_instance(token).await;
+        if self.options.region.is_none() {
+            self.options.region = self.region_of_instance(token).await;
         }
-        self.region.clone()
+        self.options.region.clone()
     }
 
     async fn region_of_instance(&mut self, token: Option<&SessionToken>) -> Option<Region> {
@@ -512,15 +468,11 @@ impl Imds {
 
     async fn resolution(&mut self, sign: bool) -> (Resolution, Option<Signing>) {
         let mut trace = Trace::default();
-        let (outcome, creation, signing) = match self.attempt(sign, &mut trace).await {
-            Ok(attempted) => attempted,
-            Err(Ended { error, creation }) => (Err(error), creation, None),
+        let (outcome, cause, creation, signing) = match self.attempt(sign, &mut trace).await {
+            Ok((outcome, creation, signing)) => (outcome, None, creation, signing),
+            Err(Ended { failure, cause, creation }) => (Err(failure), cause, creation, None),
         };
         self.transport.close_connection();
-        let (outcome, cause) = match outcome {
-            Ok(credential) => (Ok(credential), None),
-            Err(error) => (Err(error.failure), error.cause),
-        };
         let Trace { requests, clock_skew, v1_fallback, evidence, key } = trace;
         let v1_fallback = v1_fallback.filter(|_| outcome.is_ok());
         (Resolution { outcome, creation, key, requests, clock_skew, v1_fallback, cause, evidence }, signing)

@@ -28,10 +28,7 @@ pub struct Document {
 /// # Errors
 /// The kind of what is wrong with it.
 pub fn parse_document(text: &str) -> Result<Document, Kind> {
-    check(&object(text).ok_or(Kind::MalformedDocument)?)
-}
-
-fn check(fields: &Map<String, Value>) -> Result<Document, Kind> {
+    let fields = object(text).ok_or(Kind::MalformedDocument)?;
     match fields.get("Code").map(text_of) {
         None => {}
         Some(None) => return Err(Kind::IncompleteDocument),
@@ -102,8 +99,7 @@ fn creation_without_object(text: &str) -> Creation {
 }
 
 /// The secrets of a document that [`parse_document`] has accepted.
-#[must_use]
-pub fn parse_signing_credentials(text: &str) -> Option<SigningCredentials> {
+pub(super) fn parse_signing_credentials(text: &str) -> Option<SigningCredentials> {
     let fields = object(text)?;
     let secret = |name| fields.get(name).and_then(Value::as_str).map(|text| Zeroizing::new(text.to_owned()));
     Some(SigningCredentials {
@@ -173,11 +169,7 @@ mod tests {
     fn the_secrets_are_those_of_the_last_field_of_each_name() {
         let secrets = |document: &str| {
             let found = parse_signing_credentials(document)?;
-            Some([
-                found.access_key_id.to_string(),
-                found.secret_access_key.to_string(),
-                found.session_token?.to_string(),
-            ])
+            Some([found.access_key_id, found.secret_access_key, found.session_token?].map(|secret| secret.to_string()))
         };
         assert_eq!(secrets(GOOD), Some(["ASIA", "s", "t"].map(str::to_owned)));
         assert_eq!(access_key_id(GOOD, str::to_owned).as_deref(), Some("ASIA"));

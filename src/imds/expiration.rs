@@ -61,17 +61,9 @@ enum Reading {
 fn read(text: &str) -> Option<Reading> {
     let basic = text.len() >= 15 && text.as_bytes()[..15].iter().all(|c| c.is_ascii_digit() || *c == b'T');
     let extended = if basic && text.as_bytes()[8] == b'T' {
-        let part = |from, to| text.get(from..to).unwrap_or_default();
-        format!(
-            "{}-{}-{}T{}:{}:{}{}",
-            part(0, 4),
-            part(4, 6),
-            part(6, 8),
-            part(9, 11),
-            part(11, 13),
-            part(13, 15),
-            &text[15..]
-        )
+        let (date, time, rest) = (&text[..8], &text[9..15], &text[15..]);
+        let (hour, minute, second) = (&time[..2], &time[2..4], &time[4..]);
+        format!("{}-{}-{}T{hour}:{minute}:{second}{rest}", &date[..4], &date[4..6], &date[6..])
     } else {
         text.to_owned()
     };

@@ -18,7 +18,7 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 
 pub use client::{Imds, ImdsOptions};
-pub use document::{Document, creation, parse_document, parse_profile_info, parse_signing_credentials};
+pub use document::{Document, creation, parse_document, parse_profile_info};
 pub use endpoint::{Endpoint, IPV4_ENDPOINT, IPV6_ENDPOINT};
 pub use session_token::SessionToken;
 

@@ -2,10 +2,8 @@
 //! failure of IMDS. Time in which this process did not get the CPU does not count, and once the time is up, the runtime gets a
 //! few turns to deliver what has arrived.
 
-use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::task::Poll;
 use std::time::Duration;
 
 use tokio::task::yield_now;
@@ -53,15 +51,10 @@ pub(super) async fn within<F: Future + ?Sized>(
         left_in_all = left_in_all.saturating_sub(spent);
     }
     for _ in 0..LAST_TURNS {
-        yield_now().await;
-        let now = poll_fn(|context| {
-            Poll::Ready(match future.as_mut().poll(context) {
-                Poll::Ready(output) => Some(output),
-                Poll::Pending => None,
-            })
-        });
-        if let Some(output) = now.await {
-            return Ok(output);
+        tokio::select! {
+            biased;
+            output = future.as_mut() => return Ok(output),
+            () = yield_now() => {}
         }
     }
     Err(if left.is_zero() { OutOfTime::Silent } else { OutOfTime::TooSlow })

@@ -65,10 +65,6 @@ impl TransportError {
         };
         Self::new(Kind::ReadTimeout, status, None)
     }
-
-    fn too_large() -> Self {
-        Self::new(Kind::InvalidResponse, Some(200), Some(&io::Error::other("the body is too large")))
-    }
 }
 
 /// An answer of any status. The body is read for 200 only.
@@ -124,11 +120,6 @@ impl Transport {
     /// lets only established connections through would go unnoticed.
     pub(super) fn close_connection(&mut self) {
         self.kept = None;
-    }
-
-    /// The time-out of a connection and of each read.
-    pub(super) fn timeout(&self) -> Duration {
-        self.timeout
     }
 
     /// Sends the token request.
@@ -216,7 +207,8 @@ async fn read(
         let frame = frame.map_err(|error| http_error(&error, Some(response.status)))?;
         let data = frame.data_ref().map_or(&[][..], |data| data);
         if response.body.len() + data.len() > LONGEST_BODY {
-            return Err(TransportError::too_large());
+            let cause = io::Error::other("the body is too large");
+            return Err(TransportError::new(Kind::InvalidResponse, Some(200), Some(&cause)));
         }
         response.body.extend_from_slice(data);
     }

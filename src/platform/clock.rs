@@ -46,7 +46,6 @@ pub fn monotonic() -> Instant {
 }
 
 /// Seconds since the Unix epoch.
-#[must_use]
-pub fn unix_seconds(at: Timestamp) -> f64 {
+pub(crate) fn unix_seconds(at: Timestamp) -> f64 {
     at.as_duration().as_secs_f64()
 }

@@ -27,8 +27,7 @@ impl Heartbeat {
     }
 
     /// How long it has been silent.
-    #[must_use]
-    pub fn silent_for(&self, at: Instant) -> Duration {
+    pub(crate) fn silent_for(&self, at: Instant) -> Duration {
         at.saturating_duration_since(*self.last.lock().unwrap_or_else(PoisonError::into_inner))
     }
 

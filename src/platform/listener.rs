@@ -23,8 +23,7 @@ pub enum ListenAddress {
 
 impl ListenAddress {
     /// The addresses at which this machine reaches itself, the most likely first.
-    #[must_use]
-    pub fn reachable(&self) -> Vec<SocketAddr> {
+    pub(crate) fn reachable(&self) -> Vec<SocketAddr> {
         let (v4, v6) = (IpAddr::from(Ipv4Addr::LOCALHOST), IpAddr::from(Ipv6Addr::LOCALHOST));
         let (ips, port) = match *self {
             Self::AllInterfaces(port) | Self::Localhost(port) => (vec![v4, v6], port),

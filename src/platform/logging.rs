@@ -42,8 +42,7 @@ pub fn filter(text: &str) -> Option<Targets> {
 }
 
 /// All lines from `info` on.
-#[must_use]
-pub fn default_filter() -> Targets {
+pub(crate) fn default_filter() -> Targets {
     Targets::new().with_default(LevelFilter::INFO)
 }
 

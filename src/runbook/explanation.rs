@@ -108,7 +108,7 @@ impl Subject {
     fn explain(&self, name: &str, situation: Option<Situation>, place: Place) -> Explanation {
         let usual = self.of(name);
         let none = Differences::default();
-        let here = situation.and_then(|situation| usual.situations.get(situation.name())).unwrap_or(&none);
+        let here = situation.and_then(|situation| usual.situations.get(<&str>::from(situation))).unwrap_or(&none);
         let text = |differs: &Option<String>, usual: &str| filled_in(differs.as_deref().unwrap_or(usual), place);
         let escalate = here.escalate.as_ref().unwrap_or(&usual.escalate);
         Explanation {
@@ -123,12 +123,7 @@ impl Subject {
 
 /// The text with values in the place of its placeholders.
 pub(super) fn filled_in(text: &str, place: Place) -> String {
-    let here = match place.platform {
-        Platform::Host => "host",
-        Platform::Kubernetes => "kubernetes",
-        Platform::Ecs => "ecs",
-    };
-    let here = &COMMANDS.places[here];
+    let here = &COMMANDS.places[<&str>::from(place.platform)];
     let (principal, sts) = match place.in_china {
         Some(true) => ("ec2.amazonaws.com.cn", "sts.REGION.amazonaws.com.cn"),
         Some(false) => ("ec2.amazonaws.com", "sts.REGION.amazonaws.com"),
@@ -155,22 +150,12 @@ mod tests {
 
     /// Every place and every evidence that a decision looks at.
     fn all_circumstances() -> Vec<Circumstances> {
-        let errors = [
-            NetworkError::NoRoute,
-            NetworkError::HostUnreachable,
-            NetworkError::BlackholeRoute,
-            NetworkError::Forbidden,
-            NetworkError::NoLocalPort,
-            NetworkError::NoAddressFamily,
-            NetworkError::NoSuchName,
-            NetworkError::Other,
-        ];
         let mut all = Vec::new();
         for platform in [Platform::Host, Platform::Kubernetes, Platform::Ecs] {
             for (ipv6, in_china) in [(false, None), (true, Some(true)), (false, Some(false))] {
                 for server in [None, Some(Server::Ec2), Some(Server::Other)] {
                     for token_status in [None, Some(200), Some(404)] {
-                        for network_error in errors.map(Some).into_iter().chain([None]) {
+                        for network_error in NetworkError::VARIANTS.iter().copied().map(Some).chain([None]) {
                             let place = Place { platform, ipv6, in_china };
                             let evidence = Evidence { server, token_status, network_error, ..Evidence::default() };
                             all.push(Circumstances { place, evidence });

@@ -86,8 +86,7 @@ impl Section {
 }
 
 /// The sections, in chapters with a heading.
-#[must_use]
-pub fn chapters() -> [(&'static str, Vec<Section>); 3] {
+pub(crate) fn chapters() -> [(&'static str, Vec<Section>); 3] {
     [
         ("Alerts", ALERTS.clone()),
         ("Kinds of failure", Kind::VARIANTS.iter().copied().map(Section::from).collect()),

@@ -2,13 +2,13 @@
 //!
 //! Owns the closed list of situations. Must not know their texts.
 
-use strum::{EnumMessage, EnumString, IntoStaticStr, VariantArray};
+use strum::{EnumMessage, EnumString, IntoStaticStr};
 
 use crate::domain::place::{Circumstances, Platform};
 use crate::domain::{Kind, NetworkError, Server};
 
 /// A situation in which other advice fits than usually. Its doc comment is its heading in the runbook.
-#[derive(Clone, Copy, Debug, EnumMessage, EnumString, Eq, IntoStaticStr, Ord, PartialEq, PartialOrd, VariantArray)]
+#[derive(Clone, Copy, Debug, EnumMessage, EnumString, Eq, IntoStaticStr, Ord, PartialEq, PartialOrd)]
 #[strum(serialize_all = "snake_case")]
 pub(super) enum Situation {
     /// If the answers are not from EC2
@@ -64,37 +64,22 @@ impl Situation {
             Kind::NoRole if in_a_pod && has_none && evidence.server.is_none() => Some(Self::IamProxy),
             Kind::NoRole | Kind::TokenRejected | Kind::TokenUnsupported if has_none && !from_imds => Some(Self::NotEc2),
             Kind::ImdsDisabled if has_none && !from_imds => Some(Self::NotFromImds),
-            Kind::NetworkUnreachable => Self::of_network_error(evidence.network_error, place.ipv6),
-            Kind::HopLimit | Kind::ConnectTimeout => Self::of_platform(place.platform),
-            Kind::ConnectRefused | Kind::TokenForbidden if in_a_pod => Some(Self::Kubernetes),
+            Kind::NetworkUnreachable => match evidence.network_error {
+                Some(NetworkError::NoRoute) if place.ipv6 => Some(Self::NoIpv6),
+                Some(NetworkError::NoRoute | NetworkError::Other) | None => None,
+                Some(NetworkError::HostUnreachable) => Some(Self::HostUnreachable),
+                Some(NetworkError::BlackholeRoute) => Some(Self::BlackholeRoute),
+                Some(NetworkError::Forbidden) => Some(Self::LocalFirewall),
+                Some(NetworkError::NoLocalPort) => Some(Self::NoLocalPort),
+                Some(NetworkError::NoAddressFamily) => Some(Self::NoAddressFamily),
+                Some(NetworkError::NoSuchName) => Some(Self::NoSuchName),
+            },
+            Kind::HopLimit | Kind::ConnectTimeout if matches!(place.platform, Platform::Ecs) => Some(Self::Ecs),
+            Kind::HopLimit | Kind::ConnectTimeout | Kind::ConnectRefused | Kind::TokenForbidden if in_a_pod => {
+                Some(Self::Kubernetes)
+            }
             _ => None,
         }
-    }
-
-    const fn of_network_error(error: Option<NetworkError>, ipv6: bool) -> Option<Self> {
-        match error {
-            Some(NetworkError::NoRoute) if ipv6 => Some(Self::NoIpv6),
-            Some(NetworkError::NoRoute | NetworkError::Other) | None => None,
-            Some(NetworkError::HostUnreachable) => Some(Self::HostUnreachable),
-            Some(NetworkError::BlackholeRoute) => Some(Self::BlackholeRoute),
-            Some(NetworkError::Forbidden) => Some(Self::LocalFirewall),
-            Some(NetworkError::NoLocalPort) => Some(Self::NoLocalPort),
-            Some(NetworkError::NoAddressFamily) => Some(Self::NoAddressFamily),
-            Some(NetworkError::NoSuchName) => Some(Self::NoSuchName),
-        }
-    }
-
-    const fn of_platform(platform: Platform) -> Option<Self> {
-        match platform {
-            Platform::Host => None,
-            Platform::Kubernetes => Some(Self::Kubernetes),
-            Platform::Ecs => Some(Self::Ecs),
-        }
-    }
-
-    /// Its name in the texts.
-    pub(super) fn name(self) -> &'static str {
-        self.into()
     }
 
     /// When this is the situation, as the head of its texts in the runbook.

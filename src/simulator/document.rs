@@ -48,13 +48,8 @@ pub(super) struct SimulatedDocument {
 impl SimulatedDocument {
     pub(super) fn first(terms: &Terms, now: Timestamp) -> Self {
         let now = whole_seconds(now);
-        Self {
-            role: terms.role.clone(),
-            serial: 1,
-            issued: now,
-            last_updated: now,
-            expiration: after(now, terms.lifetime),
-        }
+        let (role, expiration) = (terms.role.clone(), after(now, terms.lifetime));
+        Self { role, serial: 1, issued: now, last_updated: now, expiration }
     }
 
     pub(super) fn renew(&mut self, terms: &Terms, at: Timestamp) {

@@ -14,7 +14,7 @@ use super::counts::{Counts, Seen};
 use super::document::SimulatedDocument;
 use super::fault::{Effect, Fault};
 use super::imds_request::{ImdsRequest, Resource};
-use super::signature::{REGION, Secrets};
+use super::signature::REGION;
 use super::tokens::Tokens;
 use crate::domain::Credential;
 use crate::platform::clock::{Clock, monotonic};
@@ -72,7 +72,7 @@ pub(super) struct Imds {
     fault: Option<Fault>,
     /// Whether the fault is active at this moment: a flapping fault comes and goes.
     pub(super) fault_active: bool,
-    document: SimulatedDocument,
+    pub(super) document: SimulatedDocument,
     tokens: Tokens,
     pub(super) counts: Counts,
     pub(super) seen: VecDeque<Seen>,
@@ -111,10 +111,6 @@ impl Imds {
     pub(super) fn credential(&mut self) -> Credential {
         self.document.rotate_when_due(&self.settings.terms(), self.clock.now());
         self.document.credential()
-    }
-
-    pub(super) fn secrets(&self) -> Secrets {
-        self.document.secrets()
     }
 
     /// Counts a request, and returns the delay of its answer.

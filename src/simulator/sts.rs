@@ -34,7 +34,7 @@ pub(super) fn router(imds: SharedImds, clock: Arc<dyn Clock>) -> Router {
 async fn answer(State(sts): State<Sts>, request: Parts, body: Bytes) -> impl IntoResponse {
     let verdict = sts.imds.lock().settings.sts.unwrap_or_default();
     let judged = match verdict {
-        StsVerdict::Checks => sts.imds.lock().secrets().check(&request, &body, sts.clock.now()),
+        StsVerdict::Checks => sts.imds.lock().document.secrets().check(&request, &body, sts.clock.now()),
         StsVerdict::Fails(reason) => Err(reason),
     };
     let (status, xml) = match judged {

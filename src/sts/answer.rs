@@ -217,7 +217,7 @@ mod tests {
 
     #[test]
     fn an_answer_that_is_not_of_sts_is_judged_by_its_status() {
-        for (status, reason) in [
+        for (code, reason) in [
             (301, Reason::Unexpected),
             (403, Reason::Unexpected),
             (404, Reason::Unexpected),
@@ -225,11 +225,8 @@ mod tests {
             (502, Reason::ServerError),
         ] {
             for body in [&b"<html>ExpiredToken</html>"[..], b"", b"\xff", b"<Error><Code>ExpiredToken</Code></Error>"] {
-                let obstacle = Some(Obstacle::NotSts);
-                assert_eq!(
-                    parse_error(status, body),
-                    CallFailure { reason, status: Some(status), code: None, obstacle }
-                );
+                let (status, obstacle) = (Some(code), Some(Obstacle::NotSts));
+                assert_eq!(parse_error(code, body), CallFailure { reason, status, code: None, obstacle });
             }
         }
     }

@@ -62,11 +62,6 @@ impl Proxy {
         }
         Ok(Self { url: with_scheme, exempted })
     }
-
-    fn for_client(&self) -> Result<reqwest::Proxy, reqwest::Error> {
-        let exempted = self.exempted.as_deref().and_then(NoProxy::from_string);
-        Ok(reqwest::Proxy::https(&self.url)?.no_proxy(exempted))
-    }
 }
 
 impl fmt::Debug for Proxy {
@@ -103,9 +98,9 @@ impl Sts {
             .timeout(TIMEOUT)
             // No connection is kept: its buffers would outlive the call.
             .pool_max_idle_per_host(0);
-        if let Some(proxy) = proxy {
-            let proxy = proxy.for_client().map_err(|_| "HTTPS_PROXY: is not the URL of an HTTP proxy")?;
-            builder = builder.proxy(proxy);
+        if let Some(Proxy { url, exempted }) = proxy {
+            let proxy = reqwest::Proxy::https(url).map_err(|_| "HTTPS_PROXY: is not the URL of an HTTP proxy")?;
+            builder = builder.proxy(proxy.no_proxy(exempted.as_deref().and_then(NoProxy::from_string)));
         }
         let client = builder.build().map_err(|error| error.without_url().to_string())?;
         Ok(Self { client, region: region.clone(), endpoint: endpoint.clone(), choice: *choice, clock })
@@ -132,7 +127,7 @@ impl Sts {
         let headers = signed_headers(&endpoint, &region, &credentials, self.clock.now());
         drop(credentials);
         let headers = headers.map_err(|Unsignable| CallFailure::by(Reason::Unexpected, Obstacle::Unsignable))?;
-        let request = self.client.post(endpoint.url()).headers(headers).body(BODY);
+        let request = self.client.post(endpoint.as_str()).headers(headers).body(BODY);
         let mut answer = request.send().await.map_err(|error| failure_of(&error))?;
         let status = answer.status().as_u16();
         let with_status = |failure| CallFailure { status: Some(status), ..failure };

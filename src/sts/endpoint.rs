@@ -94,10 +94,6 @@ impl Endpoint {
         self.0.url().as_str()
     }
 
-    pub(super) fn url(&self) -> Url {
-        self.0.url().clone()
-    }
-
     pub(super) fn authority(&self) -> String {
         self.0.authority()
     }

@@ -34,16 +34,6 @@ pub fn signed_headers(
     credentials: &SigningCredentials,
     at: Timestamp,
 ) -> Result<HeaderMap, Unsignable> {
-    // The library's own log at TRACE shows the key id.
-    with_default(NoSubscriber::default(), || headers(endpoint, region, credentials, at))
-}
-
-fn headers(
-    endpoint: &Endpoint,
-    region: &Region,
-    credentials: &SigningCredentials,
-    at: Timestamp,
-) -> Result<HeaderMap, Unsignable> {
     let SigningCredentials { access_key_id, secret_access_key, session_token } = credentials;
     let token = session_token.as_ref().map(|token| (**token).clone());
     let identity = Credentials::new(&**access_key_id, &**secret_access_key, token, None, "imds").into();
@@ -61,7 +51,9 @@ fn headers(
     let signed = own.iter().map(|(name, value)| (name.as_str(), *value));
     let request = SignableRequest::new("POST", endpoint.as_str(), signed, SignableBody::Bytes(BODY.as_bytes()));
     let request = request.expect("the endpoint is a URL");
-    let (instructions, _signature) = sign(request, &parameters).map_err(|_| Unsignable)?.into_parts();
+    // The library's own log at TRACE shows the key id.
+    let signed = with_default(NoSubscriber::default(), || sign(request, &parameters));
+    let (instructions, _signature) = signed.map_err(|_| Unsignable)?.into_parts();
     let (added, _query) = instructions.into_parts();
     let mut headers = HeaderMap::new();
     for (name, value) in own {

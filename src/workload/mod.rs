@@ -6,4 +6,4 @@ mod owner;
 mod processes;
 
 pub use owner::Owner;
-pub use processes::{Candidate, ProcessWatcher, STARTED_BEFORE, SuspectProcess, Watched, still_running, suspects};
+pub use processes::{Candidate, STARTED_BEFORE, SuspectProcess, Watched, scan, still_running, suspects};

@@ -111,59 +111,45 @@ fn has_ended(stat: &Stat) -> bool {
     matches!(stat.state, 'Z' | 'X' | 'x')
 }
 
-/// Watches processes whose command line matches.
-#[derive(Debug)]
-pub struct ProcessWatcher {
-    pattern: Regex,
+/// Scans all processes for those whose command line matches; the machine booted at `booted_at`. Those that may not be read
+/// are skipped. Command lines are read anew each time: a process can replace its program.
+#[must_use]
+pub fn scan(pattern: &Regex, outages: &[Outage<SinceBoot>], booted_at: Timestamp) -> Watched {
+    let own = i32::try_from(std::process::id()).ok();
+    let mut found = Watched::default();
+    let Ok(processes) = all_processes() else { return Watched { unread: 1, ..found } };
+    let mut matching = Vec::new();
+    for process in processes {
+        // Each holds a descriptor: they are dropped one by one.
+        match process.and_then(|process| process.stat()) {
+            Ok(stat) if Some(stat.pid) == own || has_ended(&stat) => {}
+            Ok(stat) => {
+                found.sees_others = true;
+                match is_match(pattern, stat.pid) {
+                    Ok(true) => matching.push(stat),
+                    Ok(false) => {}
+                    Err(_) => found.unread += 1,
+                }
+            }
+            Err(ProcError::NotFound(_) | ProcError::PermissionDenied(_)) => {}
+            Err(_) => found.unread += 1,
+        }
+    }
+    found.processes = matching.len();
+    found.suspects = suspects(matching.iter().filter_map(candidate).collect(), outages, booted_at);
+    for suspect in &mut found.suspects {
+        match read(suspect.pid, "cgroup", LONGEST_CGROUP) {
+            Ok(cgroup) => suspect.owner = Owner::parse(&cgroup),
+            Err(_) => found.unread += 1,
+        }
+    }
+    found
 }
 
-impl ProcessWatcher {
-    /// Watches processes whose command line matches `pattern`.
-    #[must_use]
-    pub fn new(pattern: Regex) -> Self {
-        Self { pattern }
-    }
-
-    /// Scans all processes; the machine booted at `booted_at`. Those that may not be read are skipped. Command lines are read
-    /// anew each time: a process can replace its program.
-    #[must_use]
-    pub fn scan(&self, outages: &[Outage<SinceBoot>], booted_at: Timestamp) -> Watched {
-        let own = i32::try_from(std::process::id()).ok();
-        let mut found = Watched::default();
-        let Ok(processes) = all_processes() else { return Watched { unread: 1, ..found } };
-        let mut matching = Vec::new();
-        for process in processes {
-            // Each holds a descriptor: they are dropped one by one.
-            match process.and_then(|process| process.stat()) {
-                Ok(stat) if Some(stat.pid) == own || has_ended(&stat) => {}
-                Ok(stat) => {
-                    found.sees_others = true;
-                    match self.is_match(stat.pid) {
-                        Ok(true) => matching.push(stat),
-                        Ok(false) => {}
-                        Err(_) => found.unread += 1,
-                    }
-                }
-                Err(ProcError::NotFound(_) | ProcError::PermissionDenied(_)) => {}
-                Err(_) => found.unread += 1,
-            }
-        }
-        found.processes = matching.len();
-        found.suspects = suspects(matching.iter().filter_map(candidate).collect(), outages, booted_at);
-        for suspect in &mut found.suspects {
-            match read(suspect.pid, "cgroup", LONGEST_CGROUP) {
-                Ok(cgroup) => suspect.owner = Owner::parse(&cgroup),
-                Err(_) => found.unread += 1,
-            }
-        }
-        found
-    }
-
-    fn is_match(&self, pid: i32) -> io::Result<bool> {
-        let command_line = read(pid, "cmdline", LONGEST_COMMAND_LINE)?.replace('\0', " ");
-        let command_line = command_line.trim_end();
-        Ok(!command_line.is_empty() && self.pattern.is_match(command_line))
-    }
+fn is_match(pattern: &Regex, pid: i32) -> io::Result<bool> {
+    let command_line = read(pid, "cmdline", LONGEST_COMMAND_LINE)?.replace('\0', " ");
+    let command_line = command_line.trim_end();
+    Ok(!command_line.is_empty() && pattern.is_match(command_line))
 }
 
 fn candidate(stat: &Stat) -> Option<Candidate> {
@@ -234,8 +220,8 @@ mod tests {
 
     const BOOTED_AT: Timestamp = Timestamp::UNIX_EPOCH;
 
-    fn watcher(pattern: &str) -> ProcessWatcher {
-        ProcessWatcher::new(Regex::new(pattern).expect("a regular expression"))
+    fn scan(pattern: &str, outages: &[Outage<SinceBoot>]) -> Watched {
+        super::scan(&Regex::new(pattern).expect("a regular expression"), outages, BOOTED_AT)
     }
 
     fn own_stat() -> Stat {
@@ -306,8 +292,7 @@ mod tests {
     fn a_scan_finds_the_processes_that_match_and_not_the_exporter() {
         let mark = mark("look");
         let worker = Worker::start(&[&mark]);
-        let watcher = watcher(&mark);
-        let found = watcher.scan(&[always()], BOOTED_AT);
+        let found = scan(&mark, &[always()]);
         assert_eq!((found.processes, found.sees_others), (1, true));
         let [suspect] = &found.suspects[..] else { panic!("it is the only one: {found:?}") };
         assert_eq!((suspect.pid, suspect.command.as_str()), (worker.pid(), "sh"));
@@ -317,13 +302,13 @@ mod tests {
         // This much would be the clock's fault, or that of a machine that stands still.
         assert!(suspect.started_at.duration_until(now).abs() < SignedDuration::from_mins(2), "{suspect:?}");
         assert!(still_running(suspect));
-        assert_eq!(watcher.scan(&[], BOOTED_AT).suspects, []);
+        assert_eq!(scan(&mark, &[]).suspects, []);
         drop(worker);
-        assert_eq!(watcher.scan(&[always()], BOOTED_AT).processes, 0);
+        assert_eq!(scan(&mark, &[always()]).processes, 0);
 
         let own = own_stat().pid;
         let _worker = Worker::start(&[&mark]);
-        let everything = self::watcher("").scan(&[always()], BOOTED_AT);
+        let everything = scan("", &[always()]);
         assert!(everything.processes > 0 && everything.suspects.iter().all(|suspect| suspect.pid != own));
     }
 
@@ -334,12 +319,12 @@ mod tests {
         let mut command = Command::new("sh");
         command.args(["-c", &format!("read line; exec sh -c 'read line' {mark}")]);
         let mut child = command.stdin(Stdio::piped()).spawn().expect("there is a shell");
-        let watcher = watcher(&format!("read line {mark}"));
-        assert_eq!(watcher.scan(&[], BOOTED_AT).processes, 0, "not yet");
+        let matching = || scan(&format!("read line {mark}"), &[]).processes;
+        assert_eq!(matching(), 0, "not yet");
         let mut stdin = child.stdin.take().expect("it is piped");
         std::io::Write::write_all(&mut stdin, b"go\n").expect("it reads");
         let _worker = Worker(child);
-        while watcher.scan(&[], BOOTED_AT).processes == 0 {
+        while matching() == 0 {
             std::thread::yield_now();
         }
     }
@@ -349,8 +334,8 @@ mod tests {
         let [near, far] = ["near", "far"].map(mark);
         // The last argument begins after 64 KiB.
         let _worker = Worker::start(&[&"x".repeat(60_000), &near, &"x".repeat(6_000), &far]);
-        assert_eq!(watcher(&format!("x {near} x")).scan(&[], BOOTED_AT).processes, 1, "arguments are parted by spaces");
-        assert_eq!(watcher(&far).scan(&[], BOOTED_AT).processes, 0);
+        assert_eq!(scan(&format!("x {near} x"), &[]).processes, 1, "arguments are parted by spaces");
+        assert_eq!(scan(&far, &[]).processes, 0);
     }
 
     #[test]

@@ -1,11 +1,8 @@
+use super::super::moment::test::at;
 use super::*;
 
 const MINUTE: i64 = 60;
 const HOUR: i64 = 60 * MINUTE;
-
-fn at(second: i64) -> Timestamp {
-    Timestamp::from_second(second).expect("a small number of seconds")
-}
 
 /// IMDS has a document that expires at this second.
 fn up(expiration: i64) -> Creation {

@@ -115,8 +115,7 @@ impl Auth {
     }
 
     /// Whether clients have to send a password.
-    #[must_use]
-    pub fn demands_passwords(&self) -> bool {
+    pub(crate) fn demands_passwords(&self) -> bool {
         !self.web_config().users.is_empty()
     }
 

@@ -106,12 +106,8 @@ mod tests {
         let mut queue = Queue::default();
         let mut attempt = |last: u8, number: u8| {
             let (result, verified) = oneshot::channel();
-            queue.waiting.push_back(Attempt {
-                client: client(last),
-                password: vec![number],
-                hash: String::new(),
-                result,
-            });
+            let (password, hash) = (vec![number], String::new());
+            queue.waiting.push_back(Attempt { client: client(last), password, hash, result });
             verified
         };
         let _first = attempt(1, 1);

@@ -121,8 +121,7 @@ pub(super) struct ServerTls {
 impl ServerTls {
     pub(super) fn has_expired(&self, at: Timestamp) -> bool {
         use CertificateError::{Expired, ExpiredContext};
-        let verified = self.verify(at);
-        matches!(verified, Err(Error::InvalidCertificate(Expired | ExpiredContext { .. })))
+        matches!(self.verify(at), Err(Error::InvalidCertificate(Expired | ExpiredContext { .. })))
     }
 
     /// Verifies the certificate as if it were its own authority. What is wrong with its dates comes first, whoever signed it.

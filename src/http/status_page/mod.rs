@@ -10,7 +10,7 @@ use maud::{Markup, PreEscaped, html};
 
 use super::document::Page;
 use super::status::{Advice, CallFailureStatus, FailureStatus, SignedCallStatus, Status};
-use super::text::{Time, rich};
+use super::text::{rich, time};
 use crate::domain::outage::Outage;
 use crate::domain::{HumanDuration, ImdsState, Kind};
 use crate::runbook::Sentence;
@@ -99,7 +99,7 @@ fn lead(status: &Status) -> Markup {
             html! {
                 "IMDS is fine, but boto3 clients that were created "
                 @match window_of_start(status) {
-                    Some(window) => { "between " (Time(window.start)) " and " (Time(window.end)) }
+                    Some(window) => { "between " (time(window.start)) " and " (time(window.end)) }
                     None => { "when the workload started" }
                 }
                 " hold no credentials, permanently: every call fails until they are " strong { "re-created" }
@@ -167,7 +167,7 @@ pub(super) fn render(status: &Status) -> String {
         header: html! {
             p {
                 "watches " code { (status.endpoint) } " "
-                span.written { "· as of " (Time(status.now)) }
+                span.written { "· as of " (time(status.now)) }
             }
             label hidden { input type="checkbox" id="auto" checked; " update automatically" }
         },
@@ -189,7 +189,7 @@ pub(super) fn render(status: &Status) -> String {
             (timeline::section(&status.history, status.now))
             (outages(status))
         },
-        footer: html! { p { "Version " (status.version) ", running since " (Time(status.started_at)) } },
+        footer: html! { p { "Version " (status.version) ", running since " (time(status.started_at)) } },
         scripts: html! { script { (PreEscaped(SCRIPT)) } },
     }
     .render()
@@ -214,9 +214,9 @@ fn figures(status: &Status) -> Vec<(&'static str, Markup)> {
         (Some(left), Some(end)) => {
             let span = HumanDuration(SignedDuration::from_secs(left.abs()));
             if left > 0 {
-                ("Time left", html! { b { (span) } " " small { "until " (Time(end)) } (meter(status)) })
+                ("Time left", html! { b { (span) } " " small { "until " (time(end)) } (meter(status)) })
             } else {
-                ("Expired", html! { b { (span) " ago" } " " small { "at " (Time(end)) } })
+                ("Expired", html! { b { (span) " ago" } " " small { "at " (time(end)) } })
             }
         }
         _ if status.last_success_at.is_some() => {
@@ -287,7 +287,7 @@ fn call_failure_section(failure: &CallFailureStatus) -> Markup {
     let seen = html! {
         "Seen in a signed call" @if let Some(status) = status { ", in an answer with status " (status) }
         @if let Some(code) = code { " and the code " code { (code) } }
-        @if let Some(since) = since { "; failing since " (Time(*since)) } "."
+        @if let Some(since) = since { "; failing since " (time(*since)) } "."
     };
     advice_section("signed-call", &heading, reason.anchor(), &seen, advice)
 }
@@ -331,7 +331,7 @@ fn clients(status: &Status) -> Markup {
 }
 
 fn in_words(sentence: &Sentence) -> Markup {
-    html! { (sentence.before) @if let Some(time) = sentence.time { (Time(time)) } (sentence.after) }
+    html! { (sentence.before) @if let Some(at) = sentence.time { (time(at)) } (sentence.after) }
 }
 
 fn suspects_section(suspects: &[SuspectProcess], status: &Status) -> Markup {
@@ -339,7 +339,7 @@ fn suspects_section(suspects: &[SuspectProcess], status: &Status) -> Markup {
         let cells = [
             html! { (suspect.pid) },
             html! { code { (suspect.command) } },
-            html! { (Time(suspect.started_at)) },
+            html! { (time(suspect.started_at)) },
             html! { (suspect.owner.remedy()) },
         ];
         cells.map(plain)
@@ -371,8 +371,8 @@ fn suspects_section(suspects: &[SuspectProcess], status: &Status) -> Markup {
 fn outages(status: &Status) -> Markup {
     let row = |start: Timestamp, end: Option<Timestamp>| {
         let lasted = HumanDuration(start.duration_until(end.unwrap_or(status.now)));
-        let ended = html! { @match end { Some(end) => { (Time(end)) } None => { "not yet" } } };
-        [html! { (Time(start)) }, ended, html! { (lasted) }].map(plain)
+        let ended = html! { @match end { Some(end) => { (time(end)) } None => { "not yet" } } };
+        [html! { (time(start)) }, ended, html! { (lasted) }].map(plain)
     };
     let open = status.outage_since.map(|start| row(start, None));
     let over = status.outages.iter().rev().map(|window| row(window.start, Some(window.end)));
@@ -448,10 +448,8 @@ mod tests {
     }
 
     fn new_state() -> State {
-        State::new(
-            WorkloadEnvironment { workload: Workload::StartsWithExporter, ..WorkloadEnvironment::default() },
-            at(0),
-        )
+        let workload = Workload::StartsWithExporter;
+        State::new(WorkloadEnvironment { workload, ..WorkloadEnvironment::default() }, at(0))
     }
 
     fn polled(state: &mut State, outcome: Result<i64, Kind>, second: i64) {
@@ -497,7 +495,7 @@ mod tests {
         let mut state = new_state();
         polled(&mut state, Ok(3_600), 1);
         polled(&mut state, Err(Kind::Throttled), 2);
-        let until = maud::Render::render(&Time(at(3_600 - 900))).into_string();
+        let until = time(at(3_600 - 900)).into_string();
         let until = format!("It can sign until {until}");
         assert!(render(&status(&state, 3)).contains(&until));
         assert!(!render(&status(&state, 3_000)).contains(&until));
