@@ -41,9 +41,7 @@ def release_test(objects, phase, labels=()):
 
 def adoptions(objects, labels=()):
     daemonset = find(objects, "DaemonSet")
-    requests = [
-        {"DaemonSet": daemonset, "Node": node(), "Pod": release_test(objects, phase, labels)} for phase in PHASES
-    ]
+    requests = [{"DaemonSet": daemonset, "Node": node(), "Pod": release_test(objects, phase, labels)} for phase in PHASES]
     return dict(zip(PHASES, ask("adopt", requests)))
 
 
@@ -111,9 +109,7 @@ USER = {"runAsUser", "runAsGroup", "fsGroup"}
 def users(objects):
     """The fields that choose a user or a group, in all security contexts."""
     specs = [pod["spec"] for pod in pods_of(objects)]
-    contexts = [spec["securityContext"] for spec in specs] + [
-        c["securityContext"] for spec in specs for c in containers(spec)
-    ]
+    contexts = [spec["securityContext"] for spec in specs] + [c["securityContext"] for spec in specs for c in containers(spec)]
     return {field for context in contexts for field in USER & context.keys()}
 
 
@@ -124,10 +120,7 @@ def test_on_openshift_the_namespace_chooses_user_and_groups():
     assert users(chart({"openshift": False}, OPENSHIFT)) == {"runAsUser", "runAsGroup"}
     own = {"podSecurityContext": {"fsGroup": 1}, "securityContext": {"runAsUser": 2}}
     assert users(chart(own, OPENSHIFT)) == set()
-    assert (
-        find(chart(versions=OPENSHIFT), "DaemonSet")["spec"]["template"]["spec"]["securityContext"]["runAsNonRoot"]
-        is True
-    )
+    assert find(chart(versions=OPENSHIFT), "DaemonSet")["spec"]["template"]["spec"]["securityContext"]["runAsNonRoot"] is True
 
 
 def as_user(uid, command):
@@ -179,12 +172,7 @@ def test_nodes_without_imds_get_no_pod():
     own = {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [zone_a, no_zone]}}}
     sets = [
         find(chart(by_path), "DaemonSet")
-        for by_path in (
-            {},
-            {"affinity": own},
-            {"affinity": {"podAntiAffinity": {}}},
-            {"excludeNodesWithoutImds": False},
-        )
+        for by_path in ({}, {"affinity": own}, {"affinity": {"podAntiAffinity": {}}}, {"excludeNodesWithoutImds": False})
     ]
     everywhere = [one["metadata"]["name"] for one in NODES]
     assert nodes_of(sets, NODES) == [["ec2", "auto"]] * 3 + [everywhere]
@@ -221,12 +209,7 @@ def test_only_with_signed_calls_the_pods_may_leave_the_node():
     assert opened({}) == set()
     signed, dns = {"config.signedCall.interval": "5m"}, {("UDP", 53), ("TCP", 53)}
     assert opened(signed) == {("TCP", 443), *dns}
-    for proxy, port in (
-        ("http://proxy:3128", 3128),
-        ("http://proxy:3129/", 3129),
-        ("http://proxy", 80),
-        ("https://proxy", 443),
-    ):
+    for proxy, port in (("http://proxy:3128", 3128), ("http://proxy:3129/", 3129), ("http://proxy", 80), ("https://proxy", 443)):
         assert opened({**signed, "config.signedCall.httpsProxy": proxy}) == {("TCP", 443), ("TCP", port), *dns}
 
 
@@ -346,9 +329,7 @@ def test_the_sidecars_of_the_cluster_are_scraped_without_tls_and_password():
     (sidecars,) = find(objects, "PodMonitor", "-sidecars")["spec"]["podMetricsEndpoints"]
     assert own["scheme"] == "https" and own["tlsConfig"] and own["basicAuth"]
     assert sidecars["scheme"] == "http" and not {"tlsConfig", "basicAuth"} & sidecars.keys()
-    (without_tls,) = find(chart({**WEB, "web.tls": False}), "PodMonitor", "release-imds-exporter")["spec"][
-        "podMetricsEndpoints"
-    ]
+    (without_tls,) = find(chart({**WEB, "web.tls": False}), "PodMonitor", "release-imds-exporter")["spec"]["podMetricsEndpoints"]
     assert without_tls["scheme"] == "http"
 
 

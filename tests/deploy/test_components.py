@@ -91,9 +91,7 @@ def test_all_components_in_any_order_give_the_same_and_valid_workloads(build, an
     assert [mistake for mistake in mistakes(built[0]) if mistake] == []
 
 
-@pytest.mark.parametrize(
-    "components", [c for size in (1, 2) for c in itertools.combinations(FOR_WORKLOADS, size)], ids=" ".join
-)
+@pytest.mark.parametrize("components", [c for size in (1, 2) for c in itertools.combinations(FOR_WORKLOADS, size)], ids=" ".join)
 def test_every_combination_is_valid_beside_the_daemonset(build, components):
     documents = build(components, {**SIDECAR, **RESTART, **LOUD})
     assert [mistake for mistake in mistakes(documents) if mistake] == []

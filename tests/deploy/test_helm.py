@@ -35,9 +35,7 @@ def test_it_lints(values):
 def test_the_application_version_is_that_of_the_crate():
     chart = yaml.safe_load((CHART / "Chart.yaml").read_text())
     assert chart["appVersion"] == version()
-    images = [
-        c["image"] for d in helm() if d["kind"] == "DaemonSet" for c in d["spec"]["template"]["spec"]["containers"]
-    ]
+    images = [c["image"] for d in helm() if d["kind"] == "DaemonSet" for c in d["spec"]["template"]["spec"]["containers"]]
     assert images == [f"imds-exporter:{version()}"]
 
 
@@ -108,9 +106,7 @@ def test_the_label_of_the_cluster_and_the_jobs_of_workloads_are_everywhere_those
     changed = spec(
         helm(values={"prometheusRule": {"enabled": True, "workloadJobs": ["cart", "shop"], "clusterLabel": "k8s_cluster"}})
     )
-    before, after = (
-        [rule["expr"] for group in groups for rule in group["rules"]] for groups in (GROUPS, changed["groups"])
-    )
+    before, after = ([rule["expr"] for group in groups for rule in group["rules"]] for groups in (GROUPS, changed["groups"]))
     assert sum(expr.count('job=~"cart|shop"') for expr in after) == sum(expr.count("job=~") for expr in before) == 1
     clusters = sum(len(re.findall(r"\bcluster\b", expr)) for expr in before)
     assert clusters > 10
@@ -139,10 +135,7 @@ def test_the_rules_for_kube_state_metrics_are_added_on_demand():
     assert 'namespace=~\\"shop|billing\\"' in added and "your-" not in added
     assert [alert["labels"]["severity"] for alert in alerting(groups[len(GROUPS) :])] == ["page"]
     for nobody in ([], None):
-        values = {
-            "enabled": True,
-            "kubernetes": {"enabled": True, **({"namespaces": nobody} if nobody is not None else {})},
-        }
+        values = {"enabled": True, "kubernetes": {"enabled": True, **({"namespaces": nobody} if nobody is not None else {})}}
         assert 'namespace=~\\"\\"' in json.dumps(spec(helm(values={"prometheusRule": values}))["groups"])
 
 
@@ -176,10 +169,7 @@ def test_the_limit_of_every_alert_can_be_overridden():
 
 def test_a_limit_for_an_alert_without_one_is_rejected():
     without = sorted(set(BANDS) - set(LIMITS))
-    cases = [
-        {"prometheusRule": {"enabled": True, "overrides": {alert: {severity: {"limit": 1}}}}}
-        for alert, severity in without
-    ]
+    cases = [{"prometheusRule": {"enabled": True, "overrides": {alert: {severity: {"limit": 1}}}}} for alert, severity in without]
     for (alert, severity), error in zip(without, render(cases), strict=True):
         assert isinstance(error, str) and f"{alert}.{severity}" in error
 

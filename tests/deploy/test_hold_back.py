@@ -29,10 +29,7 @@ def kubelet(machine, pod):
         if container.get("restartPolicy") == "Always":
             machine.start(container["name"], command, environment)
             probe = container["startupProbe"]["httpGet"]["path"]
-            until(
-                lambda: machine.get(probe)[0] == 200 or machine.stopping,
-                "the startup probe",
-            )
+            until(lambda: machine.get(probe)[0] == 200 or machine.stopping, "the startup probe")
         else:
             machine.run(container["name"], command, environment)
     if not machine.stopping:
