@@ -13,12 +13,11 @@ from chart_cases import values
 from cluster import ask, find, node, nodes_of, pod_security, render
 from forms import containers, kustomize
 
-from helpers.commands import run
+from helpers.certificates import certify
 from helpers.exporters import Exporter, simulator
 from helpers.http_client import get, samples
 from helpers.paths import DEPLOY
 from helpers.processes import Process, free_port
-from helpers.reference import variables
 from helpers.waiting import until
 
 PHASES = ["Pending", "Running", "Succeeded", "Failed", "Unknown"]
@@ -45,11 +44,8 @@ def adoptions(objects, labels=()):
     return dict(zip(PHASES, ask("adopt", requests)))
 
 
-@pytest.mark.parametrize(
-    "by_path",
-    [{}, {"nameOverride": "a", "commonLabels": {"team": "b"}, "podLabels": {"team": "c"}}],
-    ids=["defaults", "names and labels"],
-)
+@pytest.mark.parametrize("by_path", [{}, {"nameOverride": "a", "commonLabels": {"team": "b"}, "podLabels": {"team": "c"}}],
+                         ids=["defaults", "names and labels"])
 def test_the_controller_leaves_the_pod_of_helm_test_alone(by_path):
     untouched = {"adopted": False, "deleted": False, "created": 1}
     assert adoptions(chart(by_path)) == dict.fromkeys(PHASES, untouched)
@@ -63,15 +59,9 @@ def test_the_controller_adopts_a_pod_with_the_labels_of_the_daemonset():
 
 
 def test_the_release_test_runs_where_and_as_the_exporter_runs():
-    by_path = {
-        "hostNetwork": True,
-        "priorityClassName": "system-node-critical",
-        "tolerations": [{"key": "a", "operator": "Exists"}],
-        "imagePullSecrets": ["registry"],
-        "image.tag": "2",
-        "podSecurityContext": {"runAsUser": 1000},
-    }
-    objects = chart(by_path)
+    objects = chart({
+        "hostNetwork": True, "priorityClassName": "system-node-critical", "tolerations": [{"key": "a", "operator": "Exists"}],
+        "imagePullSecrets": ["registry"], "image.tag": "2", "podSecurityContext": {"runAsUser": 1000}})
     exporter, test = find(objects, "DaemonSet")["spec"]["template"]["spec"], find(objects, "Pod")["spec"]
     differs = {name for name in exporter.keys() | test.keys() if exporter.get(name) != test.get(name)}
     assert differs == {"restartPolicy", "terminationGracePeriodSeconds", "containers", "volumes"}
@@ -88,14 +78,9 @@ def test_pod_security_admits_the_pods_at_the_level_restricted():
         assert pod_security("restricted", pods_of(chart(by_path))) == ["", ""], by_path
 
 
-@pytest.mark.parametrize(
-    "by_path, reason",
-    [
-        ({"hostNetwork": True}, "host namespaces"),
-        ({"hostPID": True}, "host namespaces"),
-        ({"securityContext": {"allowPrivilegeEscalation": True}}, "allowPrivilegeEscalation"),
-    ],
-)
+@pytest.mark.parametrize("by_path, reason", [
+    ({"hostNetwork": True}, "host namespaces"), ({"hostPID": True}, "host namespaces"),
+    ({"securityContext": {"allowPrivilegeEscalation": True}}, "allowPrivilegeEscalation")])
 def test_pod_security_refuses_what_the_readme_says_needs_more(by_path, reason):
     assert reason in pod_security("restricted", pods_of(chart(by_path)))[0]
     if "securityContext" not in by_path:
@@ -191,10 +176,9 @@ def policy(by_path):
 def test_an_empty_list_of_peers_admits_nobody():
     found = policy({"networkPolicy.from": []})
     assert found["ingress"] == [] and "Ingress" in found["policyTypes"]
-    only_others = policy(
-        {"networkPolicy.from": [], "networkPolicy.extraIngress": [{"from": [{"ipBlock": {"cidr": "10.0.0.0/8"}}]}]}
-    )
-    assert [rule["from"] for rule in only_others["ingress"]] == [[{"ipBlock": {"cidr": "10.0.0.0/8"}}]]
+    others = [{"ipBlock": {"cidr": "10.0.0.0/8"}}]
+    only_others = policy({"networkPolicy.from": [], "networkPolicy.extraIngress": [{"from": others}]})
+    assert [rule["from"] for rule in only_others["ingress"]] == [others]
     # Without `from` or with an empty one, a rule would admit everybody.
     assert all(rule["from"] for by_path in ({}, {"web.existingSecret": "a"}) for rule in policy(by_path)["ingress"])
 
@@ -231,10 +215,7 @@ def test_with_a_web_configuration_probes_have_a_port_of_their_own():
     environment = {v["name"]: v.get("value") for v in container["env"]}
     assert environment["IMDS_EXPORTER_PROBE_LISTEN_ADDRESS"] == ":10168"
     assert {container[probe]["httpGet"]["port"] for probe in ("livenessProbe", "readinessProbe")} == {10168}
-    assert [(port["name"], port["containerPort"]) for port in container["ports"]] == [
-        ("imds-metrics", 10169),
-        ("imds-probes", 10168),
-    ]
+    assert [(port["name"], port["containerPort"]) for port in container["ports"]] == [("imds-metrics", 10169), ("imds-probes", 10168)]
     folder, name = environment["IMDS_EXPORTER_WEB_CONFIG_FILE"].rsplit("/", 1)
     (mount,) = (m for m in container["volumeMounts"] if m["mountPath"] == folder)
     assert name == "web-config.yml" and mount["readOnly"]
@@ -248,45 +229,15 @@ basic_auth_users: {prometheus: $2b$04$abcdefghijklmnopqrstuu2r9OfJnfCsdneAXAGHnS
 """
 
 
-@pytest.mark.skipif("IMDS_EXPORTER_SIGNED_CALL_INTERVAL" not in variables(), reason="this build may be one without TLS")
 def test_prometheus_needs_certificate_and_password_and_the_kubelet_needs_neither(tmp_path, program):
     """The container as rendered, with the Secret that the README tells to make."""
     (tmp_path / "web-config.yml").write_text(WEB_CONFIG)
-    run(
-        "openssl",
-        "req",
-        "-x509",
-        "-newkey",
-        "ec",
-        "-pkeyopt",
-        "ec_paramgen_curve:prime256v1",
-        "-nodes",
-        "-days",
-        "2",
-        "-subj",
-        "/CN=imds-exporter",
-        "-addext",
-        "subjectAltName=IP:127.0.0.1",
-        "-keyout",
-        tmp_path / "tls.key",
-        "-out",
-        tmp_path / "tls.crt",
-    )
-    objects = chart(
-        {
-            **WEB,
-            "port": free_port(),
-            "web.probePort": free_port(),
-            "config.listenHost": "0.0.0.0",
-            "config.stateFile": False,
-        }
-    )
+    certify(tmp_path / "tls.crt", tmp_path / "tls.key")
+    objects = chart({
+        **WEB, "port": free_port(), "web.probePort": free_port(), "config.listenHost": "0.0.0.0", "config.stateFile": False})
     (container,) = find(objects, "DaemonSet")["spec"]["template"]["spec"]["containers"]
     manifest = {variable["name"]: variable["value"].replace("0.0.0.0", "127.0.0.1") for variable in container["env"]}
-    probes = {
-        container[kind]["httpGet"]["path"]: container[kind]["httpGet"]["port"]
-        for kind in ("livenessProbe", "readinessProbe")
-    }
+    probes = {container[kind]["httpGet"]["path"]: container[kind]["httpGet"]["port"] for kind in ("livenessProbe", "readinessProbe")}
     metrics = f"https://{manifest['IMDS_EXPORTER_LISTEN_ADDRESS']}/metrics"
     trusted = ssl.create_default_context(cafile=tmp_path / "tls.crt")
 
@@ -301,14 +252,9 @@ def test_prometheus_needs_certificate_and_password_and_the_kubelet_needs_neither
                 return error.code
 
     with simulator() as imds:
-        environment = {
-            "PATH": os.environ["PATH"],
-            **manifest,
-            "AWS_EC2_METADATA_SERVICE_ENDPOINT": imds.endpoint,
-            "IMDS_EXPORTER_WEB_CONFIG_FILE": manifest["IMDS_EXPORTER_WEB_CONFIG_FILE"].replace(
-                "/etc/imds-exporter/web", str(tmp_path)
-            ),
-        }
+        web_config = manifest["IMDS_EXPORTER_WEB_CONFIG_FILE"].replace("/etc/imds-exporter/web", str(tmp_path))
+        environment = {"PATH": os.environ["PATH"], **manifest, "AWS_EC2_METADATA_SERVICE_ENDPOINT": imds.endpoint,
+                       "IMDS_EXPORTER_WEB_CONFIG_FILE": web_config}
         with Process([program], environment) as process:
             for path, port in probes.items():
                 until(lambda: get(f"http://127.0.0.1:{port}{path}")[0] == 200, lambda: f"{path}: {process.output}")
@@ -318,13 +264,8 @@ def test_prometheus_needs_certificate_and_password_and_the_kubelet_needs_neither
 
 def test_the_sidecars_of_the_cluster_are_scraped_without_tls_and_password():
     secret = {"name": "scrape", "key": "a"}
-    objects = chart(
-        {
-            **WEB,
-            "podMonitor.tlsConfig": {"serverName": "a"},
-            "podMonitor.basicAuth": {"username": secret, "password": secret},
-        }
-    )
+    objects = chart({
+        **WEB, "podMonitor.tlsConfig": {"serverName": "a"}, "podMonitor.basicAuth": {"username": secret, "password": secret}})
     (own,) = find(objects, "PodMonitor", "release-imds-exporter")["spec"]["podMetricsEndpoints"]
     (sidecars,) = find(objects, "PodMonitor", "-sidecars")["spec"]["podMetricsEndpoints"]
     assert own["scheme"] == "https" and own["tlsConfig"] and own["basicAuth"]
