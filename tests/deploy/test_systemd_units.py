@@ -1,9 +1,8 @@
-"""The systemd unit and its drop-ins: systemd accepts them without a warning, and they are hardened."""
+"""The systemd unit and its drop-ins: systemd accepts them without a warning. That the unit is hardened, test_packages.py shows."""
 
 import os
 import re
 
-import pytest
 from forms import unit_environment_files, unit_values
 
 from helpers.commands import complete
@@ -12,31 +11,19 @@ from helpers.paths import DEPLOY, exporter
 UNITS = DEPLOY / "systemd"
 SERVICE = UNITS / "imds-exporter.service"
 HOLD_BACK = UNITS / "examples" / "hold-back.conf"
-PROGRAM = "/usr/local/bin/imds-exporter"
 
 
-@pytest.fixture
-def installed(tmp_path):
-    """A folder with the unit, a service that is held back, and both drop-ins, as on a machine."""
-    directory = tmp_path / "units"
-    directory.mkdir()
-
-    def install(source, name):
-        target = directory / name
-        target.parent.mkdir(exist_ok=True)
-        target.write_text(source.read_text().replace(PROGRAM, "/bin/true"))
-
-    install(SERVICE, SERVICE.name)
-    install(UNITS / "examples" / "watch-processes.conf", "imds-exporter.service.d/50-watch.conf")
-    install(UNITS / "examples" / "signed-call.conf", "imds-exporter.service.d/50-signed-call.conf")
-    install(HOLD_BACK, "workload.service.d/50-imds.conf")
-    (directory / "workload.service").write_text("[Unit]\nDescription=A workload\n[Service]\nExecStart=/bin/true\n")
-    return directory
-
-
-def test_systemd_accepts_the_units(installed):
-    environment = {**os.environ, "SYSTEMD_UNIT_PATH": f"{installed}:"}
-    done = complete("systemd-analyze", "verify", "--man=no", *sorted(installed.glob("*.service")), env=environment)
+def test_systemd_accepts_the_units(tmp_path):
+    """In a folder with the unit, a service that is held back, and the drop-ins, as on a machine."""
+    for source, name in (
+            (SERVICE, SERVICE.name), (UNITS / "examples" / "watch-processes.conf", "imds-exporter.service.d/50-watch.conf"),
+            (UNITS / "examples" / "signed-call.conf", "imds-exporter.service.d/50-signed-call.conf"),
+            (HOLD_BACK, "workload.service.d/50-imds.conf")):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(source.read_text().replace("/usr/local/bin/imds-exporter", "/bin/true"))
+    (tmp_path / "workload.service").write_text("[Unit]\nDescription=A workload\n[Service]\nExecStart=/bin/true\n")
+    environment = {**os.environ, "SYSTEMD_UNIT_PATH": f"{tmp_path}:"}
+    done = complete("systemd-analyze", "verify", "--man=no", *sorted(tmp_path.glob("*.service")), env=environment)
     assert (done.returncode, done.stdout + done.stderr) == (0, "")
 
 
