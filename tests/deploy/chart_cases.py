@@ -344,8 +344,8 @@ CONFLICTS = {
 }
 
 
-# What people who know the charts of other exporters write, and what it must name if it is refused; without that, it renders to
-# what Kubernetes takes.
+# What people who know the charts of other exporters write, beyond the values above, and what it must name if it is refused; without
+# that, it renders to what Kubernetes takes.
 EXISTS = {"operator": "Exists"}
 HABITS = {
     "node-exporter: everywhere": ({"tolerations": [{**EXISTS, "effect": "NoSchedule"}]}, None),
@@ -356,22 +356,18 @@ HABITS = {
     "node-exporter: container's context": ({"containerSecurityContext": {"readOnlyRootFilesystem": True}}, "containerSecurityContext"),
     "node-exporter: root": ({"podSecurityContext": {"runAsNonRoot": False, "runAsUser": 0}}, None),
     "node-exporter: group": ({"podSecurityContext": {"fsGroup": 65534}}, None),
-    "node-exporter: priority": ({"priorityClassName": "system-node-critical"}, None),
     "node-exporter: environment": ({"env": {"A": "b"}}, "env"),
     "node-exporter: mounts of the host": ({"extraHostVolumeMounts": []}, "extraHostVolumeMounts"),
     "node-exporter: resources": ({"resources": {"limits": {"cpu": "200m", "memory": "50Mi"}, "requests": {"cpu": "100m", "memory": "30Mi"}}}, None),
     "node-exporter: no limit": ({"resources": {"limits": None, "requests": {"memory": "64Mi"}}}, None),
     "node-exporter: a request alone": ({"resources": {"requests": {"memory": "64Mi"}}}, "resources.requests.memory"),
     "node-exporter: linux": ({"nodeSelector": {"kubernetes.io/os": "linux", "kubernetes.io/arch": "arm64"}}, None),
-    "node-exporter: grace": ({"terminationGracePeriodSeconds": 30}, None),
     "node-exporter: version": ({"image": {"tag": "v0.1.0"}}, None),
     "x509: its monitor": ({"prometheusPodMonitor": {"create": True}}, "prometheusPodMonitor"),
     "x509: rules": ({"prometheusRules": {"create": True}}, "prometheusRules"),
-    "x509: a Secret": ({"web": {"existingSecret": "tls"}}, None),
     "x509: labels": ({"podExtraLabels": {}}, "podExtraLabels"),
     "x509: control plane": ({"tolerations": [{"key": "node-role.kubernetes.io/control-plane", **EXISTS}]}, None),
     "kube-state-metrics: its monitor": ({"prometheus": {"monitor": {"honorLabels": True}}}, "prometheus"),
-    "kube-state-metrics: honor labels": ({"podMonitor": {"enabled": True, "honorLabels": True}}, None),
     "kube-state-metrics: replicas": ({"replicas": 2}, "replicas"),
     "kube-state-metrics: proxy": ({"kubeRBACProxy": {"enabled": True}}, "kubeRBACProxy"),
     "kube-state-metrics: annotations": ({"customLabels": {}}, "customLabels"),
@@ -381,32 +377,17 @@ HABITS = {
     "blackbox: capability": ({"securityContext": {"capabilities": {"add": ["NET_RAW"]}}}, None),
     "blackbox: monitor": ({"serviceMonitor": {"enabled": True, "labels": {"release": "stack"}, "interval": "30s"}}, None),
     "blackbox: monitor's defaults": ({"serviceMonitor": {"defaults": {"interval": "30s"}}}, "defaults"),
-    "blackbox: a long interval": ({"serviceMonitor": {"enabled": True, "interval": "5m"}}, "serviceMonitor.interval"),
     "blackbox: service": ({"service": {"type": "ClusterIP"}}, "type"),
     "blackbox: probes": ({"livenessProbe": {"httpGet": {"path": "/health"}}}, "httpGet"),
     "blackbox: a probe's times": ({"livenessProbe": {"failureThreshold": 5, "periodSeconds": 10}}, None),
     "blackbox: config map": ({"configExistingSecretName": "a"}, "configExistingSecretName"),
-    "cloudwatch: role": ({"serviceAccount": {"annotations": {"eks.amazonaws.com/role-arn": "arn:aws:iam::1:role/a"}}}, "role-arn"),
     "cloudwatch: region": ({"aws": {"region": "eu-central-1"}}, "aws"),
-    "cloudwatch: signed": ({"config": {"signedCall": {"interval": "5m", "region": "eu-central-1"}}}, None),
-    "cloudwatch: a number": ({"config": {"pollInterval": 15}}, "config.pollInterval"),
     "a surge": ({"updateStrategy": {"rollingUpdate": {"maxSurge": 1}}}, "updateStrategy.rollingUpdate"),
-    "no unavailable": ({"updateStrategy": {"rollingUpdate": {"maxUnavailable": 0}}}, "updateStrategy.rollingUpdate"),
-    "no rollout": ({"updateStrategy": {"type": "OnDelete"}}, None),
     "privileged": ({"securityContext": {"privileged": True}}, "securityContext.privileged"),
     "privileged altogether": ({"securityContext": {"privileged": True, "allowPrivilegeEscalation": True}}, None),
-    "no name server": ({"dnsPolicy": "None"}, "dnsPolicy"),
     "a mount": ({"extraVolumeMounts": [{"name": "ca", "mountPath": "/etc/ca"}]}, "extraVolumeMounts"),
-    "a mount at the state": (
-        {"extraVolumes": [{"name": "a", "emptyDir": {}}], "extraVolumeMounts": [{"name": "a", "mountPath": "/var/lib/imds-exporter"}]},
-        "extraVolumeMounts",
-    ),
     "affinity": ({"affinity": {"podAntiAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [{"topologyKey": "kubernetes.io/hostname", "labelSelector": {"matchLabels": {"a": "b"}}}]}}}, None),
     "a toleration of everything": ({"tolerations": [{"effect": "NoExecute"}]}, "tolerations"),
-    "zero": ({"config": {"pollInterval": "0s"}}, "config.pollInterval"),
-    "a chart's own label": ({"podLabels": {"app.kubernetes.io/name": "a"}}, "podLabels"),
-    "monitors' metadata": ({"podMonitor": {"enabled": True, "attachMetadata": {"node": True}}}, None),
-    "Grafana's operator": ({"dashboards": {"enabled": True, "grafanaOperator": {"enabled": True}}}, None),
 }
 
 

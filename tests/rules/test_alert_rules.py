@@ -279,8 +279,6 @@ CASES = [
     Case("three outages in an hour", 120, [
         Exporter(TARGET, fails=[(20 + 9 * n, 21 + 9 * n, "read_timeout", "role") for n in range(3)]),
     ], [], near=("ImdsFetchUnreliable",)),
-    Case("one long outage is not flapping", 60, [Exporter(TARGET, fails=[(20, 35, "read_timeout", "role")])],
-         failing(20, 35), restart=25),
     Case("slow answers", 140, [Exporter(TARGET, slow=[(30, 60, 0.7)])],
          [Fires("ImdsFetchSlow", "warning", 41, 84, slack=90)], restart=55),
     Case("an occasional slow answer", 90, [Exporter(TARGET, slow=[(n, n + 0.25, 0.9) for n in range(30, 60, 5)])], [],
