@@ -51,9 +51,10 @@ def by_init_container(machine, forms):
 def by_ecs(machine, _):
     """Starts each container when the conditions on those it depends on hold."""
     definitions = {container["Name"]: container for container in ecs_task()["ContainerDefinitions"]}
-    commands = {container["Name"]: (
-        [exporter(), *container.get("Command", [])],
-        machine.environment((v["Name"], v["Value"]) for v in container.get("Environment", []))) for container in ecs_exporters()}
+    commands = {
+        container["Name"]: ([exporter(), *container.get("Command", [])],
+                            machine.environment((v["Name"], v["Value"]) for v in container.get("Environment", [])))
+        for container in ecs_exporters()}
     started = set()
 
     def start(name):
