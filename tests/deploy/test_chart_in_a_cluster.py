@@ -4,8 +4,6 @@ import base64
 import copy
 import os
 import ssl
-import urllib.error
-import urllib.request
 
 import pytest
 
@@ -243,13 +241,7 @@ def test_prometheus_needs_certificate_and_password_and_the_kubelet_needs_neither
 
     def scrape(password=None):
         token = base64.b64encode(f"prometheus:{password}".encode()).decode()
-        request = urllib.request.Request(metrics, headers={"Authorization": f"Basic {token}"} if password else {})
-        handlers = urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=trusted)
-        try:
-            return urllib.request.build_opener(*handlers).open(request, timeout=10).status
-        except urllib.error.HTTPError as error:
-            with error:
-                return error.code
+        return get(metrics, trusted, **({"Authorization": f"Basic {token}"} if password else {}))[0]
 
     with simulator() as imds:
         web_config = manifest["IMDS_EXPORTER_WEB_CONFIG_FILE"].replace("/etc/imds-exporter/web", str(tmp_path))
