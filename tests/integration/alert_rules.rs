@@ -135,12 +135,8 @@ fn labels_of(name: &str) -> Option<&'static [&'static str]> {
 }
 
 fn is_series_of(name: &str, spec: &catalog::Spec) -> bool {
-    match spec.metric_type {
-        catalog::Type::Histogram => {
-            ["_bucket", "_sum", "_count"].iter().any(|end| name.strip_suffix(end) == Some(spec.name))
-        }
-        _ => name == spec.name,
-    }
+    let of_histogram = ["_bucket", "_sum", "_count"].iter().any(|end| name.strip_suffix(end) == Some(spec.name));
+    if spec.metric_type == catalog::Type::Histogram { of_histogram } else { name == spec.name }
 }
 
 fn values_of(label: &str) -> BTreeSet<&'static str> {
