@@ -125,7 +125,7 @@ def keep_signature(client, request):
     signatures[client] = found[1] if (found := re.search("Credential=([^/]+)/.*Signature=", value)) else ""
 
 
-async def attempt(name, how):
+async def call(name, how="call"):
     """The key that the call was signed with, "" without a signature, or {"raised": ...}."""
     client = clients[name]
 
@@ -162,17 +162,13 @@ async def attempt(name, how):
     return found[1]
 
 
-async def call(name, how="call"):
-    return await attempt(name, how)
-
-
 async def call_at_once(name, count):
     """How often each result came of so many calls at the same time: in threads, or in tasks of the event loop."""
     if inspect.iscoroutinefunction(clients[name]._make_api_call):
-        results = await asyncio.gather(*(attempt(name, "get") for _ in range(count)))
+        results = await asyncio.gather(*(call(name, "get") for _ in range(count)))
     else:
         with concurrent.futures.ThreadPoolExecutor(count) as pool:
-            results = list(pool.map(lambda _: asyncio.run(attempt(name, "get")), range(count)))
+            results = list(pool.map(lambda _: asyncio.run(call(name, "get")), range(count)))
     return collections.Counter(json.dumps(result) for result in results)
 
 
@@ -180,10 +176,6 @@ def counted():
     import prometheus_client
     names = ("stuck_clients", "healed_clients", "calls_without_credentials")
     return [prometheus_client.REGISTRY.get_sample_value(f"boto3_{name}_total") for name in names]
-
-
-def version():
-    return botocore.__version__
 
 
 async def main():

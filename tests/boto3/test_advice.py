@@ -65,11 +65,8 @@ def texts(kind, situation, place, principal="ec2.amazonaws.com (in China: ec2.am
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.replace("\n", ", "))
 def test_each_kind_has_the_advice_of_the_place(imds, fault):
     imds.change(fault)
-    try:
-        with concurrent.futures.ThreadPoolExecutor(len(PLACES)) as pool:
-            told = dict(zip(PLACES, pool.map(lambda place: advice(imds, place), PLACES)))
-    finally:
-        imds.change('fault = "none"')
+    with concurrent.futures.ThreadPoolExecutor(len(PLACES)) as pool:
+        told = dict(zip(PLACES, pool.map(lambda place: advice(imds, place), PLACES)))
     for place, (kind, step, said) in told.items():
         situation = SITUATIONS.get((kind, place))
         if (kind, step) in (("read_timeout", "token"), ("server_error", "token")):
@@ -108,8 +105,5 @@ def test_proxies_and_other_clouds_have_advice_of_their_own(name):
 @pytest.mark.parametrize("region, principal", [("cn-north-1", "ec2.amazonaws.com.cn"), ("eu-west-1", "ec2.amazonaws.com")])
 def test_the_service_that_assumes_the_role_is_that_of_the_partition(imds, region, principal):
     imds.change('fault = "assume_role_denied"')
-    try:
-        _, _, said = advice(imds, "host", AWS_REGION=region)
-    finally:
-        imds.change('fault = "none"')
+    _, _, said = advice(imds, "host", AWS_REGION=region)
     assert said == texts("assume_role_denied", None, "host", principal)

@@ -13,21 +13,14 @@ class Case:
     before: dict | None = None
 
 
-LABELS = Case(
-    {"team": "platform"}, ["team", {"team": 1}, {"team": "a b"}, {"-team": "a"}, {"app.kubernetes.io/name": "other"}]
-)
+LABELS = Case({"team": "platform"}, ["team", {"team": 1}, {"team": "a b"}, {"-team": "a"}, {"app.kubernetes.io/name": "other"}])
 ANNOTATIONS = Case({"example.org/owner": "platform"}, [[], {"example.org/owner": 1}, {"a b": "c"}])
 NAMESPACE = Case("observability", ["Observability", "a.b", 1, "a" * 64])
 SECRET_KEY = {"name": "scrape", "key": "password"}
 RELABELINGS = Case(
     [{"sourceLabels": ["__meta_kubernetes_pod_name"], "targetLabel": "exporter_pod"}],
     [
-        {},
-        [{}],
-        [{"targetlabel": "a"}],
-        [{"action": "rename"}],
-        [{"targetLabel": "job"}],
-        [{"regex": "("}],
+        {}, [{}], [{"targetlabel": "a"}], [{"action": "rename"}], [{"targetLabel": "job"}], [{"regex": "("}],
         [{"sourceLabels": ["a-b"]}],
     ],
 )
@@ -57,9 +50,7 @@ MONITOR = {
     "attachMetadata.node": Case(True, ["yes"]),
     "proxyUrl": Case("http://proxy.example.org:3128", ["proxy:3128", 1]),
     "relabelings": RELABELINGS,
-    "metricRelabelings": Case(
-        [{"action": "drop", "sourceLabels": ["__name__"], "regex": "process_.*"}], RELABELINGS.wrong
-    ),
+    "metricRelabelings": Case([{"action": "drop", "sourceLabels": ["__name__"], "regex": "process_.*"}], RELABELINGS.wrong),
     "sampleLimit": LIMIT,
     "targetLimit": LIMIT,
     "labelLimit": LIMIT,
@@ -76,10 +67,7 @@ PORTS = [{"protocol": "TCP", "port": 3128}]
 
 
 def _under(prefix, cases, needs=None):
-    return {
-        f"{prefix}.{name}": dataclasses.replace(case, needs={**(needs or {}), **case.needs})
-        for name, case in cases.items()
-    }
+    return {f"{prefix}.{name}": dataclasses.replace(case, needs={**(needs or {}), **case.needs}) for name, case in cases.items()}
 
 
 WEB = {"web.existingSecret": "web"}
@@ -112,25 +100,14 @@ CASES = {
     "config.listenHost": Case(
         "[::]",
         [
-            "::",
-            "::1",
-            "[::1]",
-            "127.0.0.1",
-            "127.8.8.8",
-            "[::ffff:127.0.0.1]",
-            "[0:0:0:0:0:0:0:1]",
-            "localhost",
-            "1.2.3",
-            "1.2.3.256",
-            "0.0.0.0:1",
+            "::", "::1", "[::1]", "127.0.0.1", "127.8.8.8", "[::ffff:127.0.0.1]", "[0:0:0:0:0:0:0:1]", "localhost", "1.2.3",
+            "1.2.3.256", "0.0.0.0:1",
         ],
     ),
     "config.endpointMode": Case("IPv6", ["ipv5", 6]),
     "config.signedCall.interval": Case("5m", ["59s", "30s", "0m", "25h", "5", 300]),
     "config.signedCall.region": Case("eu-central-1", ["Frankfurt", "eu", 1], SIGNED),
-    "config.signedCall.httpsProxy": Case(
-        "http://proxy.example.org:3128", ["proxy.example.org:3128", "ftp://a", 1], SIGNED
-    ),
+    "config.signedCall.httpsProxy": Case("http://proxy.example.org:3128", ["proxy.example.org:3128", "ftp://a", 1], SIGNED),
     "extraEnv": Case(
         [
             {"name": "AWS_METADATA_SERVICE_TIMEOUT", "value": "2"},
@@ -173,19 +150,12 @@ CASES = {
     "securityContext": Case(
         {"runAsUser": 1000, "seLinuxOptions": {"level": "s0"}},
         [
-            {"privileges": True},
-            {"privileged": "no"},
-            {"capabilities": ["ALL"]},
-            {"privileged": True},
-            {"capabilities": {"add": ["SYS_ADMIN"]}},
-            {"runAsUser": 0},
-            {"seccompProfile": {"type": "Localhost"}},
+            {"privileges": True}, {"privileged": "no"}, {"capabilities": ["ALL"]}, {"privileged": True},
+            {"capabilities": {"add": ["SYS_ADMIN"]}}, {"runAsUser": 0}, {"seccompProfile": {"type": "Localhost"}},
         ],
     ),
     "podAnnotations": ANNOTATIONS,
-    "podLabels": Case(
-        {"team": "platform"}, [*LABELS.wrong, {"imds-exporter": "sidecar"}, {"app.kubernetes.io/instance": "a"}]
-    ),
+    "podLabels": Case({"team": "platform"}, [*LABELS.wrong, {"imds-exporter": "sidecar"}, {"app.kubernetes.io/instance": "a"}]),
     "nodeSelector": Case({"kubernetes.io/arch": "arm64"}, [[], {"a": True}, {"a": "b c"}]),
     "tolerations": Case(
         [{"key": "gpu", "operator": "Equal", "value": "yes", "effect": "NoSchedule"}],
@@ -230,10 +200,7 @@ CASES = {
     "resources": Case(
         {"limits": {"memory": "64Mi", "cpu": 0.2}},
         [
-            {"limit": {}},
-            {"limits": {"memory": "64 MB"}},
-            {"requests": {"cpu": True}},
-            {"requests": {"memory": "64Mi"}},
+            {"limit": {}}, {"limits": {"memory": "64 MB"}}, {"requests": {"cpu": True}}, {"requests": {"memory": "64Mi"}},
             {"requests": {"cpu": 1}},
         ],
     ),
@@ -242,25 +209,16 @@ CASES = {
     "extraVolumes": Case(
         [{"name": "ca", "configMap": {"name": "ca"}}],
         [
-            {},
-            [{"name": "ca"}],
-            [{"name": "state", "emptyDir": {}}],
-            [{"name": "A", "emptyDir": {}}],
-            [{"name": "a", "emptyDir": {}, "configMap": {}}],
-            [{"name": "a", "emptyDir": {}}] * 2,
+            {}, [{"name": "ca"}], [{"name": "state", "emptyDir": {}}], [{"name": "A", "emptyDir": {}}],
+            [{"name": "a", "emptyDir": {}, "configMap": {}}], [{"name": "a", "emptyDir": {}}] * 2,
         ],
     ),
     "extraVolumeMounts": Case(
         [{"name": "ca", "mountPath": "/etc/ca", "readOnly": True}],
         [
-            {},
-            [{"name": "ca"}],
-            [{"name": "ca", "mountPath": "ca"}],
-            [{"name": "ca", "mountPath": "/a", "readonly": True}],
-            [{"name": "other", "mountPath": "/a"}],
-            [{"name": "ca", "mountPath": "/var/lib/imds-exporter"}],
-            [{"name": "ca", "mountPath": "/a"}] * 2,
-            [{"name": "ca", "mountPath": "/a:b"}],
+            {}, [{"name": "ca"}], [{"name": "ca", "mountPath": "ca"}], [{"name": "ca", "mountPath": "/a", "readonly": True}],
+            [{"name": "other", "mountPath": "/a"}], [{"name": "ca", "mountPath": "/var/lib/imds-exporter"}],
+            [{"name": "ca", "mountPath": "/a"}] * 2, [{"name": "ca", "mountPath": "/a:b"}],
         ],
         {"extraVolumes": [{"name": "ca", "configMap": {"name": "ca"}}]},
     ),
@@ -304,13 +262,9 @@ CASES = {
             "overrides": Case(
                 {"ImdsClockSkew": {"warning": {"for": "1w", "severity": "page", "limit": 30, "labels": {"a": "b"}}}},
                 [
-                    [],
-                    {"ImdsClockSkew": {"page": {}}},
-                    {"ImdsClockSkew": {"warning": {"for": 60}}},
-                    {"ImdsClockSkew": {"warning": {"For": "1m"}}},
-                    {"ImdsClockSkew": {"warning": {"for": "1 m"}}},
-                    {"ImdsClockSkew": {"warning": {"limit": "60"}}},
-                    {"ImdsClockSkew": {"warning": {"expr": ""}}},
+                    [], {"ImdsClockSkew": {"page": {}}}, {"ImdsClockSkew": {"warning": {"for": 60}}},
+                    {"ImdsClockSkew": {"warning": {"For": "1m"}}}, {"ImdsClockSkew": {"warning": {"for": "1 m"}}},
+                    {"ImdsClockSkew": {"warning": {"limit": "60"}}}, {"ImdsClockSkew": {"warning": {"expr": ""}}},
                 ],
             ),
             "extraGroups": Case(
@@ -338,21 +292,14 @@ CASES = {
                 {"team": "platform"}, LABELS.wrong[:4], {"dashboards.grafanaOperator.enabled": True}
             ),
             "grafanaOperator.folder": Case("AWS", [1], {"dashboards.grafanaOperator.enabled": True}),
-            "grafanaOperator.allowCrossNamespaceImport": Case(
-                False, ["no"], {"dashboards.grafanaOperator.enabled": True}
-            ),
+            "grafanaOperator.allowCrossNamespaceImport": Case(False, ["no"], {"dashboards.grafanaOperator.enabled": True}),
         },
         {"dashboards.enabled": True},
     ),
     "test.enabled": Case(False, ["no"]),
     "extraManifests": Case(
         [
-            {
-                "apiVersion": "v1",
-                "kind": "ConfigMap",
-                "metadata": {"name": "{{ .Release.Name }}-more"},
-                "data": {"a": "b"},
-            },
+            {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "{{ .Release.Name }}-more"}, "data": {"a": "b"}},
             "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: text\ndata: {port: {{ .Values.port | quote }}}\n",
         ],
         [{}, "text", [1]],
@@ -369,10 +316,7 @@ CONFLICTS = {
     "two monitors": ({"podMonitor.enabled": True, "serviceMonitor.enabled": True}, "serviceMonitor.enabled"),
     "scrape timeout": ({"podMonitor.scrapeTimeout": "20s"}, "podMonitor.scrapeTimeout"),
     "scrape timeout of an interval": ({"podMonitor.scrapeTimeout": "20s", "podMonitor.interval": "1m"}, None),
-    "IRSA": (
-        {"serviceAccount.annotations": {"eks.amazonaws.com/role-arn": "arn:aws:iam::123456789012:role/a"}},
-        "role-arn",
-    ),
+    "IRSA": ({"serviceAccount.annotations": {"eks.amazonaws.com/role-arn": "arn:aws:iam::123456789012:role/a"}}, "role-arn"),
     "surge": ({"hostNetwork": True, "updateStrategy.rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}}, "maxSurge"),
     "a variable twice": (
         {"extraEnv": [{"name": "AWS_REGION", "value": "a"}, {"name": "AWS_REGION", "value": "b"}]},
@@ -381,9 +325,7 @@ CONFLICTS = {
     "a variable beside its value": (
         {
             "config.expectedRole": "a",
-            "extraEnv": [
-                {"name": "IMDS_EXPORTER_EXPECTED_ROLE", "valueFrom": {"secretKeyRef": {"name": "a", "key": "b"}}}
-            ],
+            "extraEnv": [{"name": "IMDS_EXPORTER_EXPECTED_ROLE", "valueFrom": {"secretKeyRef": {"name": "a", "key": "b"}}}],
         },
         "IMDS_EXPORTER_EXPECTED_ROLE",
     ),
@@ -392,10 +334,7 @@ CONFLICTS = {
         "ImdsNoSuchAlert",
     ),
     "an alert of rules that are not wanted": (
-        {
-            "prometheusRule.enabled": True,
-            "prometheusRule.overrides": {"ImdsContainersStartedDuringOutage": {"warning": {}}},
-        },
+        {"prometheusRule.enabled": True, "prometheusRule.overrides": {"ImdsContainersStartedDuringOutage": {"warning": {}}}},
         "ImdsContainersStartedDuringOutage",
     ),
     "an unknown severity": (
@@ -405,8 +344,8 @@ CONFLICTS = {
 }
 
 
-# What people who know the charts of other exporters write, and what it must name if it is refused; without that, it renders to
-# what Kubernetes takes.
+# What people who know the charts of other exporters write, beyond the values above, and what it must name if it is refused; without
+# that, it renders to what Kubernetes takes.
 EXISTS = {"operator": "Exists"}
 HABITS = {
     "node-exporter: everywhere": ({"tolerations": [{**EXISTS, "effect": "NoSchedule"}]}, None),
@@ -417,22 +356,18 @@ HABITS = {
     "node-exporter: container's context": ({"containerSecurityContext": {"readOnlyRootFilesystem": True}}, "containerSecurityContext"),
     "node-exporter: root": ({"podSecurityContext": {"runAsNonRoot": False, "runAsUser": 0}}, None),
     "node-exporter: group": ({"podSecurityContext": {"fsGroup": 65534}}, None),
-    "node-exporter: priority": ({"priorityClassName": "system-node-critical"}, None),
     "node-exporter: environment": ({"env": {"A": "b"}}, "env"),
     "node-exporter: mounts of the host": ({"extraHostVolumeMounts": []}, "extraHostVolumeMounts"),
     "node-exporter: resources": ({"resources": {"limits": {"cpu": "200m", "memory": "50Mi"}, "requests": {"cpu": "100m", "memory": "30Mi"}}}, None),
     "node-exporter: no limit": ({"resources": {"limits": None, "requests": {"memory": "64Mi"}}}, None),
     "node-exporter: a request alone": ({"resources": {"requests": {"memory": "64Mi"}}}, "resources.requests.memory"),
     "node-exporter: linux": ({"nodeSelector": {"kubernetes.io/os": "linux", "kubernetes.io/arch": "arm64"}}, None),
-    "node-exporter: grace": ({"terminationGracePeriodSeconds": 30}, None),
     "node-exporter: version": ({"image": {"tag": "v0.1.0"}}, None),
     "x509: its monitor": ({"prometheusPodMonitor": {"create": True}}, "prometheusPodMonitor"),
     "x509: rules": ({"prometheusRules": {"create": True}}, "prometheusRules"),
-    "x509: a Secret": ({"web": {"existingSecret": "tls"}}, None),
     "x509: labels": ({"podExtraLabels": {}}, "podExtraLabels"),
     "x509: control plane": ({"tolerations": [{"key": "node-role.kubernetes.io/control-plane", **EXISTS}]}, None),
     "kube-state-metrics: its monitor": ({"prometheus": {"monitor": {"honorLabels": True}}}, "prometheus"),
-    "kube-state-metrics: honor labels": ({"podMonitor": {"enabled": True, "honorLabels": True}}, None),
     "kube-state-metrics: replicas": ({"replicas": 2}, "replicas"),
     "kube-state-metrics: proxy": ({"kubeRBACProxy": {"enabled": True}}, "kubeRBACProxy"),
     "kube-state-metrics: annotations": ({"customLabels": {}}, "customLabels"),
@@ -442,32 +377,17 @@ HABITS = {
     "blackbox: capability": ({"securityContext": {"capabilities": {"add": ["NET_RAW"]}}}, None),
     "blackbox: monitor": ({"serviceMonitor": {"enabled": True, "labels": {"release": "stack"}, "interval": "30s"}}, None),
     "blackbox: monitor's defaults": ({"serviceMonitor": {"defaults": {"interval": "30s"}}}, "defaults"),
-    "blackbox: a long interval": ({"serviceMonitor": {"enabled": True, "interval": "5m"}}, "serviceMonitor.interval"),
     "blackbox: service": ({"service": {"type": "ClusterIP"}}, "type"),
     "blackbox: probes": ({"livenessProbe": {"httpGet": {"path": "/health"}}}, "httpGet"),
     "blackbox: a probe's times": ({"livenessProbe": {"failureThreshold": 5, "periodSeconds": 10}}, None),
     "blackbox: config map": ({"configExistingSecretName": "a"}, "configExistingSecretName"),
-    "cloudwatch: role": ({"serviceAccount": {"annotations": {"eks.amazonaws.com/role-arn": "arn:aws:iam::1:role/a"}}}, "role-arn"),
     "cloudwatch: region": ({"aws": {"region": "eu-central-1"}}, "aws"),
-    "cloudwatch: signed": ({"config": {"signedCall": {"interval": "5m", "region": "eu-central-1"}}}, None),
-    "cloudwatch: a number": ({"config": {"pollInterval": 15}}, "config.pollInterval"),
     "a surge": ({"updateStrategy": {"rollingUpdate": {"maxSurge": 1}}}, "updateStrategy.rollingUpdate"),
-    "no unavailable": ({"updateStrategy": {"rollingUpdate": {"maxUnavailable": 0}}}, "updateStrategy.rollingUpdate"),
-    "no rollout": ({"updateStrategy": {"type": "OnDelete"}}, None),
     "privileged": ({"securityContext": {"privileged": True}}, "securityContext.privileged"),
     "privileged altogether": ({"securityContext": {"privileged": True, "allowPrivilegeEscalation": True}}, None),
-    "no name server": ({"dnsPolicy": "None"}, "dnsPolicy"),
     "a mount": ({"extraVolumeMounts": [{"name": "ca", "mountPath": "/etc/ca"}]}, "extraVolumeMounts"),
-    "a mount at the state": (
-        {"extraVolumes": [{"name": "a", "emptyDir": {}}], "extraVolumeMounts": [{"name": "a", "mountPath": "/var/lib/imds-exporter"}]},
-        "extraVolumeMounts",
-    ),
     "affinity": ({"affinity": {"podAntiAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [{"topologyKey": "kubernetes.io/hostname", "labelSelector": {"matchLabels": {"a": "b"}}}]}}}, None),
     "a toleration of everything": ({"tolerations": [{"effect": "NoExecute"}]}, "tolerations"),
-    "zero": ({"config": {"pollInterval": "0s"}}, "config.pollInterval"),
-    "a chart's own label": ({"podLabels": {"app.kubernetes.io/name": "a"}}, "podLabels"),
-    "monitors' metadata": ({"podMonitor": {"enabled": True, "attachMetadata": {"node": True}}}, None),
-    "Grafana's operator": ({"dashboards": {"enabled": True, "grafanaOperator": {"enabled": True}}}, None),
 }
 
 

@@ -4,14 +4,14 @@ nothing. The policies run in the API server's own admission plugin."""
 import copy
 import json
 import re
-import subprocess
 
 import pytest
 import yaml
 
 from cluster import ask, mistakes, pod_security
-from forms import containers, exporters_in, kustomize, pod_of
+from forms import containers, exporters_in, kustomize, pod_of, template_of
 
+from helpers.commands import run
 from helpers.paths import DEPLOY, ROOT
 from helpers.reference import version
 
@@ -25,12 +25,7 @@ RESTART = "imds-exporter/restart-stuck"
 
 def template(document):
     """Metadata and spec of the pods that a workload makes; of a Knative Service as its controller completes it."""
-    if document["kind"] == "Pod":
-        return document
-    spec = document["spec"]
-    if document["kind"] == "CronJob":
-        spec = spec["jobTemplate"]["spec"]
-    return spec["template"]
+    return template_of(document) or document["spec"]["template"]
 
 
 def pod(document, **metadata):
@@ -66,9 +61,9 @@ def contains(found, wanted):
     return found == wanted
 
 
-@pytest.mark.parametrize("label, component", [("sidecar", "sidecar"), ("wait", "wait")])
-def test_a_policy_adds_what_the_component_adds_to_every_pod(label, component):
-    before = [pod(document, labels={"imds-exporter": label}) for document in KNOWN + OTHERS]
+@pytest.mark.parametrize("component", ["sidecar", "wait"])
+def test_a_policy_adds_what_the_component_adds_to_every_pod(component):
+    before = [pod(document, labels={"imds-exporter": component}) for document in KNOWN + OTHERS]
     after = admitted(before)
     patch = yaml.safe_load((DEPLOY / "kubernetes" / "components" / component / f"{component}.yaml").read_text())
     (expected,) = patch["spec"]["template"]["spec"]["initContainers"]
@@ -132,22 +127,15 @@ def test_a_pod_of_a_restricted_namespace_stays_one():
 
 # What finds objects that ask for the exporter, and have none.
 
-def finding():
-    """The command of the document, with a kubectl that prints what a cluster has."""
-    (script,) = re.findall(r"^```sh\n(kubectl get [^`]*\| jq [^`]*)^```", (DEPLOY / "README.md").read_text(), re.M)
-    return script
-
-
 def found(tmp_path, objects):
+    """What the command of the document prints, with a kubectl that prints these objects."""
+    (script,) = re.findall(r"^```sh\n(kubectl get [^`]*\| jq [^`]*)^```", (DEPLOY / "README.md").read_text(), re.M)
     kubectl = tmp_path / "kubectl"
     kubectl.write_text("#!/bin/sh\ncat " + str(tmp_path / "objects.json") + "\n")
     kubectl.chmod(0o755)
     in_namespaces = [{**one, "metadata": {"namespace": "shop", **one["metadata"]}} for one in objects]
     (tmp_path / "objects.json").write_text(json.dumps({"apiVersion": "v1", "kind": "List", "items": in_namespaces}))
-    done = subprocess.run(["sh", "-euc", finding()], env={"PATH": f"{tmp_path}:/usr/bin:/bin"}, text=True, capture_output=True,
-                          check=False)
-    assert done.returncode == 0, done.stderr
-    return done.stdout.splitlines()
+    return run("sh", "-euc", script, env={"PATH": f"{tmp_path}:/usr/bin:/bin"}).splitlines()
 
 
 def annotated(document, key="imds-exporter", value="sidecar"):

@@ -11,7 +11,8 @@ import urllib.request
 import pytest
 
 from helpers import exporters
-from helpers.commands import complete, run
+from helpers.certificates import certify
+from helpers.commands import complete
 from helpers.exporters import Exporter, simulator
 from helpers.http_client import get, lines
 from helpers.paths import production_exporter, tool
@@ -54,9 +55,7 @@ def test_it_checks(program, imds):
 
 
 def test_it_serves_compressed_over_tls(program, imds, tmp_path):
-    run("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2",
-        "-subj", "/CN=arm64", "-addext", "subjectAltName=IP:127.0.0.1",
-        "-keyout", tmp_path / "key.pem", "-out", tmp_path / "cert.pem")
+    certify(tmp_path / "cert.pem", tmp_path / "key.pem")
     web_config = tmp_path / "web.yml"
     web_config.write_text("tls_server_config: {cert_file: cert.pem, key_file: key.pem}")
     environment = exporters.environment(

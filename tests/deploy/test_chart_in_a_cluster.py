@@ -4,8 +4,6 @@ import base64
 import copy
 import os
 import ssl
-import urllib.error
-import urllib.request
 
 import pytest
 
@@ -13,12 +11,11 @@ from chart_cases import values
 from cluster import ask, find, node, nodes_of, pod_security, render
 from forms import containers, kustomize
 
-from helpers.commands import run
+from helpers.certificates import certify
 from helpers.exporters import Exporter, simulator
 from helpers.http_client import get, samples
 from helpers.paths import DEPLOY
 from helpers.processes import Process, free_port
-from helpers.reference import variables
 from helpers.waiting import until
 
 PHASES = ["Pending", "Running", "Succeeded", "Failed", "Unknown"]
@@ -41,17 +38,12 @@ def release_test(objects, phase, labels=()):
 
 def adoptions(objects, labels=()):
     daemonset = find(objects, "DaemonSet")
-    requests = [
-        {"DaemonSet": daemonset, "Node": node(), "Pod": release_test(objects, phase, labels)} for phase in PHASES
-    ]
+    requests = [{"DaemonSet": daemonset, "Node": node(), "Pod": release_test(objects, phase, labels)} for phase in PHASES]
     return dict(zip(PHASES, ask("adopt", requests)))
 
 
-@pytest.mark.parametrize(
-    "by_path",
-    [{}, {"nameOverride": "a", "commonLabels": {"team": "b"}, "podLabels": {"team": "c"}}],
-    ids=["defaults", "names and labels"],
-)
+@pytest.mark.parametrize("by_path", [{}, {"nameOverride": "a", "commonLabels": {"team": "b"}, "podLabels": {"team": "c"}}],
+                         ids=["defaults", "names and labels"])
 def test_the_controller_leaves_the_pod_of_helm_test_alone(by_path):
     untouched = {"adopted": False, "deleted": False, "created": 1}
     assert adoptions(chart(by_path)) == dict.fromkeys(PHASES, untouched)
@@ -65,15 +57,9 @@ def test_the_controller_adopts_a_pod_with_the_labels_of_the_daemonset():
 
 
 def test_the_release_test_runs_where_and_as_the_exporter_runs():
-    by_path = {
-        "hostNetwork": True,
-        "priorityClassName": "system-node-critical",
-        "tolerations": [{"key": "a", "operator": "Exists"}],
-        "imagePullSecrets": ["registry"],
-        "image.tag": "2",
-        "podSecurityContext": {"runAsUser": 1000},
-    }
-    objects = chart(by_path)
+    objects = chart({
+        "hostNetwork": True, "priorityClassName": "system-node-critical", "tolerations": [{"key": "a", "operator": "Exists"}],
+        "imagePullSecrets": ["registry"], "image.tag": "2", "podSecurityContext": {"runAsUser": 1000}})
     exporter, test = find(objects, "DaemonSet")["spec"]["template"]["spec"], find(objects, "Pod")["spec"]
     differs = {name for name in exporter.keys() | test.keys() if exporter.get(name) != test.get(name)}
     assert differs == {"restartPolicy", "terminationGracePeriodSeconds", "containers", "volumes"}
@@ -90,14 +76,9 @@ def test_pod_security_admits_the_pods_at_the_level_restricted():
         assert pod_security("restricted", pods_of(chart(by_path))) == ["", ""], by_path
 
 
-@pytest.mark.parametrize(
-    "by_path, reason",
-    [
-        ({"hostNetwork": True}, "host namespaces"),
-        ({"hostPID": True}, "host namespaces"),
-        ({"securityContext": {"allowPrivilegeEscalation": True}}, "allowPrivilegeEscalation"),
-    ],
-)
+@pytest.mark.parametrize("by_path, reason", [
+    ({"hostNetwork": True}, "host namespaces"), ({"hostPID": True}, "host namespaces"),
+    ({"securityContext": {"allowPrivilegeEscalation": True}}, "allowPrivilegeEscalation")])
 def test_pod_security_refuses_what_the_readme_says_needs_more(by_path, reason):
     assert reason in pod_security("restricted", pods_of(chart(by_path)))[0]
     if "securityContext" not in by_path:
@@ -111,9 +92,7 @@ USER = {"runAsUser", "runAsGroup", "fsGroup"}
 def users(objects):
     """The fields that choose a user or a group, in all security contexts."""
     specs = [pod["spec"] for pod in pods_of(objects)]
-    contexts = [spec["securityContext"] for spec in specs] + [
-        c["securityContext"] for spec in specs for c in containers(spec)
-    ]
+    contexts = [spec["securityContext"] for spec in specs] + [c["securityContext"] for spec in specs for c in containers(spec)]
     return {field for context in contexts for field in USER & context.keys()}
 
 
@@ -124,10 +103,7 @@ def test_on_openshift_the_namespace_chooses_user_and_groups():
     assert users(chart({"openshift": False}, OPENSHIFT)) == {"runAsUser", "runAsGroup"}
     own = {"podSecurityContext": {"fsGroup": 1}, "securityContext": {"runAsUser": 2}}
     assert users(chart(own, OPENSHIFT)) == set()
-    assert (
-        find(chart(versions=OPENSHIFT), "DaemonSet")["spec"]["template"]["spec"]["securityContext"]["runAsNonRoot"]
-        is True
-    )
+    assert find(chart(versions=OPENSHIFT), "DaemonSet")["spec"]["template"]["spec"]["securityContext"]["runAsNonRoot"] is True
 
 
 def as_user(uid, command):
@@ -179,12 +155,7 @@ def test_nodes_without_imds_get_no_pod():
     own = {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [zone_a, no_zone]}}}
     sets = [
         find(chart(by_path), "DaemonSet")
-        for by_path in (
-            {},
-            {"affinity": own},
-            {"affinity": {"podAntiAffinity": {}}},
-            {"excludeNodesWithoutImds": False},
-        )
+        for by_path in ({}, {"affinity": own}, {"affinity": {"podAntiAffinity": {}}}, {"excludeNodesWithoutImds": False})
     ]
     everywhere = [one["metadata"]["name"] for one in NODES]
     assert nodes_of(sets, NODES) == [["ec2", "auto"]] * 3 + [everywhere]
@@ -203,10 +174,9 @@ def policy(by_path):
 def test_an_empty_list_of_peers_admits_nobody():
     found = policy({"networkPolicy.from": []})
     assert found["ingress"] == [] and "Ingress" in found["policyTypes"]
-    only_others = policy(
-        {"networkPolicy.from": [], "networkPolicy.extraIngress": [{"from": [{"ipBlock": {"cidr": "10.0.0.0/8"}}]}]}
-    )
-    assert [rule["from"] for rule in only_others["ingress"]] == [[{"ipBlock": {"cidr": "10.0.0.0/8"}}]]
+    others = [{"ipBlock": {"cidr": "10.0.0.0/8"}}]
+    only_others = policy({"networkPolicy.from": [], "networkPolicy.extraIngress": [{"from": others}]})
+    assert [rule["from"] for rule in only_others["ingress"]] == [others]
     # Without `from` or with an empty one, a rule would admit everybody.
     assert all(rule["from"] for by_path in ({}, {"web.existingSecret": "a"}) for rule in policy(by_path)["ingress"])
 
@@ -221,12 +191,7 @@ def test_only_with_signed_calls_the_pods_may_leave_the_node():
     assert opened({}) == set()
     signed, dns = {"config.signedCall.interval": "5m"}, {("UDP", 53), ("TCP", 53)}
     assert opened(signed) == {("TCP", 443), *dns}
-    for proxy, port in (
-        ("http://proxy:3128", 3128),
-        ("http://proxy:3129/", 3129),
-        ("http://proxy", 80),
-        ("https://proxy", 443),
-    ):
+    for proxy, port in (("http://proxy:3128", 3128), ("http://proxy:3129/", 3129), ("http://proxy", 80), ("https://proxy", 443)):
         assert opened({**signed, "config.signedCall.httpsProxy": proxy}) == {("TCP", 443), ("TCP", port), *dns}
 
 
@@ -248,10 +213,7 @@ def test_with_a_web_configuration_probes_have_a_port_of_their_own():
     environment = {v["name"]: v.get("value") for v in container["env"]}
     assert environment["IMDS_EXPORTER_PROBE_LISTEN_ADDRESS"] == ":10168"
     assert {container[probe]["httpGet"]["port"] for probe in ("livenessProbe", "readinessProbe")} == {10168}
-    assert [(port["name"], port["containerPort"]) for port in container["ports"]] == [
-        ("imds-metrics", 10169),
-        ("imds-probes", 10168),
-    ]
+    assert [(port["name"], port["containerPort"]) for port in container["ports"]] == [("imds-metrics", 10169), ("imds-probes", 10168)]
     folder, name = environment["IMDS_EXPORTER_WEB_CONFIG_FILE"].rsplit("/", 1)
     (mount,) = (m for m in container["volumeMounts"] if m["mountPath"] == folder)
     assert name == "web-config.yml" and mount["readOnly"]
@@ -265,67 +227,26 @@ basic_auth_users: {prometheus: $2b$04$abcdefghijklmnopqrstuu2r9OfJnfCsdneAXAGHnS
 """
 
 
-@pytest.mark.skipif("IMDS_EXPORTER_SIGNED_CALL_INTERVAL" not in variables(), reason="this build may be one without TLS")
 def test_prometheus_needs_certificate_and_password_and_the_kubelet_needs_neither(tmp_path, program):
     """The container as rendered, with the Secret that the README tells to make."""
     (tmp_path / "web-config.yml").write_text(WEB_CONFIG)
-    run(
-        "openssl",
-        "req",
-        "-x509",
-        "-newkey",
-        "ec",
-        "-pkeyopt",
-        "ec_paramgen_curve:prime256v1",
-        "-nodes",
-        "-days",
-        "2",
-        "-subj",
-        "/CN=imds-exporter",
-        "-addext",
-        "subjectAltName=IP:127.0.0.1",
-        "-keyout",
-        tmp_path / "tls.key",
-        "-out",
-        tmp_path / "tls.crt",
-    )
-    objects = chart(
-        {
-            **WEB,
-            "port": free_port(),
-            "web.probePort": free_port(),
-            "config.listenHost": "0.0.0.0",
-            "config.stateFile": False,
-        }
-    )
+    certify(tmp_path / "tls.crt", tmp_path / "tls.key")
+    objects = chart({
+        **WEB, "port": free_port(), "web.probePort": free_port(), "config.listenHost": "0.0.0.0", "config.stateFile": False})
     (container,) = find(objects, "DaemonSet")["spec"]["template"]["spec"]["containers"]
     manifest = {variable["name"]: variable["value"].replace("0.0.0.0", "127.0.0.1") for variable in container["env"]}
-    probes = {
-        container[kind]["httpGet"]["path"]: container[kind]["httpGet"]["port"]
-        for kind in ("livenessProbe", "readinessProbe")
-    }
+    probes = {container[kind]["httpGet"]["path"]: container[kind]["httpGet"]["port"] for kind in ("livenessProbe", "readinessProbe")}
     metrics = f"https://{manifest['IMDS_EXPORTER_LISTEN_ADDRESS']}/metrics"
     trusted = ssl.create_default_context(cafile=tmp_path / "tls.crt")
 
     def scrape(password=None):
         token = base64.b64encode(f"prometheus:{password}".encode()).decode()
-        request = urllib.request.Request(metrics, headers={"Authorization": f"Basic {token}"} if password else {})
-        handlers = urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=trusted)
-        try:
-            return urllib.request.build_opener(*handlers).open(request, timeout=10).status
-        except urllib.error.HTTPError as error:
-            with error:
-                return error.code
+        return get(metrics, trusted, **({"Authorization": f"Basic {token}"} if password else {}))[0]
 
     with simulator() as imds:
-        environment = {
-            "PATH": os.environ["PATH"],
-            **manifest,
-            "AWS_EC2_METADATA_SERVICE_ENDPOINT": imds.endpoint,
-            "IMDS_EXPORTER_WEB_CONFIG_FILE": manifest["IMDS_EXPORTER_WEB_CONFIG_FILE"].replace(
-                "/etc/imds-exporter/web", str(tmp_path)
-            ),
-        }
+        web_config = manifest["IMDS_EXPORTER_WEB_CONFIG_FILE"].replace("/etc/imds-exporter/web", str(tmp_path))
+        environment = {"PATH": os.environ["PATH"], **manifest, "AWS_EC2_METADATA_SERVICE_ENDPOINT": imds.endpoint,
+                       "IMDS_EXPORTER_WEB_CONFIG_FILE": web_config}
         with Process([program], environment) as process:
             for path, port in probes.items():
                 until(lambda: get(f"http://127.0.0.1:{port}{path}")[0] == 200, lambda: f"{path}: {process.output}")
@@ -335,20 +256,13 @@ def test_prometheus_needs_certificate_and_password_and_the_kubelet_needs_neither
 
 def test_the_sidecars_of_the_cluster_are_scraped_without_tls_and_password():
     secret = {"name": "scrape", "key": "a"}
-    objects = chart(
-        {
-            **WEB,
-            "podMonitor.tlsConfig": {"serverName": "a"},
-            "podMonitor.basicAuth": {"username": secret, "password": secret},
-        }
-    )
+    objects = chart({
+        **WEB, "podMonitor.tlsConfig": {"serverName": "a"}, "podMonitor.basicAuth": {"username": secret, "password": secret}})
     (own,) = find(objects, "PodMonitor", "release-imds-exporter")["spec"]["podMetricsEndpoints"]
     (sidecars,) = find(objects, "PodMonitor", "-sidecars")["spec"]["podMetricsEndpoints"]
     assert own["scheme"] == "https" and own["tlsConfig"] and own["basicAuth"]
     assert sidecars["scheme"] == "http" and not {"tlsConfig", "basicAuth"} & sidecars.keys()
-    (without_tls,) = find(chart({**WEB, "web.tls": False}), "PodMonitor", "release-imds-exporter")["spec"][
-        "podMetricsEndpoints"
-    ]
+    (without_tls,) = find(chart({**WEB, "web.tls": False}), "PodMonitor", "release-imds-exporter")["spec"]["podMetricsEndpoints"]
     assert without_tls["scheme"] == "http"
 
 

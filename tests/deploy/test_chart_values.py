@@ -28,7 +28,6 @@ def rendered():
 
 
 def test_every_value_has_both_cases():
-    assert [path for path in map(".".join, dict(generate.leaves(generate.schema()))) if path not in CASES] == []
     assert set(CASES) == set(map(".".join, dict(generate.leaves(generate.schema()))))
     assert len(CASES) >= 120
     assert all(case.wrong for case in CASES.values())

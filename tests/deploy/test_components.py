@@ -15,12 +15,8 @@ COMPONENTS = DEPLOY / "kubernetes" / "components"
 WORKLOADS = DEPLOY.parent / "tests" / "deploy" / "workloads" / "workloads.yaml"
 FOR_WORKLOADS = ["sidecar", "wait", "restart-stuck", "fail-loudly"]
 VARIABLE = {"name": "AWS_EC2_METADATA_V1_DISABLED", "value": "true"}
-SIDECAR, RESTART, LOUD = (
-    {"imds-exporter": "sidecar"},
-    {"imds-exporter/restart-stuck": "true"},
-    {"imds-exporter/fail-loudly": "true"},
-)
-WAIT = {"imds-exporter": "wait"}
+SIDECAR, WAIT = {"imds-exporter": "sidecar"}, {"imds-exporter": "wait"}
+RESTART, LOUD = {"imds-exporter/restart-stuck": "true"}, {"imds-exporter/fail-loudly": "true"}
 
 
 @pytest.fixture
@@ -33,16 +29,11 @@ def build(tmp_path):
             document["metadata"]["annotations"] = annotations
         (tmp_path / "workloads.yaml").write_text(yaml.safe_dump_all(documents))
         relative = os.path.relpath(DEPLOY / "kubernetes", tmp_path)
-        (tmp_path / "kustomization.yaml").write_text(
-            yaml.safe_dump(
-                {
-                    "apiVersion": "kustomize.config.k8s.io/v1beta1",
-                    "kind": "Kustomization",
-                    "resources": ["workloads.yaml", *([f"{relative}/daemonset"] if daemonset else [])],
-                    "components": [f"{relative}/components/{component}" for component in components],
-                }
-            )
-        )
+        kustomization = {
+            "resources": ["workloads.yaml", *([f"{relative}/daemonset"] if daemonset else [])],
+            "components": [f"{relative}/components/{component}" for component in components],
+        }
+        (tmp_path / "kustomization.yaml").write_text(yaml.safe_dump(kustomization))
         return kustomize(tmp_path)
 
     return build
@@ -56,31 +47,16 @@ def test_a_workload_without_annotation_is_unchanged(build):
     before = list(yaml.safe_load_all(WORKLOADS.read_text()))
     after = workloads(build(FOR_WORKLOADS, {}))
     for document in before:
-        assert pod_of(after[document["metadata"]["name"]]) == pod_of(document)
         assert after[document["metadata"]["name"]]["spec"] == document["spec"]
     assert len(after) == len(before) == 5
 
 
-@pytest.mark.parametrize(
-    "annotations",
-    [
-        SIDECAR,
-        WAIT,
-        RESTART,
-        LOUD,
-        {**SIDECAR, **RESTART},
-        {**SIDECAR, **LOUD},
-        {**WAIT, **LOUD},
-        {**SIDECAR, **RESTART, **LOUD},
-        {**WAIT, **RESTART},
-    ],
-    ids=lambda a: " ".join(a),
-)
+@pytest.mark.parametrize("annotations", [
+    SIDECAR, WAIT, RESTART, LOUD, {**SIDECAR, **RESTART}, {**SIDECAR, **LOUD}, {**WAIT, **LOUD}, {**SIDECAR, **RESTART, **LOUD},
+    {**WAIT, **RESTART}], ids=" ".join)
 def test_all_components_in_any_order_give_the_same_and_valid_workloads(build, annotations):
-    built = [
-        build(order, annotations)
-        for order in (FOR_WORKLOADS, FOR_WORKLOADS[::-1], ["fail-loudly", "sidecar", "restart-stuck", "wait"])
-    ]
+    orders = FOR_WORKLOADS, FOR_WORKLOADS[::-1], ["fail-loudly", "sidecar", "restart-stuck", "wait"]
+    built = [build(order, annotations) for order in orders]
     # The order of variables may differ: none of them refers to another one.
     for documents in built:
         for document in documents:
@@ -91,9 +67,7 @@ def test_all_components_in_any_order_give_the_same_and_valid_workloads(build, an
     assert [mistake for mistake in mistakes(built[0]) if mistake] == []
 
 
-@pytest.mark.parametrize(
-    "components", [c for size in (1, 2) for c in itertools.combinations(FOR_WORKLOADS, size)], ids=" ".join
-)
+@pytest.mark.parametrize("components", [c for size in (1, 2) for c in itertools.combinations(FOR_WORKLOADS, size)], ids=" ".join)
 def test_every_combination_is_valid_beside_the_daemonset(build, components):
     documents = build(components, {**SIDECAR, **RESTART, **LOUD})
     assert [mistake for mistake in mistakes(documents) if mistake] == []
@@ -110,11 +84,7 @@ def test_restart_stuck_brings_the_sidecar_and_only_where_it_is_wanted(build):
         watched = any(v["name"] == "IMDS_EXPORTER_WATCH_PROCESSES" for v in sidecar["env"])
         assert sidecar["image"] == "imds-exporter"
         # A Job's pod is replaced, not restarted.
-        assert (
-            watched
-            == pod_of(document).get("shareProcessNamespace", False)
-            == (document["kind"] not in ("Job", "CronJob"))
-        ), name
+        assert watched == pod_of(document).get("shareProcessNamespace", False) == ("Job" not in document["kind"]), name
     for annotations in (SIDECAR, RESTART, {**WAIT, **RESTART}):
         for document in workloads(build(FOR_WORKLOADS, annotations)).values():
             assert "shareProcessNamespace" not in pod_of(document)
@@ -127,7 +97,6 @@ def test_fail_loudly_sets_the_variable_in_the_workload_and_its_exporter(build, a
         assert len(exporters_in(pod_of(document))) == 1
         for container in containers(pod_of(document)):
             assert [v for v in container["env"] if v["name"] == VARIABLE["name"]] == [VARIABLE], container["name"]
-            assert isinstance(VARIABLE["value"], str)
 
 
 def test_fail_loudly_keeps_the_variables_of_the_workload(build, tmp_path):

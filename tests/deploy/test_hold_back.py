@@ -29,10 +29,7 @@ def kubelet(machine, pod):
         if container.get("restartPolicy") == "Always":
             machine.start(container["name"], command, environment)
             probe = container["startupProbe"]["httpGet"]["path"]
-            until(
-                lambda: machine.get(probe)[0] == 200 or machine.stopping,
-                "the startup probe",
-            )
+            until(lambda: machine.get(probe)[0] == 200 or machine.stopping, "the startup probe")
         else:
             machine.run(container["name"], command, environment)
     if not machine.stopping:
@@ -55,12 +52,9 @@ def by_ecs(machine, _):
     """Starts each container when the conditions on those it depends on hold."""
     definitions = {container["Name"]: container for container in ecs_task()["ContainerDefinitions"]}
     commands = {
-        container["Name"]: (
-            [exporter(), *container.get("Command", [])],
-            machine.environment((v["Name"], v["Value"]) for v in container.get("Environment", [])),
-        )
-        for container in ecs_exporters()
-    }
+        container["Name"]: ([exporter(), *container.get("Command", [])],
+                            machine.environment((v["Name"], v["Value"]) for v in container.get("Environment", [])))
+        for container in ecs_exporters()}
     started = set()
 
     def start(name):

@@ -5,7 +5,7 @@ import pytest
 
 from host import IMDS, STS, booted_host
 
-from helpers.commands import run
+from helpers.certificates import certify
 from helpers.waiting import until
 
 SERVICE = "imds-exporter.service"
@@ -148,8 +148,7 @@ SIGNED = "/usr/share/doc/imds-exporter/examples/signed-call.conf"
 def test_the_filter_of_the_unit_drops_signed_calls_until_the_drop_in_opens_it(host, tmp_path):
     """Under systemd with control groups of version 2, whose filter sees every packet. STS has a public address."""
     certificate, key = tmp_path / "tls.crt", tmp_path / "tls.key"
-    run("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2",
-        "-subj", "/CN=sts", "-addext", f"subjectAltName=IP:{STS.split(':')[0]}", "-addext", "basicConstraints=critical,CA:FALSE", "-keyout", key, "-out", certificate)
+    certify(certificate, key, STS.split(":")[0], "-addext", "basicConstraints=critical,CA:FALSE")
     with host.sts(certificate, key):
         install_deb(host)
         host.copy(certificate, "/etc/imds-exporter.crt")

@@ -21,26 +21,19 @@ HERE = pathlib.Path(__file__).resolve().parent
 PRIVILEGED = {"host-network", "chart with everything"}
 
 
-def validate(document):
-    kubernetes_validate.validate(document, KUBERNETES.rsplit(".", 1)[0], strict=True)
+def kubernetes_objects(forms):
+    return [d for documents in forms.values() for d in documents if d["apiVersion"] in KUBERNETES_APIS]
 
 
 def test_every_object_is_valid(forms):
-    checked = 0
-    for documents in forms.values():
-        for document in documents:
-            if document["apiVersion"] in KUBERNETES_APIS:
-                validate(document)
-                checked += 1
-    assert checked > 15
-
-
-def operator_objects(forms):
-    return [d for documents in forms.values() for d in documents if d["apiVersion"] == OPERATOR]
+    objects = kubernetes_objects(forms)
+    for document in objects:
+        kubernetes_validate.validate(document, KUBERNETES.rsplit(".", 1)[0], strict=True)
+    assert len(objects) > 15
 
 
 def test_every_object_for_the_operator_is_valid(forms):
-    objects = operator_objects(forms)
+    objects = [d for documents in forms.values() for d in documents if d["apiVersion"] == OPERATOR]
     assert {document["kind"] for document in objects} == {"PodMonitor", "PrometheusRule", "ServiceMonitor"}
     assert operator_mistakes(objects) == []
 
@@ -77,20 +70,14 @@ def test_pod_security_admits_every_pod_of_the_form(forms, form, level):
 
 
 def test_the_api_server_takes_every_object(forms):
-    objects = [d for documents in forms.values() for d in documents if d["apiVersion"] in KUBERNETES_APIS]
+    objects = kubernetes_objects(forms)
     assert [(d["kind"], mistake) for d, mistake in zip(objects, mistakes(objects)) if mistake] == []
 
 
 def test_the_namespace_of_the_daemonset_enforces_pod_security(forms):
-    def enforced(form):
-        return [
-            document["metadata"]["labels"]["pod-security.kubernetes.io/enforce"]
-            for document in forms[form]
-            if document["kind"] == "Namespace"
-        ]
-
-    assert enforced("DaemonSet") == ["restricted"]
-    assert enforced("host-network") == ["privileged"]
+    for form, level in (("DaemonSet", "restricted"), ("host-network", "privileged")):
+        namespaces = [document["metadata"]["labels"] for document in forms[form] if document["kind"] == "Namespace"]
+        assert [labels["pod-security.kubernetes.io/enforce"] for labels in namespaces] == [level]
 
 
 def test_the_exporter_has_no_service_account_token(forms):
@@ -173,9 +160,7 @@ def selected(selector, labels):
 
 
 def pod_labels(document):
-    if document["kind"] == "CronJob":
-        return document["spec"]["jobTemplate"]["spec"]["template"]["metadata"]["labels"]
-    return document["spec"]["template"]["metadata"]["labels"]
+    return template_of(document)["metadata"]["labels"]
 
 
 @pytest.mark.parametrize("form, others", [("monitoring", set()), ("chart with everything", {"DaemonSet", "host-network", "signed-call"})])

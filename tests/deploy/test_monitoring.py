@@ -12,20 +12,13 @@ from operator_schemas import operator_mistakes
 from helpers.alert_rules import GROUPS, KUBERNETES_GROUPS
 from helpers.paths import DEPLOY
 
-COMPONENTS = DEPLOY / "kubernetes" / "components"
-OPTIONAL = COMPONENTS / "prometheusrule-kubernetes" / "prometheusrule.yaml"
+OPTIONAL = DEPLOY / "kubernetes" / "components" / "prometheusrule-kubernetes"
 
 
 @pytest.fixture
 def build(tmp_path):
     def build(**more):
-        monitoring = os.path.relpath(DEPLOY / "kubernetes" / "monitoring", tmp_path)
-        content = {
-            "apiVersion": "kustomize.config.k8s.io/v1beta1",
-            "kind": "Kustomization",
-            "resources": [monitoring],
-            **more,
-        }
+        content = {"resources": [os.path.relpath(DEPLOY / "kubernetes" / "monitoring", tmp_path)], **more}
         (tmp_path / "kustomization.yaml").write_text(yaml.safe_dump(content))
         return {d["metadata"]["name"]: d for d in kustomize(tmp_path) if d["kind"] == "PrometheusRule"}
 
@@ -33,11 +26,9 @@ def build(tmp_path):
 
 
 def test_the_optional_rules_are_added_to_the_others(build, tmp_path):
-    rules = build(components=[os.path.relpath(OPTIONAL.parent, tmp_path)])
+    rules = build(components=[os.path.relpath(OPTIONAL, tmp_path)])
     assert {name: rule["spec"]["groups"] for name, rule in rules.items()} == {
-        "imds-exporter": GROUPS,
-        "imds-exporter-kubernetes": KUBERNETES_GROUPS,
-    }
+        "imds-exporter": GROUPS, "imds-exporter-kubernetes": KUBERNETES_GROUPS}
     assert all(rule["apiVersion"] == OPERATOR for rule in rules.values())
     assert operator_mistakes(list(rules.values())) == []
 

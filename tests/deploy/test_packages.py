@@ -49,13 +49,9 @@ RPMLINT = 'Filters = ["no-signature", "statically-linked-binary"]\n'
 CPIO = '#!/bin/sh\nexec /usr/bin/cpio --no-absolute-filenames "$@"\n'
 
 
-# Whatever the day, so that packages of one test are the same.
-EPOCH = "1700000000"
-
-
 def build_packages(folder, program, files, arch):
-    """Builds both packages into a folder, as a release does: their paths, the .deb first."""
-    environment = {"PATH": os.environ["PATH"], "NFPM": str(tool("nfpm")), "SOURCE_DATE_EPOCH": EPOCH}
+    """Builds both packages into a folder, as a release of the same day does: their paths, the .deb first."""
+    environment = {"PATH": os.environ["PATH"], "NFPM": str(tool("nfpm")), "SOURCE_DATE_EPOCH": "1700000000"}
     run(DEPLOY / "packages" / "build", reference.version(), arch, program, files, folder, env=environment)
     (deb,), (rpm,) = folder.glob("*.deb"), folder.glob("*.rpm")
     return deb, rpm

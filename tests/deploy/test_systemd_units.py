@@ -1,62 +1,30 @@
-"""The systemd unit and its drop-ins: systemd accepts them without a warning, and they are hardened."""
+"""The systemd unit and its drop-ins: systemd accepts them without a warning. That the unit is hardened, test_packages.py shows."""
 
 import os
 import re
-import shutil
 
-import pytest
 from forms import unit_environment_files, unit_values
 
 from helpers.commands import complete
 from helpers.paths import DEPLOY, exporter
 
 UNITS = DEPLOY / "systemd"
-PROGRAM = "/usr/local/bin/imds-exporter"
-
-
-def systemd_analyze(*arguments, **options):
-    program = shutil.which("systemd-analyze")
-    assert program, "systemd-analyze is missing: run tests/tools/setup"
-    return complete(program, *arguments, **options)
-
-
-@pytest.fixture
-def installed(tmp_path):
-    """A folder with the unit, a service that is held back, and both drop-ins, as on a machine."""
-    directory = tmp_path / "units"
-    directory.mkdir()
-
-    def install(source, name):
-        target = directory / name
-        target.parent.mkdir(exist_ok=True)
-        target.write_text(source.read_text().replace(PROGRAM, "/bin/true"))
-
-    install(UNITS / "imds-exporter.service", "imds-exporter.service")
-    install(UNITS / "examples" / "watch-processes.conf", "imds-exporter.service.d/50-watch.conf")
-    install(UNITS / "examples" / "signed-call.conf", "imds-exporter.service.d/50-signed-call.conf")
-    install(UNITS / "examples" / "hold-back.conf", "workload.service.d/50-imds.conf")
-    (directory / "workload.service").write_text("[Unit]\nDescription=A workload\n[Service]\nExecStart=/bin/true\n")
-    return directory
-
-
-def verify(directory):
-    environment = {**os.environ, "SYSTEMD_UNIT_PATH": f"{directory}:"}
-    units = sorted(directory.glob("*.service"))
-    return systemd_analyze("verify", "--man=no", *units, env=environment)
-
-
-def test_systemd_accepts_the_units(installed):
-    done = verify(installed)
-    assert (done.returncode, done.stdout + done.stderr) == (0, "")
-
-
-def test_the_exposure_level_is_at_most_1_5():
-    done = systemd_analyze("security", "--offline=true", "--threshold=15", UNITS / "imds-exporter.service")
-    assert done.returncode == 0, done.stdout[-200:]
-
-
 SERVICE = UNITS / "imds-exporter.service"
 HOLD_BACK = UNITS / "examples" / "hold-back.conf"
+
+
+def test_systemd_accepts_the_units(tmp_path):
+    """In a folder with the unit, a service that is held back, and the drop-ins, as on a machine."""
+    for source, name in (
+            (SERVICE, SERVICE.name), (UNITS / "examples" / "watch-processes.conf", "imds-exporter.service.d/50-watch.conf"),
+            (UNITS / "examples" / "signed-call.conf", "imds-exporter.service.d/50-signed-call.conf"),
+            (HOLD_BACK, "workload.service.d/50-imds.conf")):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(source.read_text().replace("/usr/local/bin/imds-exporter", "/bin/true"))
+    (tmp_path / "workload.service").write_text("[Unit]\nDescription=A workload\n[Service]\nExecStart=/bin/true\n")
+    environment = {**os.environ, "SYSTEMD_UNIT_PATH": f"{tmp_path}:"}
+    done = complete("systemd-analyze", "verify", "--man=no", *sorted(tmp_path.glob("*.service")), env=environment)
+    assert (done.returncode, done.stdout + done.stderr) == (0, "")
 
 
 def test_the_start_of_a_held_service_may_take_longer_than_the_wait():

@@ -1,6 +1,6 @@
 """From the last release to this one: what a user of it has is taken over, or refused by a name that the changelog has.
 
-tests/deploy/previous holds what that release made, as users have it: the chart's values, a state file that its program wrote
+tests/deploy/previous holds what that release made, as users have it: the chart's values (without their comments), a state file that its program wrote
 beside a stuck workload, and its package for amd64, with a program that only sleeps.
 """
 

@@ -46,9 +46,7 @@ def named(session):
 def create(client, session):
     config = botocore.config.Config(retries={"max_attempts": 0}, connect_timeout=2)
     try:
-        clients[client] = named(session).client(
-            "sts", region_name="eu-west-1", endpoint_url=NOWHERE, config=config
-        )
+        clients[client] = named(session).client("sts", region_name="eu-west-1", endpoint_url=NOWHERE, config=config)
     except Exception as error:
         return {"raised": type(error).__name__}
     clients[client].meta.events.register("before-send.sts", keep_signature)

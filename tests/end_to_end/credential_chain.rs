@@ -9,13 +9,13 @@ use imds_exporter::platform::clock::SystemClock;
 use imds_exporter::simulator::{self, Simulator};
 use serde_json::Value;
 use tempfile::TempDir;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::AsyncWriteExt;
 use tokio::net::TcpListener;
 
 use crate::clients::{Clients, Found, VERSIONS};
 use crate::support::network_namespace::{inside, ip, run_inside};
 use crate::support::program::{ExporterProcess, program};
-use crate::support::request::{metrics_with, try_get};
+use crate::support::request::{metrics_with, read_head, try_get};
 use crate::support::simulator::{CONNECT_REFUSED, apply_toml};
 
 const KEY: (&str, &str) = ("AWS_ACCESS_KEY_ID", "AKIAMADEUP");
@@ -209,13 +209,7 @@ async fn serve(address: &str, beginning: &'static str, body: &'static str) {
     let listener = TcpListener::bind(address).await.expect("the address is there");
     tokio::spawn(async move {
         while let Ok((mut stream, _)) = listener.accept().await {
-            let mut request = Vec::new();
-            while !request.windows(4).any(|end| end == b"\r\n\r\n") {
-                match stream.read_buf(&mut request).await {
-                    Ok(1..) => {}
-                    Ok(0) | Err(_) => break,
-                }
-            }
+            let Some(request) = read_head(&mut stream).await else { continue };
             let (status, body) =
                 if request.starts_with(beginning.as_bytes()) { ("200 OK", body) } else { ("404 Not Found", "") };
             let length = body.len();

@@ -13,12 +13,13 @@ use imds_exporter::domain::{Creation, Source};
 use imds_exporter::imds::{DEFAULT_ATTEMPTS, ImdsOptions};
 use imds_exporter::platform::clock::{Clock, SystemClock};
 use serde_json::{Value, json};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
 use crate::support::exporter::listen;
+use crate::support::request::read_head;
 use crate::support::simulator::{imds_client, imds_options};
 use crate::support::tools::{Python, python, tool};
 
@@ -347,10 +348,7 @@ struct Request {
 }
 
 async fn read_request(stream: &mut TcpStream) -> Option<Request> {
-    let mut head = Vec::new();
-    while !head.ends_with(b"\r\n\r\n") {
-        head.push(stream.read_u8().await.ok()?);
-    }
+    let head = read_head(stream).await?;
     let first = String::from_utf8_lossy(head.split(|c| *c == b'\r').next()?).into_owned();
     let mut path = first.split(' ').nth(1)?.splitn(4, '/').skip(1);
     let name: &[u8] = b"x-aws-ec2-metadata-token:";

@@ -1,18 +1,15 @@
 //! Prometheus: promtool checks the exposition, and a server scrapes it.
 
-use std::process::Stdio;
+use std::io::{Seek, Write};
 
 use imds_exporter::domain::Kind;
 use serde_json::Value;
 use strum::VariantArray;
-use tokio::io::AsyncWriteExt;
-use tokio::time::timeout;
 
-use crate::support::program::{ExporterProcess, command};
+use crate::support::program::{ExporterProcess, command, output};
 use crate::support::request::{metrics_with, try_get};
 use crate::support::simulator::{CONNECT_REFUSED, HEALTHY, apply_toml, start_simulator};
 use crate::support::tools::{eventually, start_prometheus, tool};
-use crate::support::wait::DEADLINE;
 
 #[tokio::test]
 #[ignore = "needs promtool: tests/run fetches it"]
@@ -26,12 +23,11 @@ async fn promtool_finds_nothing_wrong_with_the_exposition() {
     let recovered = metrics_with(exporter.address, "imds_outage_last_end_timestamp_seconds").await;
     for exposition in [failing, recovered] {
         let mut promtool = command(tool("debian/usr/bin/promtool"));
-        promtool.args(["check", "metrics"]).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut promtool = promtool.spawn().expect("promtool runs");
-        let mut stdin = promtool.stdin.take().expect("it is piped");
-        stdin.write_all(exposition.as_bytes()).await.expect("it reads");
-        drop(stdin);
-        let output = timeout(DEADLINE, promtool.wait_with_output()).await.expect("it ends").expect("it ran");
+        let mut input = tempfile::tempfile().expect("a file");
+        input.write_all(exposition.as_bytes()).expect("it can be written");
+        input.rewind().expect("a file can be read again");
+        promtool.args(["check", "metrics"]).stdin(input);
+        let output = output(promtool).await;
         let output_text =
             String::from_utf8_lossy(&output.stderr).into_owned() + &String::from_utf8_lossy(&output.stdout);
         assert!(output.status.success() && output_text.is_empty(), "{output_text}");

@@ -131,14 +131,12 @@ fn labels_of(name: &str) -> Option<&'static [&'static str]> {
     if name.starts_with("imds:") {
         return RECORDING_RULES.contains(name).then_some(RECORDED);
     }
-    catalog::ALL
-        .iter()
-        .find(|spec| {
-            let histogram = spec.metric_type == catalog::Type::Histogram;
-            let series = ["_bucket", "_sum", "_count"].iter().any(|end| name.strip_suffix(end) == Some(spec.name));
-            if histogram { series } else { name == spec.name }
-        })
-        .map(|spec| spec.labels)
+    catalog::ALL.iter().find(|spec| is_series_of(name, spec)).map(|spec| spec.labels)
+}
+
+fn is_series_of(name: &str, spec: &catalog::Spec) -> bool {
+    let of_histogram = ["_bucket", "_sum", "_count"].iter().any(|end| name.strip_suffix(end) == Some(spec.name));
+    if spec.metric_type == catalog::Type::Histogram { of_histogram } else { name == spec.name }
 }
 
 fn values_of(label: &str) -> BTreeSet<&'static str> {
@@ -202,10 +200,7 @@ fn every_metric_is_used_or_has_a_reason_not_to_be() {
     }
     let unused: BTreeMap<_, _> = UNUSED.iter().copied().collect();
     for spec in catalog::ALL {
-        let is_used = used.iter().any(|name| {
-            name == spec.name
-                || ["_bucket", "_sum", "_count"].iter().any(|end| name.strip_suffix(end) == Some(spec.name))
-        });
+        let is_used = used.iter().any(|name| is_series_of(name, spec));
         assert_ne!(is_used, unused.contains_key(spec.name), "{}: either used or listed as unused", spec.name);
     }
     let exists = |name: &str| catalog::ALL.iter().any(|spec| spec.name == name);
@@ -220,10 +215,8 @@ fn every_alert_has_a_runbook_section_and_thresholds_that_are_those_of_the_rule()
         assert_eq!(rule.pending, threshold.pending.clone().unwrap_or_default(), "{}", rule.name);
         if let Some(limit) = &threshold.limit {
             let places = rule.expressions[0].match_indices(limit.as_str());
-            let whole = places.filter(|(at, _)| {
-                !rule.expressions[0][at + limit.len()..]
-                    .starts_with(['.', '0', '1', '2', '3', '4', '5', '6', '7', '8', '9'])
-            });
+            let goes_on = |next: char| next == '.' || next.is_ascii_digit();
+            let whole = places.filter(|(at, _)| !rule.expressions[0][at + limit.len()..].starts_with(goes_on));
             assert_eq!(whole.count(), 1, "{}: {limit}", rule.name);
         }
         let section = runbook::ALERTS.iter().find(|alert| alert.anchor == rule.name).expect("it has a section");

@@ -39,6 +39,7 @@ const DECLARED: (&str, &str) = ("IMDS_EXPORTER_WORKLOAD", "starts-with-exporter"
 const KEYS: &[(&str, &str)] = &[("AWS_ACCESS_KEY_ID", "AKIACANARY"), ("AWS_SECRET_ACCESS_KEY", "CANARY")];
 const IRSA: &[(&str, &str)] =
     &[("AWS_WEB_IDENTITY_TOKEN_FILE", "/CANARY"), ("AWS_ROLE_ARN", "arn:aws:iam::1:role/CANARY")];
+const CONTAINER: &[(&str, &str)] = &[("AWS_CONTAINER_CREDENTIALS_FULL_URI", "http://169.254.170.23/CANARY")];
 
 const FALLBACK: &str = "fault = 'hop_limit'\ntokens = 'optional'";
 const EXPIRED: &str = "expires_in = '-5m'\nrotation = 'off'";
@@ -75,12 +76,7 @@ const CASES: [Case; 20] = [
     // Shadowed, by what is the name.
     ("environment", (Unused, 0, &[], None), &[HEALTHY], KEYS),
     ("web_identity", (Unused, 0, &[], None), &[HEALTHY], IRSA),
-    (
-        "container",
-        (Unused, 0, &[], None),
-        &[HEALTHY],
-        &[("AWS_CONTAINER_CREDENTIALS_FULL_URI", "http://169.254.170.23/CANARY")],
-    ),
+    ("container", (Unused, 0, &[], None), &[HEALTHY], CONTAINER),
     ("disabled", (Unused, 1, &[], BOUND), &[HEALTHY], &[("AWS_EC2_METADATA_DISABLED", "true")]),
 ];
 

@@ -7,15 +7,17 @@ use std::fs;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
+use imds_exporter::domain::Kind;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
 
 use crate::support::exporter::listen;
 use crate::support::memory::{RUN, Secrets};
 use crate::support::program::{ExporterProcess, command, output, program_with_imds, send_signal};
-use crate::support::request::{get, get_until, metrics_with, try_get};
+use crate::support::request::{get, get_until, metrics_with};
+use crate::support::scrape::{Scrape, scrape_until};
 use crate::support::sts::{Authority, Behavior, TestSts, error_body};
-use crate::support::wait::{DEADLINE, answer_within, wait_until};
+use crate::support::wait::wait_until;
 
 /// What is wrong with the answers of [`SecretImds`].
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -143,24 +145,18 @@ async fn no_secret_stays_in_memory_after_polls_failures_and_reloads() {
     wait_until("a reload", || exporter.logged(|line| line["message"] == "web configuration reloaded").is_some()).await;
     imds.secrets().assert_gone_from(pid, "after a reload").await;
 
-    let count = async |name: &str| {
-        let text = try_get(exporter.address, "/metrics").await.expect("it serves");
-        let value = text.lines().find_map(|line| line.strip_prefix(name)).expect("there is such a counter");
-        value.trim().parse::<u64>().expect("a number")
-    };
     for (wrong, kind) in [
-        (Wrong::TokenNotText, "invalid_response"),
-        (Wrong::DocumentCutOff, "connection_closed"),
-        (Wrong::DocumentMalformed, "malformed_document"),
-        (Wrong::DocumentTooLarge, "invalid_response"),
-        (Wrong::SecretsInOtherFields, "refused"),
-        (Wrong::DocumentAsError, "server_error"),
+        (Wrong::TokenNotText, Kind::InvalidResponse),
+        (Wrong::DocumentCutOff, Kind::ConnectionClosed),
+        (Wrong::DocumentMalformed, Kind::MalformedDocument),
+        (Wrong::DocumentTooLarge, Kind::InvalidResponse),
+        (Wrong::SecretsInOtherFields, Kind::Refused),
+        (Wrong::DocumentAsError, Kind::ServerError),
     ] {
-        let failures = format!("imds_fetch_failures_total{{kind=\"{kind}\"}}");
-        let before = count(&failures).await;
+        let before = Scrape::of(exporter.address).await.failures(kind);
         imds.set(wrong);
-        let failed = answer_within(DEADLINE, async || (count(&failures).await > before).then_some(())).await;
-        failed.unwrap_or_else(|| panic!("no poll fails with {wrong:?}"));
+        let what = format!("a failed poll with {wrong:?}");
+        scrape_until(exporter.address, &what, |scrape| scrape.failures(kind) > before).await;
         imds.secrets().assert_gone_from(pid, &format!("after a poll with {wrong:?}")).await;
     }
     exporter.stop().await;

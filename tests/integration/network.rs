@@ -8,12 +8,13 @@ use imds_exporter::config::DEFAULT_PORT;
 use imds_exporter::platform::clock::SystemClock;
 use imds_exporter::simulator::{Simulator, SimulatorOptions};
 use serde_json::Value;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
 
+use crate::support::exporter::listen;
 use crate::support::network_namespace::{inside, ip, run_inside};
 use crate::support::program::{ExporterProcess, exit_status, output, program, program_with_imds, send_signal};
-use crate::support::request::{get, metrics_with};
+use crate::support::request::{get, metrics_with, read_head};
 use crate::support::scrape::{Scrape, polls_after, scrape_until};
 use crate::support::simulator::{CONNECT_REFUSED, apply_toml, start_simulator};
 use crate::support::wait::wait_until;
@@ -146,14 +147,10 @@ async fn sighup_kills_nothing() {
 
 #[tokio::test]
 async fn requests_to_imds_name_the_exporter_and_its_version() {
-    let listener = TcpListener::bind("127.0.0.1:0").await.expect("loopback has a free port");
-    let imds = listener.local_addr().expect("it is bound");
+    let (listener, imds) = listen().await;
     let mut check = program_with_imds(imds, &["check"]).stdout(Stdio::null()).spawn().expect("it runs");
     let (mut stream, _) = listener.accept().await.expect("it connects");
-    let mut head = Vec::new();
-    while !head.ends_with(b"\r\n\r\n") {
-        head.push(stream.read_u8().await.expect("a whole head"));
-    }
+    let head = read_head(&mut stream).await.expect("a whole head");
     stream.write_all(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n").await.expect("it reads");
     assert_eq!(exit_status(&mut check).await.code(), Some(1));
     let head = String::from_utf8(head).expect("text").to_ascii_lowercase();

@@ -7,10 +7,11 @@ use imds_exporter::domain::state::{Shared, State, WorkloadEnvironment};
 use imds_exporter::domain::{Kind, Source, Step};
 use imds_exporter::exporter::poll_loop::Poller;
 use imds_exporter::platform::clock::{Clock, monotonic};
+use tokio::sync::mpsc::unbounded_channel;
 use tokio::time::{advance, timeout};
 
 use crate::support::clock::TestClock;
-use crate::support::source::{FakeSource, RepeatingSource, START, failed, success};
+use crate::support::source::{FakeSource, START, SentSource, failed, success};
 
 const INTERVAL: Duration = Duration::from_secs(15);
 
@@ -73,8 +74,8 @@ async fn the_exporter_is_unhealthy_when_the_poll_loop_stalls_for_five_intervals(
     // Or for as long as a poll with many attempts may last.
     for (longest_poll, allowed) in [(INTERVAL, INTERVAL * 5), (INTERVAL * 40, INTERVAL * 40)] {
         let clock = TestClock::new(START);
-        let hanging = RepeatingSource { resolution: success(), answers_left: 0 };
-        let (mut poller, _) = poller_of(hanging, &clock, longest_poll);
+        let (_never, hanging) = unbounded_channel();
+        let (mut poller, _) = poller_of(SentSource(hanging), &clock, longest_poll);
         let heartbeat = poller.heartbeat();
         let hung = timeout(allowed, poller.next_poll(|_| ())).await;
         assert!(hung.is_err());

@@ -16,13 +16,13 @@ use imds_exporter::sts::{CaBundle, CallerIdentity, Endpoint, Sts, StsOptions};
 use serde_json::Value;
 use strum::VariantArray;
 use tempfile::TempDir;
-use tokio::io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional};
+use tokio::io::{AsyncWriteExt, copy_bidirectional};
 use tokio::net::TcpStream;
 use zeroize::Zeroizing;
 
 use crate::support::exporter::{Exporter, config, listen};
 use crate::support::program::{ExporterProcess, output, program, program_with_imds};
-use crate::support::request::{get, metrics_with};
+use crate::support::request::{get, metrics_with, read_head};
 use crate::support::scrape::{Scrape, polls_after, scrape_until};
 use crate::support::simulator::{CONNECT_REFUSED, HEALTHY, apply_toml, start_simulator};
 use crate::support::sts::{ACCOUNT, ARN, Authority, Behavior, TestSts, USER_ID, error_body};
@@ -248,11 +248,7 @@ async fn start_proxy(refuses: bool) -> (SocketAddr, Arc<Mutex<Vec<String>>>) {
         while let Ok((mut stream, _)) = listener.accept().await {
             let seen = Arc::clone(&seen);
             tokio::spawn(async move {
-                let mut head = Vec::new();
-                while !head.ends_with(b"\r\n\r\n") {
-                    let Ok(byte) = stream.read_u8().await else { return };
-                    head.push(byte);
-                }
+                let Some(head) = read_head(&mut stream).await else { return };
                 let head = String::from_utf8(head).expect("the head is text");
                 seen.lock().expect("no test panics while it holds this").push(head.clone());
                 if refuses {

@@ -10,19 +10,21 @@ use std::time::Duration;
 use imds_exporter::domain::{Kind, Step};
 use imds_exporter::exporter;
 use imds_exporter::platform::clock::Clock;
+use tokio::sync::mpsc::unbounded_channel;
 use tokio::time::sleep;
 
 use crate::support::clock::TestClock;
 use crate::support::exporter::{config, listen, open};
 use crate::support::program::{exit_status, test_as_process};
-use crate::support::source::{RepeatingSource, START, failed, success};
+use crate::support::source::{START, SentSource, failed, success};
 
 const RUNS_FOR: Duration = Duration::from_hours(1);
 const WATCHDOG: Duration = Duration::from_secs(30);
 /// The notifications of a poll loop that runs all that time: two per watchdog timeout.
 const NOTIFICATIONS: u64 = RUNS_FOR.as_secs() / (WATCHDOG.as_secs() / 2);
 const WATCHDOG_MESSAGE: &str = "WATCHDOG=1\n";
-const POLLS_BEFORE_IT_HANGS: u32 = 20;
+const POLLS_BEFORE_IT_HANGS: u64 = 20;
+const MORE_THAN_ALL_POLLS: u64 = RUNS_FOR.as_secs();
 
 /// Tells the child which source to use.
 const SOURCE: &str = "CHILD_SOURCE";
@@ -31,13 +33,15 @@ const SOURCE: &str = "CHILD_SOURCE";
 #[tokio::test(start_paused = true)]
 #[ignore = "a process that other tests start"]
 async fn child() {
-    let (resolution, answers_left) = match env::var(SOURCE).as_deref() {
-        Ok("succeeding") => (success(), u32::MAX),
-        Ok("failing") => (failed(Kind::HopLimit, Step::Token), u32::MAX),
+    let (resolution, answers) = match env::var(SOURCE).as_deref() {
+        Ok("succeeding") => (success(), MORE_THAN_ALL_POLLS),
+        Ok("failing") => (failed(Kind::HopLimit, Step::Token), MORE_THAN_ALL_POLLS),
         Ok("hanging") => (success(), POLLS_BEFORE_IT_HANGS),
         _ => return,
     };
-    let source = RepeatingSource { resolution, answers_left };
+    let (polls, source) = unbounded_channel();
+    (0..answers).for_each(|_| polls.send(resolution.clone()).expect("there is a receiver"));
+    let source = SentSource(source);
     let (listener, _) = listen().await;
     let clock: Arc<dyn Clock> = TestClock::new(START);
     exporter::run_with(config(&[]), source, open(listener), clock, |_| {}, sleep(RUNS_FOR)).await.expect("it runs");
@@ -86,9 +90,9 @@ async fn without_a_watchdog_ready_is_the_first_message_then_status_and_stopping_
 async fn the_watchdog_is_notified_while_the_poll_loop_runs_however_polls_end() {
     let all = NOTIFICATIONS - 1..=NOTIFICATIONS + 1;
     // Until the loop hangs, and for five more intervals, after which it is unhealthy.
-    let hangs = u64::from(POLLS_BEFORE_IT_HANGS);
+    let hangs = POLLS_BEFORE_IT_HANGS - 3..=POLLS_BEFORE_IT_HANGS + 8;
     for (source, expected, status) in
-        [("succeeding", all.clone(), "web"), ("failing", all, "hop_limit"), ("hanging", hangs - 3..=hangs + 8, "web")]
+        [("succeeding", all.clone(), "web"), ("failing", all, "hop_limit"), ("hanging", hangs, "web")]
     {
         let messages = messages_of(source, Some(WATCHDOG)).await;
         let notifications = count(&messages, WATCHDOG_MESSAGE);

@@ -95,19 +95,12 @@ class Case:
 
 
 def failing(start, end, critical=True, explained=False, **labels):
-    """What fires while fetches fail."""
+    """What fires while fetches fail; it is inhibited where an outage of the fleet explains the failure."""
     labels = {**other(**labels), **({"explained_by": "ImdsFleetOutage"} if explained else {})}
     bands = [Fires("ImdsCredentialsFetchFailing", "warning", start + 2, end + 5, labels)]
     if critical:
         bands.append(Fires("ImdsCredentialsFetchFailing", "critical", start + 10, end + 10, labels))
     return bands
-
-
-def explained(target, start, end):
-    """What fires, and is inhibited, where an outage of the fleet explains the failure."""
-    labels = {**target, "explained_by": "ImdsFleetOutage"}
-    return [Fires("ImdsCredentialsFetchFailing", "warning", start + 2, end + 5, labels),
-            Fires("ImdsCredentialsFetchFailing", "critical", start + 10, end + 10, labels)]
 
 
 def fleet(size, number_failing, cluster):
@@ -286,8 +279,6 @@ CASES = [
     Case("three outages in an hour", 120, [
         Exporter(TARGET, fails=[(20 + 9 * n, 21 + 9 * n, "read_timeout", "role") for n in range(3)]),
     ], [], near=("ImdsFetchUnreliable",)),
-    Case("one long outage is not flapping", 60, [Exporter(TARGET, fails=[(20, 35, "read_timeout", "role")])],
-         failing(20, 35), restart=25),
     Case("slow answers", 140, [Exporter(TARGET, slow=[(30, 60, 0.7)])],
          [Fires("ImdsFetchSlow", "warning", 41, 84, slack=90)], restart=55),
     Case("an occasional slow answer", 90, [Exporter(TARGET, slow=[(n, n + 0.25, 0.9) for n in range(30, 60, 5)])], [],
@@ -586,7 +577,7 @@ OPERATION += [
     ], [Fires("ImdsExporterDown", "warning", 25, 45, node(1, "p" * (n + 1)), slack=WINDOW) for n in range(12)], lossy=False, pages=[]),
     Case("twenty of ninety nodes", 60, [
         Exporter(host(n), fails=fails((20, 35)) if n < 20 else []) for n in range(90)
-    ], [*(band for n in range(20) for band in explained(host(n), 20, 35)),
+    ], [*(band for n in range(20) for band in failing(20, 35, explained=True, **host(n))),
         Fires("ImdsFleetOutage", "critical", 21, 50, {"cluster": "one"})], lossy=False, pages=["ImdsFleetOutage"]),
     Case("a target label with the name of one of ours", 100, [
         Exporter(VERSIONED, fails=fails((20, 80))), Exporter({**host(7), "revision": "a", "rustversion": "b"}, lost=[(20, 40)]),
@@ -638,7 +629,7 @@ OPERATION += [
         lossy=False, pages=[]),
     Case("a hundred of five hundred nodes", 30, [
         Exporter(host(f"{n // 250}.{n % 250}"), fails=fails((8, 20)) if n < 100 else [], metrics=WHETHER_IT_FAILS) for n in range(500)
-    ], [*(band for n in range(100) for band in explained(host(f"{n // 250}.{n % 250}"), 8, 20)),
+    ], [*(band for n in range(100) for band in failing(8, 20, explained=True, **host(f"{n // 250}.{n % 250}"))),
         Fires("ImdsFleetOutage", "critical", 9, 31, {"cluster": "one"})], lossy=False, pages=["ImdsFleetOutage"]),
     Case("a program without any AWS client starts in an outage", 60, [
         Exporter(TARGET, fails=[(20, 21.5, "connect_timeout", "token")]), Workload(dropped(WORKLOAD, *MARKED), 20.5),

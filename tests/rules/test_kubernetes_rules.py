@@ -3,15 +3,12 @@
 import json
 import re
 
-import pytest
-
 from evaluation import GROUPS_IN_ORDER
-from exporter_model import Exporter, input_series
+from exporter_model import STEP, Exporter, Given, input_series, selector
 from helpers.alert_rules import KUBERNETES_GROUPS, KUBERNETES_TEXT, RULE_FILES
 from helpers.prometheus import promtool
-from kubernetes_model import exported, pod
+from kubernetes_model import Pod, exported, pod
 
-STEP, MINUTE = 30, 60
 CLUSTER = {"cluster": "one"}
 
 
@@ -30,20 +27,11 @@ def test_the_metrics_and_labels_that_the_rules_read_exist():
     assert "--metric-labels-allowlist=pods=[imds-exporter/sdk]" in KUBERNETES_TEXT
 
 
-OUTAGES = [(20, 22), (40, 42), (60, 62)]
-FAILS = [(start, end, "connect_timeout", "token") for start, end in OUTAGES]
+FAILS = [(start, start + 2, "connect_timeout", "token") for start in (20, 40, 60)]
 NODE_EXPORTER = {**CLUSTER, "job": "imds-exporter", "instance": "10.1.0.1:10169", "namespace": "monitoring",
                  "pod": "imds-exporter-x", "node": "node-1"}
 SIDECAR = {**CLUSTER, "job": "imds-exporter", "instance": "10.0.0.7:10169", "namespace": "shop", "pod": "with-sidecar",
            "node": "node-1"}
-MINUTES = 100
-
-
-def kube_series(pods, first=0, last=MINUTES):
-    before, values = int(first * MINUTE / STEP), int((last - first) * MINUTE / STEP)
-    return [{"series": re.sub(r"\{", '{cluster="one",', series, count=1),
-             "values": (f"_x{before} " if before else "") + f"{value:.0f}x{values - 1} stale"}
-            for series, value in exported(pods).items()]
 
 
 def contained(**labels):
@@ -51,8 +39,7 @@ def contained(**labels):
 
 
 def firing_at(minute, expected):
-    samples = [{"labels": "{%s}" % ",".join(f'{key}="{value}"' for key, value in sorted(labels.items())), "value": 1}
-               for labels in expected]
+    samples = [{"labels": selector("", labels), "value": 1} for labels in expected]
     return {"expr": 'max without (alertstate) (ALERTS{alertstate="firing", alertname="ImdsContainersStartedDuringOutage"})',
             "eval_time": f"{minute}m", "exp_samples": samples}
 
@@ -66,29 +53,18 @@ def judge(folder, series, checks):
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-@pytest.fixture(scope="module")
-def story():
-    """A DaemonSet's exporter and a sidecar on one node, in three outages."""
-    exporters = input_series([
+def test_a_container_that_restarts_in_the_second_of_three_outages(tmp_path):
+    """A DaemonSet's exporter and a sidecar on one node. The container of the first pod restarts alone in the second outage, and again at
+    last: seen by another replica of kube-state-metrics each time, since promtool takes each series once."""
+    first, second, third = [pod("restarts", "node-1", started, "boto3") for started in (3, 41, 85)]
+    story = input_series([
         Exporter(NODE_EXPORTER, fails=FAILS, restarts=[70], keeps_state=False),
         Exporter(SIDECAR), Exporter({**NODE_EXPORTER, "instance": "10.1.0.2:10169", "pod": "imds-exporter-y", "node": "node-2"}),
-    ], MINUTES)
-    early = [
-        pod("restarts", "node-1", 3, "boto3"), pod("elsewhere", "node-2", 41, "boto3"), pod("unmarked", "node-1", 41),
-        pod("with-sidecar", "node-1", 41, "boto3", containers=("app", "imds-exporter")),
-    ]
-    # The container of the first pod restarts alone in the second of three outages, and again at last.
-    first, second, third = [pod("restarts", "node-1", started, "boto3") for started in (3, 41, 85)]
-    return [*exporters, *kube_series(early[1:]), *kube_series([first], 0, 41.5),
-            *renamed(kube_series([second], 41.5, 86), "second"), *renamed(kube_series([third], 86, MINUTES), "third")]
-
-
-def renamed(series, scraper):
-    """The same from another replica of kube-state-metrics, since promtool takes each series once."""
-    return [{**one, "series": one["series"].replace("{", f'{{scraper="{scraper}",', 1)} for one in series]
-
-
-def test_a_container_that_restarts_in_the_second_of_three_outages(story, tmp_path):
+        Pod(pod("elsewhere", "node-2", 41, "boto3"), CLUSTER), Pod(pod("unmarked", "node-1", 41), CLUSTER),
+        Pod(pod("with-sidecar", "node-1", 41, "boto3", containers=("app", "imds-exporter")), CLUSTER),
+        Pod(first, CLUSTER, until=41.5), Pod(second, {**CLUSTER, "scraper": "second"}, 41.5, 86),
+        Pod(third, {**CLUSTER, "scraper": "third"}, 86),
+    ], 100)
     suspect = contained(namespace="shop", pod="restarts", uid="uid-restarts", node="node-1", job="imds-exporter",
                         instance="10.1.0.1:10169")
     judge(tmp_path, story, [firing_at(minute, [suspect] if 50 <= minute <= 85 else [])
@@ -96,28 +72,25 @@ def test_a_container_that_restarts_in_the_second_of_three_outages(story, tmp_pat
 
 
 def test_a_sidecar_decides_for_its_pod_and_a_namespace_can_be_marked(tmp_path):
-    exporters = input_series([Exporter({**SIDECAR}, fails=FAILS[:1])], 60)
-    pods = kube_series([pod("with-sidecar", "node-1", 21, "ruby", containers=("app", "imds-exporter")),
-                        pod("beside", "node-1", 21, "boto3"),
-                        pod("named", "node-1", 21, namespace="your-namespace")], 0, 60)
+    pods = [Pod(one, CLUSTER) for one in (
+        pod("with-sidecar", "node-1", 21, "ruby", containers=("app", "imds-exporter")), pod("beside", "node-1", 21, "boto3"),
+        pod("named", "node-1", 21, namespace="your-namespace"))]
     suspect = contained(namespace="shop", pod="with-sidecar", uid="uid-with-sidecar", node="node-1", job="imds-exporter",
                         instance="10.0.0.7:10169")
     # What the sidecar saw says nothing of other pods.
-    judge(tmp_path, [*exporters, *pods], [firing_at(minute, [suspect] if minute > 29 else []) for minute in (10, 21, 30, 50)])
-    node = input_series([Exporter(NODE_EXPORTER, fails=FAILS[:1])], 60)
+    sidecar = input_series([Exporter(SIDECAR, fails=FAILS[:1]), *pods], 60)
+    judge(tmp_path, sidecar, [firing_at(minute, [suspect] if minute > 29 else []) for minute in (10, 21, 30, 50)])
     where = {"uid": "uid-named", "node": "node-1", "job": "imds-exporter", "instance": "10.1.0.1:10169"}
     expected = [contained(namespace="your-namespace", pod="named", **where),
                 contained(namespace="shop", pod="beside", **{**where, "uid": "uid-beside"}),
                 contained(namespace="shop", pod="with-sidecar", **{**where, "uid": "uid-with-sidecar"})]
-    judge(tmp_path, [*node, *pods], [firing_at(30, expected)])
+    judge(tmp_path, input_series([Exporter(NODE_EXPORTER, fails=FAILS[:1]), *pods], 60), [firing_at(30, expected)])
 
 
 def test_suspects_of_a_daemonset_get_the_name_of_their_pod(tmp_path):
-    labels = ",".join(f'{key}="{value}"' for key, value in NODE_EXPORTER.items())
-    suspect = ('imds_suspect_process_start_time_seconds{pid="7",command="python3",unit="",container_id="uid-cart-app",'
-               f'pod_uid="uid-cart",{labels}}}')
-    series = [{"series": suspect, "values": "1260x40"}, *kube_series([pod("cart", "node-1", 21)], 0, 20)]
-    judge(tmp_path, series, [{
+    of_process = {"pid": "7", "command": "python3", "unit": "", "container_id": "uid-cart-app", "pod_uid": "uid-cart"}
+    suspect = Given("imds_suspect_process_start_time_seconds", {**NODE_EXPORTER, **of_process}, value=1260)
+    judge(tmp_path, input_series([suspect, Pod(pod("cart", "node-1", 21), CLUSTER)], 20), [{
         "expr": "max by (pid, suspect_namespace, suspect_pod, suspect_container) (imds:suspect_process:container)",
         "eval_time": "10m", "exp_samples": [{
             "labels": '{pid="7",suspect_namespace="shop",suspect_pod="cart",suspect_container="app"}', "value": 1260}]}])

@@ -13,8 +13,6 @@ const ROOT: &str = "/sys/fs/cgroup";
 pub(crate) struct Cgroup {
     root: PathBuf,
     path: PathBuf,
-    /// The folders that were made for it, the innermost last.
-    made: Vec<PathBuf>,
 }
 
 impl Cgroup {
@@ -26,21 +24,9 @@ impl Cgroup {
         if is_v2() && ["cpu", "pids"].contains(&controller) {
             fs::write(root.join("cgroup.subtree_control"), format!("+{controller}"))?;
         }
-        let mut at = root.join(format!("imds-exporter-test-{}-{number}.slice", std::process::id()));
-        let mut cgroup = Self { root, path: PathBuf::new(), made: Vec::new() };
-        cgroup.make(&at)?;
-        for part in path.split('/').filter(|part| !part.is_empty()) {
-            at.push(part);
-            cgroup.make(&at)?;
-        }
-        cgroup.path = at;
-        Ok(cgroup)
-    }
-
-    fn make(&mut self, folder: &Path) -> io::Result<()> {
-        fs::create_dir(folder)?;
-        self.made.push(folder.to_owned());
-        Ok(())
+        let path = root.join(format!("imds-exporter-test-{}-{number}.slice", std::process::id())).join(path);
+        fs::create_dir_all(&path)?;
+        Ok(Self { root, path })
     }
 
     /// Moves a process into the group.
@@ -79,7 +65,7 @@ impl Drop for Cgroup {
             // It may have ended meanwhile.
             let _ended = fs::write(self.root.join("cgroup.procs"), process);
         }
-        for folder in self.made.iter().rev() {
+        for folder in self.path.ancestors().take_while(|folder| *folder != self.root) {
             // A process that was killed leaves the group a moment later.
             for _ in 0..100 {
                 if fs::remove_dir(folder).is_ok() {

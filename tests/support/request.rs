@@ -3,7 +3,7 @@
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::timeout;
 
@@ -49,6 +49,15 @@ pub(crate) async fn send_over(mut stream: TcpStream, bytes: &[u8]) -> Vec<u8> {
     let both = async { tokio::join!(write, reader.read_to_end(&mut answer)) };
     let _reset = timeout(DEADLINE, both).await.expect("the connection ends");
     answer
+}
+
+/// The head of a request that a server of the tests gets; `None` if the connection ends before it does.
+pub(crate) async fn read_head(stream: &mut (impl AsyncRead + Unpin)) -> Option<Vec<u8>> {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        head.push(stream.read_u8().await.ok()?);
+    }
+    Some(head)
 }
 
 /// The status of an answer, if there is one.

@@ -37,22 +37,6 @@ impl Source for FakeSource {
     }
 }
 
-/// Answers with the same resolution so many times, then hangs.
-pub(crate) struct RepeatingSource {
-    pub(crate) resolution: Resolution,
-    pub(crate) answers_left: u32,
-}
-
-impl Source for RepeatingSource {
-    async fn resolve(&mut self) -> Resolution {
-        match self.answers_left.checked_sub(1) {
-            Some(left) => self.answers_left = left,
-            None => std::future::pending().await,
-        }
-        self.resolution.clone()
-    }
-}
-
 pub(crate) fn credential(role: &str, last_updated: &str, expiration: &str) -> Credential {
     Credential {
         role: role.to_owned().try_into().expect("a role name"),

@@ -18,6 +18,7 @@ use tokio_rustls::rustls::crypto::ring;
 use tokio_rustls::rustls::pki_types::PrivateKeyDer;
 
 use super::exporter::listen;
+use super::request::read_head;
 
 /// The account of all credentials here.
 pub(crate) const ACCOUNT: &str = "123456789012";
@@ -73,19 +74,12 @@ pub(crate) struct Call {
 
 impl Call {
     async fn read(stream: &mut (impl AsyncRead + Unpin)) -> Option<Self> {
-        let mut bytes = Vec::new();
-        let head = loop {
-            if let Some(end) = bytes.windows(4).position(|window| window == b"\r\n\r\n") {
-                break end;
-            }
-            bytes.push(stream.read_u8().await.ok()?);
-        };
-        let text = String::from_utf8(bytes[..head].to_vec()).expect("the head is text");
+        let text = String::from_utf8(read_head(stream).await?).expect("the head is text");
         let header = |line: &str| {
             let (name, value) = line.split_once(':').expect("a header has a colon");
             (name.to_ascii_lowercase(), value.trim().to_owned())
         };
-        let headers: HashMap<_, _> = text.lines().skip(1).map(header).collect();
+        let headers: HashMap<_, _> = text.trim_end().lines().skip(1).map(header).collect();
         let length = headers.get("content-length").map_or(0, |length| length.parse().expect("a number"));
         let mut body = vec![0; length];
         stream.read_exact(&mut body).await.ok()?;
