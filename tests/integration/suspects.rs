@@ -36,6 +36,7 @@ async fn a_process_that_started_in_an_outage_is_suspect_until_it_is_restarted() 
     apply_toml(&simulator, CONNECT_REFUSED).await;
     metrics_with(address, "imds_up 0").await;
     let worker = Worker::start(&mark);
+    fails_again(address).await;
     assert_eq!(get(address, "/-/clients").await.status, 200, "a restart during the outage would not help");
     apply_toml(&simulator, HEALTHY).await;
     metrics_with(address, "imds_up 1").await;
@@ -60,6 +61,13 @@ async fn a_process_that_started_in_an_outage_is_suspect_until_it_is_restarted() 
     exporter.stop().await;
 }
 
+/// Until a poll has failed that began later than this: one that is on its way may still succeed on a busy machine, and then says nothing
+/// of what started meanwhile.
+async fn fails_again(address: SocketAddr) {
+    let before = Scrape::of(address).await;
+    polls_after(&before, 2, address).await;
+}
+
 /// An exporter that watches what has `mark` in its command line, and what `start` starts in an outage that is over.
 async fn after_an_outage<T>(simulator: &Simulator, mark: &str, start: impl FnOnce() -> T) -> (ExporterProcess, T) {
     let mut command = program_with_imds(simulator.address(), &[]);
@@ -69,6 +77,7 @@ async fn after_an_outage<T>(simulator: &Simulator, mark: &str, start: impl FnOnc
     apply_toml(simulator, CONNECT_REFUSED).await;
     metrics_with(exporter.address, "imds_up 0").await;
     let started = start();
+    fails_again(exporter.address).await;
     apply_toml(simulator, HEALTHY).await;
     metrics_with(exporter.address, "imds_up 1").await;
     (exporter, started)
@@ -87,6 +96,7 @@ async fn with_fewer_descriptors_than_processes_all_are_seen_and_each_suspect_is_
     apply_toml(&simulator, CONNECT_REFUSED).await;
     metrics_with(exporter.address, "imds_up 0").await;
     let _workers: Vec<_> = (0..WORKERS).map(|_| Worker::start(&mark)).collect();
+    fails_again(exporter.address).await;
     apply_toml(&simulator, HEALTHY).await;
     let mut scrape = suspects_of(exporter.address, WORKERS).await;
     assert_eq!(scrape.value("imds_unread_processes"), 0);
