@@ -28,11 +28,11 @@ mount -t overlay overlay -o "lowerdir=/,upperdir=$scratch/upper,workdir=$scratch
 cd "$scratch/root"
 mount -t proc proc proc
 mount --bind /dev dev
+mount -t tmpfs tmpfs tmp
 for pair in $mounts; do
   mkdir -p "./${pair#*:}"
   mount --bind "${pair%%:*}" "./${pair#*:}"
 done
-mount -t tmpfs tmpfs tmp
 exec chroot . /bin/sh -c 'cd "$1" && exec /bin/sh -c "$2"' sh "$directory" "$step"
 """
 
