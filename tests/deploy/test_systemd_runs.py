@@ -1,13 +1,15 @@
 """The notify protocol with systemd's end of it: a socket, and the environment of a service."""
 
 import contextlib
+import os
+import signal
 import socket
 
 import pytest
 
 from helpers import exporters, paths
 from helpers.exporters import simulator
-from helpers.http_client import samples
+from helpers.http_client import get, samples
 from helpers.processes import Process, free_port
 from helpers.waiting import until
 
@@ -84,6 +86,17 @@ def test_watchdog_messages_continue_in_an_outage_and_the_status_names_the_failur
         assert metrics(port)["imds_up"] == 0
         imds.change('fault = "none"')
         manager.until(lambda line: line.startswith("STATUS=") and "resolve" in line)
+
+
+def test_it_announces_that_it_stops_and_exits_with_0(manager):
+    with simulator() as imds, service(manager, imds) as (process, port):
+        manager.until(lambda line: line == "READY=1")
+        os.kill(process.pid, signal.SIGTERM)
+        messages = manager.until(lambda line: line == "STOPPING=1")
+        assert messages[-1] == ["STOPPING=1"]
+        until(lambda: process.poll() is not None, "it exits")
+        assert process.returncode == 0
+        assert get(f"http://127.0.0.1:{port}/-/healthy") == (None, "")
 
 
 def test_there_are_no_watchdog_messages_on_behalf_of_another_process(manager):
