@@ -16,8 +16,8 @@ PROMTOOLS = {"2.42": DEBIAN / "usr" / "bin" / "promtool", "3": TOOLS / "go" / "b
 
 
 def promtool(*arguments, version="2.42", patient=False):
-    """The completed process; a patient one leaves the CPU to others that need it."""
-    return complete(*["nice"] * patient, PROMTOOLS[version], *arguments, timeout=1800)
+    """The completed process; a patient one leaves the CPU to others that need it. Memory is cheaper than a quarter of its time."""
+    return complete("env", "GOGC=400", *["nice"] * patient, PROMTOOLS[version], *arguments, timeout=1800)
 
 
 def listening(process):
