@@ -15,7 +15,8 @@ VERSIONS = ["1.25", "1.29", "1.37"]
 
 
 def ask(command, request):
-    return json.loads(run(tool("cluster"), command, input=json.dumps(request)))
+    # Memory is cheaper than a quarter of its time.
+    return json.loads(run("env", "GOGC=400", tool("cluster"), command, input=json.dumps(request)))
 
 
 def render(cases, path=CHART):

@@ -1,5 +1,5 @@
 """The build stage of the Dockerfile without Docker: its own steps, each in a clean root. As a program, it makes the image of this tree
-for the tests to come."""
+for the tests to come, and prints its folder."""
 
 import fcntl
 import os
@@ -121,4 +121,4 @@ def _copy(path, to):
 
 if __name__ == "__main__":
     with tempfile.TemporaryDirectory() as place:
-        image_of(repository(pathlib.Path(place) / "repository"))
+        print(image_of(repository(pathlib.Path(place) / "repository")))
