@@ -9,6 +9,7 @@ mod signed_call;
 use std::future::Future;
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use regex_lite::Regex;
 use tokio::sync::watch;
@@ -19,7 +20,7 @@ use crate::config::Config;
 use crate::domain::state::{PollReport, Shared, State, WorkloadEnvironment};
 use crate::domain::workload::Workload;
 use crate::domain::{Moment, Source};
-use crate::http::{Context, LatestScan, Limits};
+use crate::http::{Context, LatestScan};
 use crate::imds::Imds;
 use crate::metrics::{self, Build, Metrics};
 use crate::platform::clock::Clock;
@@ -32,6 +33,9 @@ use poll_loop::Poller;
 pub use server::Listeners;
 use server::Server;
 use signed_call::SignedCaller;
+
+/// How long a stop waits for the disk: less than any process manager waits for the exporter.
+const SAVED_IN: Duration = Duration::from_secs(2);
 
 /// Polls IMDS and serves on `listeners`, until `stop`.
 ///
@@ -121,15 +125,14 @@ pub async fn run_with(
     drop(scans);
     server.stop().await;
     if let Some((writer, file)) = writer {
+        writer.abort();
         let last = file.saved(&state.lock(), true);
-        let written = async {
-            let _panicked = writer.await;
-            let result = tokio::task::spawn_blocking(move || file.write(&last)).await;
-            if let Ok(Err(error)) = result {
-                warn!(%error, "the state file cannot be written");
-            }
-        };
-        let _out_of_time = tokio::time::timeout(Limits::default().drain_timeout, written).await;
+        let written = tokio::task::spawn_blocking(move || file.write_last(&last));
+        match tokio::time::timeout(SAVED_IN, written).await {
+            Ok(Ok(Err(error))) => warn!(%error, "the state file cannot be written"),
+            Err(_out_of_time) => warn!("the disk is slow: the state file may not say that the exporter was stopped"),
+            Ok(_) => {}
+        }
     }
     watchdog.abort();
     Ok(())

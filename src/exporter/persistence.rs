@@ -56,9 +56,15 @@ impl Persistence {
     /// # Errors
     /// If the file cannot be written.
     pub(super) fn write(&self, saved: &SavedState) -> io::Result<()> {
-        let mut content = serde_json::to_vec_pretty(saved)?;
-        content.push(b'\n');
-        self.file.write(&content)
+        self.file.write(&content(saved)?)
+    }
+
+    /// Like [`Self::write`], when the exporter stops: what is being written meanwhile no longer counts.
+    ///
+    /// # Errors
+    /// If the file cannot be written.
+    pub(super) fn write_last(&self, saved: &SavedState) -> io::Result<()> {
+        self.file.write_last(&content(saved)?)
     }
 
     /// Writes the latest state whenever it is worth it, until the sender is dropped. A failure is reported once until writing
@@ -72,8 +78,8 @@ impl Persistence {
             if written.as_ref().is_some_and(|written| !saved.is_worth_writing_after(written)) {
                 continue;
             }
-            let (writer, content) = (self.clone(), saved.clone());
-            let result = tokio::task::spawn_blocking(move || writer.write(&content)).await;
+            let (writer, latest) = (self.clone(), saved.clone());
+            let result = tokio::task::spawn_blocking(move || writer.write(&latest)).await;
             let result = result.unwrap_or_else(|_| Err(io::ErrorKind::Other.into()));
             match &result {
                 Err(error) if !failing => warn!(path, %error, "the state file cannot be written"),
@@ -84,4 +90,10 @@ impl Persistence {
             written = result.is_ok().then_some(saved);
         }
     }
+}
+
+fn content(saved: &SavedState) -> io::Result<Vec<u8>> {
+    let mut content = serde_json::to_vec_pretty(saved)?;
+    content.push(b'\n');
+    Ok(content)
 }
