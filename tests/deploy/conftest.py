@@ -1,6 +1,8 @@
 """What the tests of the deployment forms share: the forms, rendered once; one image, and one release of the same commit."""
 
+import pathlib
 import shutil
+import tempfile
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -56,8 +58,9 @@ def _image_of(commit):
     image = image_of(commit)
     program = paths.ROOT / "target" / "static" / "imds-exporter"
     program.parent.mkdir(exist_ok=True)
-    program.unlink(missing_ok=True)
-    shutil.copy2(image / "usr/local/bin/imds-exporter", program)
+    # At once, as others may run it.
+    with tempfile.TemporaryDirectory(dir=program.parent) as folder:
+        pathlib.Path(shutil.copy2(image / "usr/local/bin/imds-exporter", folder)).replace(program)
     return image
 
 
