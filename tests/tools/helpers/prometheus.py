@@ -4,7 +4,7 @@ import contextlib
 import json
 import urllib.parse
 
-from helpers.commands import complete, run
+from helpers.commands import GO, complete, run
 from helpers.http_client import body, get
 from helpers.paths import DEBIAN, TOOLS, tool
 from helpers.processes import Process
@@ -16,8 +16,8 @@ PROMTOOLS = {"2.42": DEBIAN / "usr" / "bin" / "promtool", "3": TOOLS / "go" / "b
 
 
 def promtool(*arguments, version="2.42", patient=False):
-    """The completed process; a patient one leaves the CPU to others that need it. Memory is cheaper than a quarter of its time."""
-    return complete("env", "GOGC=400", *["nice"] * patient, PROMTOOLS[version], *arguments, timeout=1800)
+    """The completed process; a patient one leaves the CPU to others that need it."""
+    return complete(*GO, *["nice"] * patient, PROMTOOLS[version], *arguments, timeout=1800)
 
 
 def listening(process):
@@ -56,7 +56,7 @@ def backfill(home, openmetrics):
     text = home / "backfill.om"
     with text.open("w", encoding="utf-8") as out:
         out.writelines(openmetrics)
-    run(PROMTOOLS["2.42"], "tsdb", "create-blocks-from", "openmetrics", "--quiet", text, home / "data",
+    run(*GO, PROMTOOLS["2.42"], "tsdb", "create-blocks-from", "openmetrics", "--quiet", text, home / "data",
         timeout=1800)
 
 
