@@ -78,7 +78,7 @@ def environment(endpoint, folder, **more):
         "AWS_SHARED_CREDENTIALS_FILE": "/dev/null",
         "AWS_CONFIG_FILE": "/dev/null",
         "PYTHONPATH": ":".join(map(str, path)),
-        "PYTHONDONTWRITEBYTECODE": "1",
+        "PYTHONPYCACHEPREFIX": str(paths.TOOLS / "pycache"),
         **more,
     }
 

@@ -2,6 +2,8 @@
 //! stopped and started again around an outage.
 
 use std::fs;
+use std::path::Path;
+use std::process::Command;
 use std::time::Duration;
 
 use serde_json::Value;
@@ -22,10 +24,11 @@ const WHEN_READY: &str = "starts-when-ready";
 /// Whether IMDSv1 is disabled, the declaration, and what happens in its order.
 ///
 /// `down`, `up` and `fault:NAME` are of IMDS; `start`, `kill` and `stop` of the exporter, and `reboot` of the machine;
-/// `saved:POINTER` waits until that is in the state file, and `truncate` spoils it. `fails:n` waits for a poll that fails,
+/// `saved:POINTER` waits until that is in the state file, and `truncate` spoils it; after `slow` an exporter that starts has a slow
+/// disk. `fails:n` waits for a poll that fails,
 /// and `works:y` for one that succeeds: clients of the workload are then said to be usable (`y`), stuck (`n`), or nothing
 /// is said of them (`-`). `startup:503` is the answer of `/-/startup`; `startup:200` is one that says that IMDS fails.
-const TIMELINES: [(bool, &str, &str); 16] = [
+const TIMELINES: [(bool, &str, &str); 17] = [
     // A workload that starts in an outage is stuck until the exporter is stopped in order: then perhaps the workload was
     // restarted too, perhaps not.
     (
@@ -34,6 +37,8 @@ const TIMELINES: [(bool, &str, &str); 16] = [
         "down start fails:n up works:n saved:/outages/0 kill start works:n stop start works:- saved:/workload/created \
          kill start works:-",
     ),
+    // The exporter stops in order although its disk is slow: what it knew is no longer said.
+    (false, WITH_EXPORTER, "slow down start fails:n up works:n stop start works:-"),
     // Restarted or not, the client of the workload has credentials; in an outage a new one has none, an old one has some.
     (false, WITH_EXPORTER, "start works:y stop start works:y stop down start fails:-"),
     (false, WITH_EXPORTER, "start works:y saved:/workload/created down fails:y kill start fails:y up works:y"),
@@ -104,10 +109,24 @@ async fn said(exporter: &ExporterProcess, up: u64) -> &'static str {
     said
 }
 
+/// What makes the disk of a program slow: to write through takes a second.
+fn build_slow_disk(library: &Path) {
+    let source = library.with_extension("c");
+    fs::write(&source, "#include <unistd.h>\nint fsync(int file) { (void)file; sleep(1); return 0; }\n")
+        .expect("it can be written");
+    // Rust links with this compiler too.
+    let done = Command::new("cc").args(["-shared", "-fPIC", "-o"]).args([library, source.as_path()]).status();
+    assert!(done.expect("cc").success());
+}
+
 async fn follow((v1_disabled, workload, timeline): (bool, &str, &str)) {
     let machine = Machine::new().await;
+    let slow_disk = machine.folder.path().join("slow_disk.so");
     let start = async || {
         let mut command = machine.command();
+        if slow_disk.exists() {
+            command.env("LD_PRELOAD", &slow_disk);
+        }
         command.env("IMDS_EXPORTER_WORKLOAD", workload).env("AWS_EC2_METADATA_V1_DISABLED", v1_disabled.to_string());
         // All timelines run at once: a busy machine is no slow IMDS.
         command.env("IMDS_EXPORTER_TIMEOUT", "8s");
@@ -124,6 +143,7 @@ async fn follow((v1_disabled, workload, timeline): (bool, &str, &str)) {
             ("start", _) => exporter = Some(start().await),
             ("kill", _) => exporter.as_mut().expect("it runs").kill().await,
             ("stop", _) => exporter.take().expect("it runs").stop().await,
+            ("slow", _) => build_slow_disk(&slow_disk),
             ("reboot", _) => machine.reboot(),
             ("truncate", _) => {
                 let content = fs::read(machine.state_file()).expect("it is there");

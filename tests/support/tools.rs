@@ -62,7 +62,7 @@ pub(crate) async fn start_moto() -> (Child, SocketAddr) {
 pub(crate) fn python(script: &str) -> Command {
     let mut python = command(tool("python/bin/python"));
     python.arg(repository::path("tests/end_to_end").join(script));
-    python.env_clear().env("PYTHONDONTWRITEBYTECODE", "1").env("HOME", "/nonexistent");
+    python.env_clear().env("PYTHONPYCACHEPREFIX", repository::path("target/tools/pycache")).env("HOME", "/nonexistent");
     python
 }
 
