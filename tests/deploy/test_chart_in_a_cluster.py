@@ -1,14 +1,13 @@
-"""The chart's pods in a cluster: the controller of DaemonSets, Pod Security, OpenShift, Fargate, network policies."""
+"""The chart's pods in a cluster: the nodes of a DaemonSet, Pod Security, OpenShift, Fargate, network policies."""
 
 import base64
-import copy
 import os
 import ssl
 
 import pytest
 
 from chart_cases import values
-from cluster import ask, find, node, nodes_of, pod_security, render
+from cluster import find, node, nodes_of, pod_security, render
 from forms import containers, kustomize
 
 from helpers.certificates import certify
@@ -18,8 +17,6 @@ from helpers.paths import DEPLOY
 from helpers.processes import Process, free_port
 from helpers.waiting import until
 
-PHASES = ["Pending", "Running", "Succeeded", "Failed", "Unknown"]
-
 
 def chart(by_path=None, versions=()):
     (objects,) = render([(values(by_path or {}), list(versions))])
@@ -27,33 +24,13 @@ def chart(by_path=None, versions=()):
     return objects
 
 
-def release_test(objects, phase, labels=()):
-    """The pod of `helm test` on a node, in a phase."""
-    pod = copy.deepcopy(find(objects, "Pod"))
-    pod["metadata"]["labels"].update(labels)
-    pod["spec"]["nodeName"] = "node"
-    pod["status"] = {"phase": phase}
-    return pod
-
-
-def adoptions(objects, labels=()):
-    daemonset = find(objects, "DaemonSet")
-    requests = [{"DaemonSet": daemonset, "Node": node(), "Pod": release_test(objects, phase, labels)} for phase in PHASES]
-    return dict(zip(PHASES, ask("adopt", requests)))
-
-
 @pytest.mark.parametrize("by_path", [{}, {"nameOverride": "a", "commonLabels": {"team": "b"}, "podLabels": {"team": "c"}}],
                          ids=["defaults", "names and labels"])
-def test_the_controller_leaves_the_pod_of_helm_test_alone(by_path):
-    untouched = {"adopted": False, "deleted": False, "created": 1}
-    assert adoptions(chart(by_path)) == dict.fromkeys(PHASES, untouched)
-
-
-def test_the_controller_adopts_a_pod_with_the_labels_of_the_daemonset():
-    objects = chart()
-    found = adoptions(objects, find(objects, "DaemonSet")["spec"]["selector"]["matchLabels"])
-    assert all(one["adopted"] or one["deleted"] for one in found.values()), found
-    assert found["Succeeded"]["deleted"] and found["Failed"]["deleted"]
+def test_the_pod_of_helm_test_is_none_of_the_daemonset(by_path):
+    """Its controller takes over every pod that has these labels and no owner, and deletes what has ended."""
+    objects = chart(by_path)
+    selector, labels = find(objects, "DaemonSet")["spec"]["selector"], find(objects, "Pod")["metadata"]["labels"]
+    assert selector.keys() == {"matchLabels"} and not selector["matchLabels"].items() <= labels.items()
 
 
 def test_the_release_test_runs_where_and_as_the_exporter_runs():

@@ -16,7 +16,6 @@ var commands = map[string]command{
 	"validate": with(validate),
 	"admit":    with(admit),
 	"place":    with(place),
-	"adopt":    with(adopt),
 	"mutate":   with(mutate),
 }
 
@@ -33,7 +32,7 @@ func with[Request, Answer any](f func(Request) (Answer, error)) command {
 
 func run() error {
 	if len(os.Args) != 2 || commands[os.Args[1]] == nil {
-		return fmt.Errorf("usage: cluster render|validate|admit|place|adopt|mutate")
+		return fmt.Errorf("usage: cluster render|validate|admit|place|mutate")
 	}
 	var in json.RawMessage
 	if err := json.NewDecoder(os.Stdin).Decode(&in); err != nil {

@@ -3,28 +3,23 @@ package main
 import (
 	"context"
 	"encoding/json"
-	"fmt"
-	"time"
 
+	"github.com/google/cel-go/cel"
 	admissionregistration "k8s.io/api/admissionregistration/v1"
 	core "k8s.io/api/core/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	"k8s.io/apimachinery/pkg/api/meta"
-	v1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/apimachinery/pkg/util/wait"
+	meta "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/runtime/serializer"
 	"k8s.io/apiserver/pkg/admission"
-	"k8s.io/apiserver/pkg/admission/plugin/policy/mutating"
+	plugincel "k8s.io/apiserver/pkg/admission/plugin/cel"
+	"k8s.io/apiserver/pkg/admission/plugin/policy/mutating/patch"
+	"k8s.io/apiserver/pkg/admission/plugin/webhook/matchconditions"
+	"k8s.io/apiserver/pkg/admission/plugin/webhook/predicates/rules"
+	celconfig "k8s.io/apiserver/pkg/apis/cel"
 	"k8s.io/apiserver/pkg/authentication/user"
-	"k8s.io/apiserver/pkg/authorization/authorizerfactory"
-	"k8s.io/client-go/discovery"
-	dynamicfake "k8s.io/client-go/dynamic/fake"
-	"k8s.io/client-go/informers"
-	"k8s.io/client-go/kubernetes/fake"
+	"k8s.io/apiserver/pkg/cel/environment"
 	"k8s.io/client-go/kubernetes/scheme"
-	"k8s.io/client-go/openapi"
 	"k8s.io/kubernetes/pkg/api/legacyscheme"
-	kubecore "k8s.io/kubernetes/pkg/apis/core"
 	_ "k8s.io/kubernetes/pkg/apis/core/install"
 )
 
@@ -40,98 +35,126 @@ type mutated struct {
 	Error string    `json:"error"`
 }
 
-// mutate runs the API server's own admission plugin.
+// mutate does what the API server's admission plugin does, with its parts: the plugin itself wants a running cluster, and takes as
+// long to build as all else here.
 func mutate(request mutateRequest) ([]mutated, error) {
-	ctx, cancel := context.WithCancel(context.Background())
-	defer cancel()
-	objects := []runtime.Object{&core.Namespace{ObjectMeta: v1.ObjectMeta{Name: "default"}}}
+	decoder := serializer.NewCodecFactory(scheme.Scheme, serializer.EnableStrict).UniversalDeserializer()
+	policies, bound := []admissionPolicy{}, map[string]bool{}
 	for _, raw := range request.Policies {
-		object, _, err := scheme.Codecs.UniversalDeserializer().Decode(raw, nil, nil)
+		object, _, err := decoder.Decode(raw, nil, nil)
 		if err != nil {
 			return nil, err
 		}
-		// As the API server completes what it takes.
-		if policy, ok := object.(*admissionregistration.MutatingAdmissionPolicy); ok {
-			equivalent := admissionregistration.Equivalent
-			policy.Spec.MatchConstraints.MatchPolicy = &equivalent
-			policy.Spec.MatchConstraints.NamespaceSelector = &v1.LabelSelector{}
+		switch object := object.(type) {
+		case *admissionregistration.MutatingAdmissionPolicyBinding:
+			bound[object.Spec.PolicyName] = true
+		case *admissionregistration.MutatingAdmissionPolicy:
+			compiled, err := compile(object)
+			if err != nil {
+				return nil, err
+			}
+			policies = append(policies, compiled)
 		}
-		objects = append(objects, object)
-	}
-	plugin, err := mutating.NewPlugin(nil)
-	if err != nil {
-		return nil, err
-	}
-	client := withSchemas{fake.NewClientset(objects...)}
-	factory := informers.NewSharedInformerFactory(client, 0)
-	plugin.SetExternalKubeClientSet(client)
-	plugin.SetExternalKubeInformerFactory(factory)
-	plugin.SetDynamicClient(dynamicfake.NewSimpleDynamicClient(scheme.Scheme))
-	plugin.SetRESTMapper(meta.NewDefaultRESTMapper(nil))
-	plugin.SetUnconditionalAuthorizer(authorizerfactory.NewAlwaysAllowAuthorizer())
-	plugin.SetDrainedNotification(ctx.Done())
-	plugin.SetEnabled(true)
-	if err := plugin.ValidateInitialization(); err != nil {
-		return nil, err
-	}
-	factory.Start(ctx.Done())
-	factory.WaitForCacheSync(ctx.Done())
-	if !plugin.WaitForReady() {
-		return nil, fmt.Errorf("the plugin is not ready")
 	}
 	answer := []mutated{}
 	for _, pod := range request.Pods {
-		answer = append(answer, mutateOne(ctx, plugin, pod))
+		stored, err := &pod, error(nil)
+		for _, policy := range policies {
+			// Without a binding a policy does nothing.
+			if bound[policy.Name] && err == nil {
+				stored, err = policy.apply(stored)
+			}
+		}
+		if err != nil {
+			answer = append(answer, mutated{Error: err.Error()})
+		} else {
+			answer = append(answer, mutated{Pod: stored})
+		}
 	}
 	return answer, nil
 }
 
-func mutateOne(ctx context.Context, plugin *mutating.Plugin, pod core.Pod) mutated {
-	internal := &kubecore.Pod{}
-	if err := legacyscheme.Scheme.Convert(&pod, internal, nil); err != nil {
-		return mutated{Error: err.Error()}
-	}
-	attributes := admission.NewAttributesRecord(
-		internal, nil, core.SchemeGroupVersion.WithKind("Pod"), "default", pod.Name, core.SchemeGroupVersion.WithResource("pods"), "",
-		admission.Create, &v1.CreateOptions{}, false, &user.DefaultInfo{Name: "user"})
-	interfaces := admission.NewObjectInterfacesFromScheme(legacyscheme.Scheme)
-	// Until the plugin has read the schemas, it answers that it cannot serve.
-	err := wait.PollUntilContextTimeout(ctx, 5*time.Millisecond, time.Minute, true, func(ctx context.Context) (bool, error) {
-		err := plugin.Admit(ctx, attributes, interfaces)
-		if apierrors.IsServiceUnavailable(err) {
-			return false, nil
-		}
-		return true, err
-	})
+// admissionPolicy is a policy, compiled as one that is created now.
+type admissionPolicy struct {
+	*admissionregistration.MutatingAdmissionPolicy
+	selector   labels.Selector
+	compiler   *plugincel.CompositedCompiler
+	conditions matchconditions.Matcher
+	patchers   []patch.Patcher
+}
+
+// variable is one of a policy.
+type variable admissionregistration.Variable
+
+func (v variable) GetName() string          { return v.Name }
+func (v variable) GetExpression() string    { return v.Expression }
+func (v variable) ReturnTypes() []*cel.Type { return []*cel.Type{cel.AnyType, cel.DynType} }
+
+func compile(object *admissionregistration.MutatingAdmissionPolicy) (admissionPolicy, error) {
+	selector, err := meta.LabelSelectorAsSelector(object.Spec.MatchConstraints.ObjectSelector)
 	if err != nil {
-		return mutated{Error: err.Error()}
+		return admissionPolicy{}, err
 	}
-	stored := &core.Pod{}
-	if err := legacyscheme.Scheme.Convert(attributes.GetObject(), stored, nil); err != nil {
-		return mutated{Error: err.Error()}
+	compiler, err := plugincel.NewCompositedCompiler(environment.MustBaseEnvSet(environment.DefaultCompatibilityVersion()))
+	if err != nil {
+		return admissionPolicy{}, err
 	}
-	return mutated{Pod: stored}
+	variables, conditions := []plugincel.NamedExpressionAccessor{}, []plugincel.ExpressionAccessor{}
+	for _, one := range object.Spec.Variables {
+		variables = append(variables, variable(one))
+	}
+	for _, one := range object.Spec.MatchConditions {
+		conditions = append(conditions, (*matchconditions.MatchCondition)(&one))
+	}
+	options := plugincel.OptionalVariableDeclarations{}
+	compiler.CompileAndStoreVariables(variables, options, environment.NewExpressions)
+	matcher := matchconditions.NewMatcher(
+		compiler.CompileCondition(conditions, options, environment.NewExpressions), object.Spec.FailurePolicy, "policy", "mutate", object.Name)
+	patchers := []patch.Patcher{}
+	options.HasPatchTypes = true
+	for _, mutation := range object.Spec.Mutations {
+		condition := &patch.JSONPatchCondition{Expression: mutation.JSONPatch.Expression}
+		patchers = append(patchers, patch.NewJSONPatcher(compiler.CompileMutatingEvaluator(condition, options, environment.NewExpressions)))
+	}
+	return admissionPolicy{object, selector, compiler, matcher, patchers}, nil
 }
 
-// withSchemas is a cluster that says of its schemas that there are some: a JSON patch needs no more.
-type withSchemas struct{ *fake.Clientset }
-
-func (c withSchemas) Discovery() discovery.DiscoveryInterfaces {
-	return schemas{c.Clientset.Discovery()}
+// apply returns the pod with what the policy does to it.
+func (p admissionPolicy) apply(pod *core.Pod) (*core.Pod, error) {
+	kind, resource := core.SchemeGroupVersion.WithKind("Pod"), core.SchemeGroupVersion.WithResource("pods")
+	attributes := admission.NewAttributesRecord(
+		pod, nil, kind, "default", pod.Name, resource, "", admission.Create, &meta.CreateOptions{}, false, &user.DefaultInfo{Name: "user"})
+	if !p.selector.Matches(labels.Set(pod.Labels)) || !p.matchesARule(attributes) {
+		return pod, nil
+	}
+	interfaces := admission.NewObjectInterfacesFromScheme(legacyscheme.Scheme)
+	versioned, err := admission.NewVersionedAttributes(attributes, kind, interfaces)
+	if err != nil {
+		return nil, err
+	}
+	ctx := p.compiler.CreateContext(context.Background())
+	if matched := p.conditions.Match(ctx, versioned, nil, nil); matched.Error != nil || !matched.Matches {
+		return pod, matched.Error
+	}
+	for _, patcher := range p.patchers {
+		patched, err := patcher.Patch(ctx, patch.Request{
+			MatchedResource: resource, VersionedAttributes: versioned, ObjectInterfaces: interfaces,
+			Namespace: &core.Namespace{ObjectMeta: meta.ObjectMeta{Name: "default"}},
+		}, celconfig.RuntimeCELCostBudget)
+		if err != nil {
+			return nil, err
+		}
+		interfaces.GetObjectDefaulter().Default(patched)
+		versioned.UpdateObject(patched)
+	}
+	return versioned.VersionedObject.Object().(*core.Pod), nil
 }
 
-type schemas struct{ discovery.DiscoveryInterfaces }
-
-func (s schemas) OpenAPIV3() openapi.Client { return s }
-
-func (s schemas) Paths() (map[string]openapi.GroupVersion, error) {
-	return map[string]openapi.GroupVersion{"api/v1": empty{}}, nil
+func (p admissionPolicy) matchesARule(attributes admission.Attributes) bool {
+	for _, rule := range p.Spec.MatchConstraints.ResourceRules {
+		if (&rules.Matcher{Rule: rule.RuleWithOperations, Attr: attributes}).Matches() {
+			return true
+		}
+	}
+	return false
 }
-
-type empty struct{}
-
-func (empty) Schema(string) ([]byte, error) {
-	return []byte(`{"openapi": "3.0.0", "components": {"schemas": {}}}`), nil
-}
-
-func (empty) ServerRelativeURL() string { return "/openapi/v3/api/v1" }
