@@ -139,8 +139,6 @@ impl Outages {
 
 #[cfg(test)]
 mod tests {
-    use proptest::prelude::*;
-
     use super::super::moment::test::{at as wall, since_boot as at};
     use super::*;
 
@@ -201,24 +199,27 @@ mod tests {
         assert!(restored(50, Some(61), &[]).is_none());
     }
 
-    proptest! {
-        #[test]
-        fn windows_are_ordered_apart_and_counted(polls in prop::collection::vec((any::<bool>(), 0_i64..1_000), 0..400)) {
+    #[test]
+    fn windows_are_ordered_apart_and_counted() {
+        for seed in 0..256 {
+            let mut random = fastrand::Rng::with_seed(seed);
             let mut outages = Outages::new(at(0));
             let (mut ended, mut now) = (Vec::new(), 0);
-            for (success, seconds) in polls {
-                now += seconds;
-                ended.extend(outages.record(success, at(now)));
-                prop_assert_eq!(outages.started_total(), (ended.len() + usize::from(outages.ongoing_since().is_some())) as u64);
+            for _ in 0..random.usize(..400) {
+                now += random.i64(0..1_000);
+                ended.extend(outages.record(random.bool(), at(now)));
+                let started = ended.len() + usize::from(outages.ongoing_since().is_some());
+                assert_eq!(outages.started_total(), started as u64, "{seed}");
                 let kept: Vec<_> = outages.past().copied().collect();
-                prop_assert_eq!(&kept[..], &ended[ended.len().saturating_sub(KEPT)..]);
-                prop_assert!(kept.iter().all(|outage| outage.start <= outage.end));
-                prop_assert!(kept.windows(2).all(|pair| pair[0].end <= pair[1].start));
-                prop_assert!(outages.last_success() <= at(now) && outages.ongoing_since().is_none_or(|start| start <= at(now)));
+                assert_eq!(kept, ended[ended.len().saturating_sub(KEPT)..], "{seed}");
+                assert!(kept.iter().all(|outage| outage.start <= outage.end), "{seed}");
+                assert!(kept.windows(2).all(|pair| pair[0].end <= pair[1].start), "{seed}");
+                assert!(outages.last_success() <= at(now), "{seed}");
+                assert!(outages.ongoing_since().is_none_or(|start| start <= at(now)), "{seed}");
             }
             let kept: Vec<_> = outages.past().copied().collect();
             let restored = Outages::restored(outages.last_success(), outages.ongoing_since(), &kept, at(now));
-            prop_assert_eq!(restored.map(|restored| seconds(&restored)), Some(seconds(&outages)));
+            assert_eq!(restored.map(|restored| seconds(&restored)), Some(seconds(&outages)), "{seed}");
         }
     }
 }
