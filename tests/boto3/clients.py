@@ -92,7 +92,7 @@ async def create(name, session, service="s3", unsigned=False, keys=None, resourc
         del config["signature_version"]
     if unsigned:
         config["signature_version"] = botocore.UNSIGNED
-    # Nothing is encrypted. To read the authorities, as aiohttp does for each client, takes half of all the time.
+    # Nothing is encrypted. To read the authorities, as aiohttp does for each client, takes half of its time.
     options = {"region_name": "eu-west-1", "endpoint_url": NOWHERE, "verify": False, "config": botocore.config.Config(**config)}
     if keys:
         options.update(zip(("aws_access_key_id", "aws_secret_access_key"), keys))
