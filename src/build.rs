@@ -5,10 +5,15 @@ use std::process::Command;
 
 fn main() {
     println!("cargo::rerun-if-env-changed=BUILD_REVISION");
+    // Cargo runs a script again each time where a file that it names is missing.
+    println!("cargo::rerun-if-changed=src/build.rs");
     let given = std::env::var("BUILD_REVISION").ok().filter(|revision| !revision.is_empty());
     let revision = given.or_else(|| {
-        println!("cargo::rerun-if-changed=.git/HEAD");
-        println!("cargo::rerun-if-changed=.git/refs/heads");
+        for file in ["HEAD", "refs/heads"] {
+            if let Some(path) = first_line("git", &["rev-parse", "--git-path", file]) {
+                println!("cargo::rerun-if-changed={path}");
+            }
+        }
         first_line("git", &["rev-parse", "--short=12", "HEAD"])
     });
     let rustc = std::env::var("RUSTC").unwrap_or_else(|_| "rustc".to_owned());
