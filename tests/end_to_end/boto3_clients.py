@@ -37,7 +37,8 @@ sessions, clients = {}, {}
 
 def named(session):
     if session not in sessions:
-        core = botocore.session.get_session()
+        # Without the handlers for single services, which take most of the time: none concerns credentials.
+        core = botocore.session.Session(include_builtin_handlers=False)
         core.register_component("data_loader", loader)
         sessions[session] = boto3.session.Session(botocore_session=core)
     return sessions[session]
