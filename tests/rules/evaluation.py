@@ -100,11 +100,12 @@ def matches(matchers, labels):
 
 def arrives(alerts):
     """Those that no other inhibits."""
+    sources = [(rule, [other for other in alerts if matches(rule["source_matchers"], other) and not matches(rule["target_matchers"], other)])
+               for rule in INHIBITIONS]
+
     def inhibited(alert):
-        return any(matches(rule["target_matchers"], alert) and any(
-            matches(rule["source_matchers"], other) and not matches(rule["target_matchers"], other)
-            and all(alert.get(label, "") == other.get(label, "") for label in rule["equal"]) for other in alerts)
-            for rule in INHIBITIONS)
+        return any(all(alert.get(label, "") == other.get(label, "") for label in rule["equal"])
+                   for rule, others in sources if others and matches(rule["target_matchers"], alert) for other in others)
     return [alert for alert in alerts if not inhibited(alert)]
 
 

@@ -109,9 +109,7 @@ class Exporter:
 
     def series(self, minutes, step, scrapes):
         """Series to its values, one a scrape; None where there is no sample. `scrapes` is what `replay` returned."""
-        table = {}
-        target = ",".join(f'{key}="{value}"' for key, value in sorted(self.labels.items()))
-        answers = dict(scrapes)
+        table, names, answers = {}, {}, dict(scrapes)
 
         def put(index, series, value):
             row = table.setdefault(series, [])
@@ -129,11 +127,17 @@ class Exporter:
             if answer is None:
                 continue
             for series, value in answer.items():
-                name, _, own = series.partition("{")
-                # As Prometheus does it, unless `honor_labels` is set.
-                own = re.sub(r'(\w+)="', lambda label: ("exported_" if label[1] in self.labels else "") + label[0], own)
-                put(index, f"{name}{{{own.removesuffix('}') + ',' if own else ''}{target}}}", value)
+                if series not in names:
+                    names[series] = self.scraped(series)
+                put(index, names[series], value)
         return table
+
+    def scraped(self, series):
+        """With the labels of the target, as Prometheus does it, unless `honor_labels` is set."""
+        target = ",".join(f'{key}="{value}"' for key, value in sorted(self.labels.items()))
+        name, _, own = series.partition("{")
+        own = re.sub(r'(\w+)="', lambda label: ("exported_" if label[1] in self.labels else "") + label[0], own)
+        return f"{name}{{{own.removesuffix('}') + ',' if own else ''}{target}}}"
 
 
 @dataclass
@@ -194,7 +198,7 @@ def notation(values, scrapes, unseen=()):
     values = [*values, *[None] * (len(scrapes) - len(values))]
     marked, before = [], None
     for now, value in zip(scrapes, values):
-        if within(unseen, now) is not None:
+        if unseen and within(unseen, now) is not None:
             marked.append(None)
         else:
             marked.append("stale" if value is None and before is not None else value)
