@@ -8,6 +8,7 @@ use std::time::Duration;
 use jiff::fmt::friendly::SpanPrinter;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::task::spawn_blocking;
 use tracing::{error, info, warn};
 
 use super::output::invalid_configuration;
@@ -89,8 +90,9 @@ fn reload_on_hangup(auth: Option<Arc<Auth>>) -> io::Result<impl Future<Output = 
     let mut hangup = signal(SignalKind::hangup())?;
     Ok(async move {
         while hangup.recv().await.is_some() {
-            if let Some(auth) = &auth {
-                auth.reload();
+            if let Some(auth) = auth.clone() {
+                // On a thread of its own, as the disk may be slow.
+                let _panicked = spawn_blocking(move || auth.reload()).await;
             }
         }
     })

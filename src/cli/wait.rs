@@ -25,6 +25,10 @@ pub(super) fn run(config: &Config, timeout: Duration) -> ExitCode {
         print_event(format_args!("SDKs with this environment do not ask IMDS: {}", shadowed.meaning()));
         return ExitCode::SUCCESS;
     }
+    if config.imds.disabled {
+        print_event("SDKs with this environment do not ask IMDS: AWS_EC2_METADATA_DISABLED is true");
+        return ExitCode::SUCCESS;
+    }
     block_on(async {
         let exporter = LoopbackClient::new()?;
         let mut imds = Imds::new(config.imds.clone(), Arc::new(SystemClock));

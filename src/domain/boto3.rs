@@ -100,6 +100,11 @@ impl CachedDocument {
         later(self.expiration.max(later(self.fetched_at, LONGEST_EXTENSION)), -rest)
     }
 
+    /// Whether a client that holds it begins to ask for a newer one between these times.
+    pub(crate) fn may_be_renewed(&self, from: Timestamp, to: Timestamp) -> bool {
+        (from..to).contains(&self.earliest(REFRESH))
+    }
+
     /// When a refresh that ends like this fails the call: from the first of these times on it may, from the second on it
     /// surely does, where that is known; `None` is never.
     fn fails_from(&self, creation: Creation) -> Option<(Timestamp, Option<Timestamp>)> {
@@ -154,6 +159,17 @@ impl BoundCredentials {
             Creation::Credentials { .. } | Creation::Nothing | Creation::Raises | Creation::Unknown => {
                 Self::OneOf(documents)
             }
+        }
+    }
+
+    /// What a client holds after an outage began between these two polls. If it asked meanwhile, nobody knows what it got.
+    #[must_use]
+    pub fn after_gap(self, from: Timestamp, to: Timestamp) -> Self {
+        match &self {
+            Self::OneOf(documents) if documents.iter().any(|document| document.may_be_renewed(from, to)) => {
+                Self::Unknown
+            }
+            _ => self,
         }
     }
 

@@ -61,7 +61,7 @@ impl SavedState {
     /// The part of a state that is saved. After an orderly stop, nobody knows whether the workload is restarted too.
     #[must_use]
     pub fn of(state: &State, boot_id: Option<&str>, orderly_stop: bool) -> Self {
-        let waits = state.environment().workload == Workload::StartsWhenReady;
+        let may_have_started = state.environment().workload != Workload::StartsWhenReady || state.resolved_in_boot();
         let workload = match state.workload_client() {
             WorkloadClient::Created { credentials, .. } if orderly_stop => {
                 WorkloadClient::PerhapsRestarted { credentials: credentials.clone() }
@@ -69,8 +69,10 @@ impl SavedState {
             WorkloadClient::Unseen if orderly_stop => {
                 WorkloadClient::PerhapsRestarted { credentials: BoundCredentials::Unknown }
             }
-            // Until the first poll ended, a workload that starts with the exporter may have created its client unseen.
-            WorkloadClient::NotCreated | WorkloadClient::PerhapsRestarted { .. } if !waits => WorkloadClient::Unseen,
+            // Until the first poll ended, a workload that nothing holds back may have created its client unseen.
+            WorkloadClient::NotCreated | WorkloadClient::PerhapsRestarted { .. } if may_have_started => {
+                WorkloadClient::Unseen
+            }
             client => client.clone(),
         };
         let outages = state.outages();
@@ -195,6 +197,11 @@ mod tests {
             let waits = workload == Workload::StartsWhenReady;
             let unpolled = if waits { WorkloadClient::NotCreated } else { WorkloadClient::Unseen };
             assert_eq!(saved(&state(workload, &[])).workload, unpolled);
+            // Nor does one that the run before released.
+            let stopped = SavedState::of(&ran, Some("boot"), true);
+            let again = state(workload, &[]).with_restored(restored(&stopped, "boot", 10).expect("it is whole"));
+            assert_eq!(*again.workload_client(), perhaps(credentials));
+            assert_eq!(saved(&again).workload, WorkloadClient::Unseen);
         }
     }
 

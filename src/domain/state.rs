@@ -73,6 +73,8 @@ pub struct State {
     key: Option<KeyFingerprint>,
     /// When a client may have fetched the last document: the last success, also of an earlier run.
     fetched_at: Timestamp,
+    /// Whether a client that held it may have got a newer one before the outage began.
+    may_be_renewed: bool,
     role_attached: bool,
     last_attempt_at: Option<Moment>,
     last_success_at: Option<Timestamp>,
@@ -142,6 +144,7 @@ impl State {
             document: None,
             key: None,
             fetched_at: started_at.wall,
+            may_be_renewed: false,
             role_attached: false,
             last_attempt_at: None,
             last_success_at: None,
@@ -183,6 +186,14 @@ impl State {
         self
     }
 
+    /// Without a declared workload.
+    #[must_use]
+    pub fn without_workload(mut self) -> Self {
+        self.environment.workload = Workload::Independent;
+        self.workload_client = WorkloadClient::NotDeclared;
+        self
+    }
+
     /// An earlier run saved something that is lost.
     #[must_use]
     pub fn with_unknown_past(self) -> Self {
@@ -206,10 +217,15 @@ impl State {
         change.v1_fallback_changed = self.v1_fallback != resolution.v1_fallback;
         self.v1_fallback = resolution.v1_fallback;
         self.evidence = resolution.evidence;
-        let started_before = self.outages.started_total();
+        let (started_before, last_success) = (self.outages.started_total(), self.outages.last_success());
         let ended = self.outages.record(resolution.outcome.is_ok(), moment.since_boot);
         change.outage_ended = ended.map(|outage| outage.wall(self.booted_at));
         change.outage_began = self.outages.started_total() > started_before;
+        if change.outage_began {
+            let from = last_success.wall(self.booted_at);
+            self.may_be_renewed = self.before_outage().is_some_and(|document| document.may_be_renewed(from, at));
+            self.workload_client.record_gap(from, at);
+        }
 
         match &resolution.outcome {
             Ok(credential) => {
@@ -220,6 +236,7 @@ impl State {
                 self.document = Some(credential.clone());
                 self.key = resolution.key;
                 self.fetched_at = at;
+                self.may_be_renewed = false;
                 self.role_attached = true;
                 self.last_success_at = Some(at);
                 self.resolved_in_boot = true;
@@ -237,9 +254,10 @@ impl State {
             }
         }
 
-        let (workload, succeeded) = (self.environment.workload, resolution.outcome.is_ok());
         self.creation = Some(resolution.creation);
-        self.workload_client.record(workload, succeeded, resolution.creation, self.started_at, moment);
+        let creation = self.creation().unwrap_or(Creation::Unknown);
+        let workload = self.environment.workload;
+        self.workload_client.record(workload, self.resolved_in_boot, creation, self.started_at, moment);
         self.history.push(moment.since_boot, duration, resolution.outcome.as_ref().err().copied());
         change
     }
@@ -407,6 +425,11 @@ impl State {
         Some(CachedDocument { fetched_at: self.fetched_at, expiration: *expiration })
     }
 
+    fn held_before_outage(&self) -> Option<BoundCredentials> {
+        let document = self.before_outage()?;
+        Some(if self.may_be_renewed { BoundCredentials::Unknown } else { BoundCredentials::OneOf(vec![document]) })
+    }
+
     /// Whether a poll shows what a client gets: boto3 neither finds credentials before it would ask IMDS, nor asks through a
     /// proxy, nor assumes another role.
     pub(crate) fn stands_for_boto3(&self) -> bool {
@@ -427,7 +450,7 @@ impl State {
         let creation = self.creation()?;
         match created {
             Created::Now => new_client_can_sign(creation, at),
-            Created::BeforeOutage => self.before_outage()?.can_sign(creation, at),
+            Created::BeforeOutage => self.held_before_outage()?.can_sign(creation, at),
             Created::AtStart => self.workload_client.credentials()?.can_sign(creation, at),
         }
     }
@@ -439,7 +462,7 @@ impl State {
         let creation = self.creation()?;
         Some(match created {
             Created::Now => Prognosis::of_new_client(creation, at),
-            Created::BeforeOutage => Prognosis::of(&BoundCredentials::OneOf(vec![self.before_outage()?]), creation, at),
+            Created::BeforeOutage => Prognosis::of(&self.held_before_outage()?, creation, at),
             Created::AtStart => Prognosis::of(self.workload_client.credentials()?, creation, at),
         })
     }
@@ -696,7 +719,39 @@ mod tests {
                 assert_eq!(state.prognosis(created, at(1_015)), None);
             }
             assert!(!state.clients_stuck(at(1_015)));
+            // Nor of its client later, when a poll does.
+            assert_eq!(state.workload_client().credentials(), Some(&BoundCredentials::Unknown));
         }
+    }
+
+    #[test]
+    fn a_refresh_between_the_last_success_and_the_first_failure_is_unknown() {
+        let refresh = 1_000 + 6 * HOUR - 15 * 60;
+        for (success, failure, usable) in [
+            (refresh - 1_800, refresh - 1, Some(false)),
+            (refresh - 1_800, refresh, None),
+            (refresh - 1_800, refresh + 600, None),
+            (refresh - 1, refresh + 14, None),
+        ] {
+            let polls = [(1_010, up()), (success, up()), (failure, refused())];
+            let state = after(state(Workload::StartsWithExporter), &polls);
+            for created in [Created::BeforeOutage, Created::AtStart] {
+                assert_eq!(state.client_usable(created, at(refresh + 700)), usable, "{success} {failure} {created:?}");
+            }
+            let newer = Resolution::from(Ok(document("web", refresh)));
+            let recovered = after(state, &[(refresh + 800, newer)]);
+            assert_eq!(recovered.client_usable(Created::BeforeOutage, at(refresh + 801)), Some(true));
+        }
+    }
+
+    #[test]
+    fn without_its_workload_the_rest_of_a_state_stays() {
+        let declared = after(state(Workload::StartsWithExporter), &[(1_010, up()), (1_020, refused())]);
+        let without = declared.clone().without_workload();
+        assert_eq!(without.environment().workload, Workload::Independent);
+        assert_eq!(*without.workload_client(), WorkloadClient::NotDeclared);
+        assert_eq!((without.outages(), without.document()), (declared.outages(), declared.document()));
+        assert!(without.resolved_in_boot());
     }
 
     #[test]

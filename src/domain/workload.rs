@@ -2,6 +2,7 @@
 //!
 //! Owns when the client is created. Must not know processes.
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use strum::{Display, EnumMessage, EnumString, IntoStaticStr, VariantArray};
 
@@ -56,12 +57,12 @@ impl WorkloadClient {
         }
     }
 
-    /// Records a poll that ended at `at`: whether it succeeded, and what happens to a client that is created then. `started_at` is when the
-    /// exporter started.
-    pub fn record(&mut self, workload: Workload, succeeded: bool, creation: Creation, started_at: Moment, at: Moment) {
+    /// Records a poll that ended at `at`: whether a workload that waits for credentials is released since it or was before, and what
+    /// happens to a client that is created then. `started_at` is when the exporter started.
+    pub fn record(&mut self, workload: Workload, released: bool, creation: Creation, started_at: Moment, at: Moment) {
         let starts = match workload {
             Workload::StartsWithExporter => Some(started_at.since_boot),
-            Workload::StartsWhenReady => succeeded.then_some(at.since_boot),
+            Workload::StartsWhenReady => released.then_some(at.since_boot),
             Workload::Independent => None,
         };
         let created = || BoundCredentials::created(creation, at.wall);
@@ -79,6 +80,13 @@ impl WorkloadClient {
             }
             (unchanged @ (Self::NotDeclared | Self::Unseen | Self::NotCreated), _) => unchanged,
         };
+    }
+
+    /// Records that an outage began between these two polls.
+    pub fn record_gap(&mut self, from: Timestamp, to: Timestamp) {
+        if let Self::Created { credentials, .. } | Self::PerhapsRestarted { credentials } = self {
+            *credentials = std::mem::replace(credentials, BoundCredentials::Unknown).after_gap(from, to);
+        }
     }
 
     /// When the workload started, if it did.
@@ -199,5 +207,9 @@ mod tests {
         assert_eq!(waits, restarted(document(500, 9_000)));
         let client = after(&waits, Workload::StartsWhenReady, &[(1_010, Some(20_000))]);
         assert_eq!(client.credentials(), Some(&both(1_010)));
+        // Released by an earlier run, it may have started in an outage.
+        let mut released = waits;
+        released.record(Workload::StartsWhenReady, true, Creation::Nothing, at(1_000).into(), at(1_005).into());
+        assert_eq!(released.credentials(), Some(&BoundCredentials::Unknown));
     }
 }

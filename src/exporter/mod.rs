@@ -17,7 +17,7 @@ use tokio::task::JoinSet;
 use tracing::{info, warn};
 
 use crate::config::Config;
-use crate::domain::state::{PollReport, Shared, State, WorkloadEnvironment};
+use crate::domain::state::{PollReport, Shared, State};
 use crate::domain::workload::Workload;
 use crate::domain::{Moment, Source};
 use crate::http::{Context, LatestScan};
@@ -123,7 +123,7 @@ pub async fn run_with(
     systemd::stopping();
     drop(save);
     drop(scans);
-    server.stop().await;
+    // Before the server stops, which may take as long as a client or a disk lets it.
     if let Some((writer, file)) = writer {
         writer.abort();
         let last = file.saved(&state.lock(), true);
@@ -134,28 +134,26 @@ pub async fn run_with(
             Ok(_) => {}
         }
     }
+    server.stop().await;
     watchdog.abort();
     Ok(())
 }
 
 /// The state before the first poll: with what an earlier run saved.
 fn initial_state(config: &Config, persistence: Option<&Persistence>, now: Moment) -> State {
-    let new = |workload| {
-        let state = State::new(WorkloadEnvironment { workload, ..config.environment }, now);
-        match config.signed_call_interval {
-            Some(interval) => state.with_signed_calls(interval),
-            None => state,
-        }
+    let new = State::new(config.environment, now);
+    let new = match config.signed_call_interval {
+        Some(interval) => new.with_signed_calls(interval),
+        None => new,
     };
-    let workload = config.environment.workload;
-    let Some(persistence) = persistence else { return new(workload) };
-    let state = persistence.restore(new(workload), now.since_boot);
-    if workload != Workload::Independent
+    let Some(persistence) = persistence else { return new };
+    let state = persistence.restore(new, now.since_boot);
+    if config.environment.workload != Workload::Independent
         && let Err(error) = persistence.write(&persistence.saved(&state, false))
     {
         // Without the file, a restart of the exporter alone would look like a start of both.
         warn!(%error, "the state file cannot be written: at_start is not exported");
-        return new(Workload::Independent);
+        return state.without_workload();
     }
     state
 }

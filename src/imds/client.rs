@@ -18,7 +18,7 @@ use super::document::{
 };
 use super::endpoint::Endpoint;
 use super::role_path::role_path;
-use super::session_token::SessionToken;
+use super::session_token::{SessionToken, TTL_SECONDS};
 use super::status::{interceptor, status_kind};
 use super::time_limit::LONGEST_ANSWER;
 use super::transport::{Asked, Response, Transport, TransportError};
@@ -74,6 +74,11 @@ impl ImdsOptions {
         const TIMEOUTS: u32 = 1 + LONGEST_ANSWER;
         (self.timeout * TIMEOUTS * REQUESTS).saturating_mul(self.attempts.get())
             + self.timeout.mul_f64(HOP_LIMIT_WAIT_FACTOR)
+    }
+
+    /// How long a session token must live: no poll outlives it.
+    fn token_ttl_seconds(&self) -> u64 {
+        (self.longest_poll().as_secs() + 1).clamp(*TTL_SECONDS.start(), *TTL_SECONDS.end())
     }
 }
 
@@ -292,7 +297,7 @@ impl Imds {
         loop {
             attempts_left -= 1;
             let began = monotonic();
-            let (result, lost) = match self.transport.put_token(TOKEN_PATH).await {
+            let (result, lost) = match self.transport.put_token(TOKEN_PATH, self.options.token_ttl_seconds()).await {
                 Err(error) => (Err(error), None),
                 Ok(mut asked) => match asked.answer(self.options.timeout).await {
                     Ok(result) => {

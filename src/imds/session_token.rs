@@ -1,12 +1,14 @@
 //! The session token: a secret that lives for one poll, in a type that never shows it.
 
+use std::ops::RangeInclusive;
+
 use hyper::header::HeaderValue;
 
 use super::text::Charset;
 use crate::domain::Creation;
 
-/// The lifetime that is asked for, in seconds: a token is used for one poll only.
-pub(super) const TOKEN_TTL_SECONDS: u64 = 60;
+/// The lifetimes that may be asked for, in seconds. A token is used for one poll only, and lives at least as long.
+pub(super) const TTL_SECONDS: RangeInclusive<u64> = 60..=21_600;
 
 pub(super) const TTL_HEADER: &str = "x-aws-ec2-metadata-token-ttl-seconds";
 pub(super) const TOKEN_HEADER: &str = "x-aws-ec2-metadata-token";

@@ -24,7 +24,7 @@ use tokio::net::TcpStream;
 use tokio::task::{JoinHandle, yield_now};
 
 use super::endpoint::Endpoint;
-use super::session_token::{SessionToken, TOKEN_HEADER, TOKEN_TTL_SECONDS, TTL_HEADER};
+use super::session_token::{SessionToken, TOKEN_HEADER, TTL_HEADER};
 use super::text::Charset;
 use super::time_limit::{OutOfTime, within};
 use crate::domain::{Kind, NetworkError, Server};
@@ -123,8 +123,8 @@ impl Transport {
     }
 
     /// Sends the token request.
-    pub(super) async fn put_token(&mut self, path: &str) -> Result<Asked, TransportError> {
-        self.send(Method::PUT, path, Some((TTL_HEADER, HeaderValue::from(TOKEN_TTL_SECONDS)))).await
+    pub(super) async fn put_token(&mut self, path: &str, ttl_seconds: u64) -> Result<Asked, TransportError> {
+        self.send(Method::PUT, path, Some((TTL_HEADER, HeaderValue::from(ttl_seconds)))).await
     }
 
     /// A GET, with a session token or without.

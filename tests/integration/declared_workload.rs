@@ -28,7 +28,7 @@ const WHEN_READY: &str = "starts-when-ready";
 /// disk. `fails:n` waits for a poll that fails,
 /// and `works:y` for one that succeeds: clients of the workload are then said to be usable (`y`), stuck (`n`), or nothing
 /// is said of them (`-`). `startup:503` is the answer of `/-/startup`; `startup:200` is one that says that IMDS fails.
-const TIMELINES: [(bool, &str, &str); 17] = [
+const TIMELINES: [(bool, &str, &str); 18] = [
     // A workload that starts in an outage is stuck until the exporter is stopped in order: then perhaps the workload was
     // restarted too, perhaps not.
     (
@@ -60,6 +60,8 @@ const TIMELINES: [(bool, &str, &str); 17] = [
         "start works:y startup:ok saved:/resolved down kill start startup:200 fails:y startup:200 kill reboot start fails:- \
          startup:503",
     ),
+    // Its pod is restarted in the outage, and the gate is open: it may have started then.
+    (false, WHEN_READY, "start works:y startup:ok stop down start startup:200 fails:- up works:-"),
     (
         false,
         INDEPENDENT,

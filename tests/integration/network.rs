@@ -163,14 +163,16 @@ async fn a_workload_that_does_not_ask_imds_is_not_held_back_while_imds_is_unavai
     let simulator = start_simulator().await;
     apply_toml(&simulator, "fault = \"server_error\"").await;
     let irsa = [("AWS_WEB_IDENTITY_TOKEN_FILE", "/token"), ("AWS_ROLE_ARN", "arn:aws:iam::1:role/x")];
-    let mut command = program_with_imds(simulator.address(), &[]);
-    command.envs(irsa);
-    let exporter = ExporterProcess::start_with(command).await;
-    metrics_with(exporter.address, "\nimds_up 0\n").await;
-    assert_eq!(get(exporter.address, "/-/startup").await.status, 200);
-    let mut wait = program_with_imds(simulator.address(), &["wait", "--timeout", "1s"]);
-    wait.envs(irsa);
-    assert_eq!(output(wait).await.status.code(), Some(0));
+    for variables in [&irsa[..], &[("AWS_EC2_METADATA_DISABLED", "true")]] {
+        let mut command = program_with_imds(simulator.address(), &[]);
+        command.envs(variables.iter().copied());
+        let exporter = ExporterProcess::start_with(command).await;
+        metrics_with(exporter.address, "\nimds_up 0\n").await;
+        assert_eq!(get(exporter.address, "/-/startup").await.status, 200, "{variables:?}");
+        let mut wait = program_with_imds(simulator.address(), &["wait", "--timeout", "1s"]);
+        wait.envs(variables.iter().copied());
+        assert_eq!(output(wait).await.status.code(), Some(0), "{variables:?}");
+    }
     let without = program_with_imds(simulator.address(), &["wait", "--timeout", "1s"]);
     assert_eq!(output(without).await.status.code(), Some(1));
 }

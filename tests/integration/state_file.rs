@@ -246,6 +246,29 @@ async fn an_unusable_state_file_is_reported_set_aside_and_replaced() {
     }
 }
 
+/// The limit of a file's size stands for a full disk.
+#[tokio::test]
+async fn a_disk_that_is_full_at_a_restart_costs_what_is_said_of_the_workload_alone() {
+    let machine = Machine::new().await;
+    let start = async |limit: &str| {
+        let mut command = machine.command();
+        command.env("IMDS_EXPORTER_WORKLOAD", "starts-with-exporter");
+        ExporterProcess::start_with(in_shell(&format!("trap '' XFSZ; ulimit -f {limit}; exec"), &command)).await
+    };
+    let mut exporter = start("unlimited").await;
+    until_saved(&machine.state_file(), "a success", |saved| saved["resolved"] == true).await;
+    exporter.kill().await;
+    machine.apply(CONNECT_REFUSED).await;
+    let before = fs::read_to_string(machine.state_file()).expect("it is there");
+
+    let exporter = start("0").await;
+    let metrics = metrics_with(exporter.address, "\nimds_up 0\n").await;
+    assert!(!metrics.contains("created=\"at_start\"") && metrics.contains("created=\"before_outage\"} 1"));
+    assert_eq!(get(exporter.address, "/-/startup").await.status, 200);
+    exporter.stop().await;
+    assert_eq!(fs::read_to_string(machine.state_file()).expect("it is there"), before);
+}
+
 #[tokio::test]
 async fn a_state_file_that_cannot_be_read_or_written_is_reported_and_polling_continues() {
     let machine = Machine::new().await;
