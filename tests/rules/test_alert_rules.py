@@ -569,6 +569,25 @@ OPERATION += [
         Exporter(node(1, "newer"), starts=38, fails=fails((20, 50))),
     ], [Fires(FETCHING, "warning", 22, 55, NODE, slack=2 * STEP), Fires(FETCHING, "critical", 30, 60, NODE, slack=2 * STEP)],
         lossy=False, pages=[FETCHING]),
+    Case("a sidecar dies in an outage that ends for the other exporter of its node", 180, [
+        Exporter(node(1, "a"), fails=fails((20, 23)), lifetime=110 * MINUTE),
+        Exporter(node(1, "bb"), fails=fails((20, 60)), lost=[(22.5, 180)], rotates=[-10], lifetime=110 * MINUTE),
+    ], [Fires(FETCHING, "warning", 22, 28, NODE, slack=2 * STEP), Fires("ImdsExporterDown", "warning", 27.5, 181, node(1, "bb"), slack=WINDOW)],
+        lossy=False, pages=[]),
+    Case("a pod of the host's network is replaced by one that fails from its start", 90, [
+        Exporter({**NODE, "pod": "old", "job": "imds-exporter"}, absent=[(20, 90)]),
+        Exporter({**NODE, "pod": "newer", "job": "imds-exporter"}, starts=20, fails=fails((0, 50))),
+    ], [Fires(FETCHING, "warning", 22.5, 55, NODE, slack=2 * STEP), Fires(FETCHING, "critical", 30.5, 60, NODE, slack=2 * STEP)],
+        lossy=False, pages=[FETCHING]),
+    Case("an unreliable node is terminated", 180, [
+        Exporter(host(1), fails=fails(*rhythm(4, 4, 100)), lost=[(100, 102)], absent=[(102, 180)]), Exporter(host(2)),
+    ], [*(Fires(FETCHING, "warning", start + 2, end + 5, host(1)) for start, end in rhythm(4, 4, 100)),
+        Fires(UNRELIABLE, "critical", 40, 117, host(1), slack=2 * STEP),
+        Fires(UNRELIABLE, "warning", 46, 115, host(1), slack=2 * STEP)], lossy=False, pages=[UNRELIABLE]),
+    Case("the exporters get the label of their cluster, other targets do not", 120, [
+        Exporter(dropped(host(1), "cluster"), absent=[(30, 120)]), Exporter({**host(1), "cluster": "prod"}, starts=30, absent=[(0, 30)]),
+        Given("up", {"job": "node", "instance": "10.9.0.1:9100"}),
+    ], [], lossy=False, pages=[], near=("ImdsExporterAbsent",)),
     Case("a DaemonSet and two sidecars on one node", 60, [
         Exporter(node(1, name), fails=fails((20, 35))) for name in ("a", "bb", "ccc")
     ], [Fires(FETCHING, "warning", 22, 40, NODE), Fires(FETCHING, "critical", 30, 45, NODE)], pages=[FETCHING]),

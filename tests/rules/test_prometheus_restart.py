@@ -41,3 +41,31 @@ def test_an_outage_that_ended_meanwhile_has_ended(tmp_path):
             until(lambda: server.query("count_over_time(imds:exporter:failing[1m]) >= 2"), "two evaluations")
             assert not server.query("imds:machine:failing == 1")
             assert not server.get("alerts")["alerts"]
+
+
+def test_a_machine_is_not_unreliable_because_prometheus_was_away(tmp_path):
+    """For 17 minutes until a minute ago: one outage of six minutes was over before, another goes on."""
+    now, step = int(time.time()), 30
+    before, after = range(now - 2400, now - 1079, step), range(now - 150, now + 1, step)
+    over, lasts = (f'{{machine="{name}"}}' for name in ("over", "lasts"))
+    recorded = {
+        'imds:runbook:url{url=""}': [(at, 1) for at in (*before, *after)],
+        f"imds:machine:outage_seconds{over}": [(at, at - before[-13]) for at in before[-13:]],
+        f"imds:machine:outage_seconds{lasts}": [(at, at - run[0]) for run in (before, after) for at in run],
+        f"imds:machine:failing{over}": [*((at, 1) for at in before[-13:]), (after[0], 0)],
+        f"imds:machine:failing{lasts}": [(at, 1) for at in (*before, *after)],
+        f"imds:exporter:up{over}": [(at, 1) for at in (*before, *after)],
+        f"imds:exporter:up{lasts}": [(at, 1) for at in (*before, *after)],
+    }
+    lines, named = [], set()
+    for series, samples in recorded.items():
+        name = series.partition("{")[0]
+        lines += [] if name in named else [f"# TYPE {name} gauge\n"]
+        named.add(name)
+        lines += [f"{series} {value} {at}\n" for at, value in samples]
+    backfill(tmp_path, [*lines, "# EOF\n"])
+    with prometheus(tmp_path, {"global": {"evaluation_interval": "1h"}, "rule_files": [str(RULES)]}) as server:
+        [rule] = [rule for group in server.get("rules")["groups"] for rule in group["rules"]
+                  if rule["name"] == "imds:machine:unreliable"]
+        assert len(server.query("max_over_time(imds:machine:outage_seconds[1h])", time=now)) == 2
+        assert not server.query(rule["query"], time=now)
