@@ -13,7 +13,7 @@ from source.blocks import (
     verdict_overrides, width_of, with_machine,
 )
 from source.problems import (
-    CLIENTS, ROLE_EXPECTED, FAILING_SINCE, OUTAGE_END, PROBLEMS, REMAINING, SCRAPED, SHADOWED, STARTED, UP,
+    CLIENTS, ROLE_EXPECTED, FAILING_SINCE, OUTAGE_END, PROBLEMS, PROXIED, REMAINING, SCRAPED, STARTED, UNUSED, UP,
 )
 
 EXPIRATION = per_instance(selector("imds_credentials_expiration_timestamp_seconds"))
@@ -50,16 +50,25 @@ def label_or_no(expr, label):
     return f"({expr}) or on () {labelled(f'0 * ({SCRAPED} == 1)', **{label: 'no'})}"
 
 
+def unless_unused(expr):
+    """Nothing where no SDK asks IMDS."""
+    return f"({expr} unless on (instance) {UNUSED})"
+
+
 # Numbers beside 0 and 1.
-NOT_USED, NOT_DECLARED, NOT_REACHED, NOT_CHECKED, NOT_YET = 3, 4, 5, 6, 7
-IMDS_STATES = {0: ("FAILING", BAD), 1: ("fine", GOOD), NOT_USED: ("unused", NEUTRAL), NOT_YET: ("first poll runs", NEUTRAL)}
+NOT_USED, NOT_DECLARED, NOT_REACHED, NOT_CHECKED, NOT_YET, SENT_TO_PROXY = 3, 4, 5, 6, 7, 8
+IMDS_STATES = {0: ("FAILING", BAD), 1: ("fine", GOOD), NOT_USED: ("unused", NEUTRAL), NOT_YET: ("first poll runs", NEUTRAL),
+               SENT_TO_PROXY: ("sent to a proxy", WARN)}
 ACCEPTED = {0: ("REFUSED", BAD), 1: ("yes", GOOD), NOT_REACHED: ("STS not reached", WARN),
             NOT_CHECKED: ("unchecked", NEUTRAL), NOT_YET: ("first call runs", NEUTRAL)}
 STUCK = {
     CLIENTS_FINE: ("no", GOOD), CLIENTS_STUCK: ("STUCK", BAD), CLIENTS_UNKNOWN: ("unknown while failing", WARN),
-    NOT_DECLARED: ("no workload declared", NEUTRAL), NOT_USED: ("unused", NEUTRAL),
+    NOT_DECLARED: ("no workload declared", NEUTRAL), NOT_USED: ("unused", NEUTRAL), SENT_TO_PROXY: ("sent to a proxy", WARN),
 }
 USABLE = value_mappings({0: ("no credentials", BAD), 1: ("usable", GOOD)})
+
+# Where a poll says nothing of the clients.
+NO_SAY = f"0 * {UNUSED} + {NOT_USED} or 0 * {PROXIED} + {SENT_TO_PROXY}"
 
 NOT_REFUSED = f'reason!~"{REFUSED}"'
 SIGNED_CALL = f"""
@@ -71,9 +80,10 @@ SIGNED_CALL = f"""
 NOW = [
     stat("Scraped", "Whether Prometheus reaches the exporter. *Unknown instance*: Prometheus has no such target.", SCRAPED,
          width=3, mappings=value_mappings({0: ("NO", BAD), 1: ("yes", GOOD)}), no_value="unknown instance"),
-    stat("IMDS", "Whether the last finished poll returned credentials. *Unused*: the SDKs find credentials in their "
-         "environment before they would ask IMDS. *No data*: the exporter is not scraped.",
-         otherwise(f"0 * {SHADOWED} + {NOT_USED} or {UP}", NOT_YET), mappings=value_mappings(IMDS_STATES),
+    stat("IMDS", "Whether the last finished poll returned credentials. *Unused*: the SDKs find other credentials before they "
+         "would ask IMDS, or `AWS_EC2_METADATA_DISABLED` is true. *Sent to a proxy*: the proxy variables would send boto3's "
+         "requests to a proxy, which polls do not use. *No data*: the exporter is not scraped.",
+         otherwise(f"{NO_SAY} or {UP}", NOT_YET), mappings=value_mappings(IMDS_STATES),
          no_value=NO_DATA, links=[status_link()]),
     stat("In this state for", "How long the current state has lasted. Failing: since the last success. Fine: since the "
          "end of the last outage, or since the exporter started.", f"time() - ({FAILING_SINCE} or {FINE_SINCE})",
@@ -85,7 +95,7 @@ NOW = [
     stat("Clients stuck", "Stuck: IMDS answers, but a client that was created when the declared workload started has no "
          "credentials. To fix this, restart the workload, and then the exporter. While IMDS fails, such a client cannot be "
          "told from one that recovers by itself. *No workload declared*: `IMDS_EXPORTER_WORKLOAD` is `independent`.",
-         otherwise(f"0 * {SHADOWED} + {NOT_USED} or {CLIENTS}", NOT_DECLARED), mappings=value_mappings(STUCK),
+         otherwise(f"{NO_SAY} or {CLIENTS}", NOT_DECLARED), mappings=value_mappings(STUCK),
          no_value=NO_DATA, links=[runbook_link(anchor="ImdsClientsStuck")]),
     stat("AWS accepts them", "Whether AWS accepted the last call that was signed with these credentials. *STS not reached*: "
          "AWS did not judge them. *Unchecked*: `IMDS_EXPORTER_SIGNED_CALL_INTERVAL` is not set.",
@@ -102,12 +112,13 @@ STATES = [
              mappings=value_mappings({1: "in force"}), overrides=verdict_overrides()),
     timeline("State over time", "Whether a poll, a signed call, and boto3 clients had credentials at each time. Outages are the "
              "red bands of IMDS; they are marked on the graphs below too.", [
-                 query(f"0 * {SHADOWED} + {NOT_USED} or {UP}", "IMDS"),
+                 query(f"0 * {UNUSED} + {NOT_USED} or 0 * ({PROXIED} and {UP} == 1) + {SENT_TO_PROXY} or {UP}", "IMDS"),
                  query(SIGNED_UP, "AWS accepts"),
-                 query(f"min by (created) ({selector('imds_client_usable')})", "client created {{created}}"),
+                 query(f"min by (created) {unless_unused(selector('imds_client_usable'))}", "client created {{created}}"),
              ], mappings=USABLE, overrides=[
                  override("IMDS", mappings=value_mappings({0: ("failing", BAD), 1: ("fine", GOOD),
-                                                          NOT_USED: ("unused", NEUTRAL)})),
+                                                          NOT_USED: ("unused", NEUTRAL),
+                                                          SENT_TO_PROXY: ("sent to a proxy", WARN)})),
                  override("AWS accepts", mappings=value_mappings({0: ("refused or not reached", BAD), 1: ("yes", GOOD)})),
              ], no_value=NO_DATA, height=7),
 ]
@@ -148,7 +159,7 @@ CLIENTS_AND_PROCESSES = [
     table("Would a client have credentials now?", "By SDK, and by the time at which the client was created. *No "
           "credentials* beside a usable client that is created now is the stuck state: IMDS is fine, but those clients are "
           "not. Empty cells: nothing is known, or no workload is declared.",
-          [table_query(f"max by (sdk) ({selector('imds_client_usable', CREATED_AT.format(created))})")
+          [table_query(f"max by (sdk) {unless_unused(selector('imds_client_usable', CREATED_AT.format(created)))}")
            for created in CREATED],
           columns={"sdk": "SDK"} | {f"Value #{'ABC'[n]}": heading for n, heading in enumerate(CREATED.values())},
           width=12, height=8, merge=True,
@@ -272,7 +283,7 @@ EXPORTER = [
 def outage(offset=""):
     """1 while IMDS fails, where that matters to an SDK."""
     return (f"(({selector('imds_up')}{offset} == bool 0) > 0) "
-            f"unless on (instance) {selector('imds_chain_shadowed')}{offset}")
+            f"unless on (instance) ({verdict('unused')}{offset} == 1)")
 
 
 def role_changed(offset=""):

@@ -7,13 +7,15 @@ conditions are those of the alerts without their delays, so that the table is ah
 from source import runbook
 from source.blocks import (
     BAD, CLIENTS_STUCK, FILLED, GOOD, LONG_TEXT, NO_TIME, SDK_REFUSES_BELOW, WARN, clients_at_start, labelled,
-    override, per_instance, runbook_link, selector, stalled, table, table_query, time_to_expiry, value_mappings,
+    override, per_instance, runbook_link, selector, stalled, table, table_query, time_to_expiry, value_mappings, verdict,
     width_of,
 )
 
 UP = per_instance(selector("imds_up"))
 SCRAPED = per_instance(selector("up"))
-SHADOWED = per_instance(selector("imds_chain_shadowed"))
+# Whether that is the exporter's verdict.
+UNUSED = per_instance(f"{verdict('unused')} == 1")
+PROXIED = per_instance(f"{verdict('proxied')} == 1")
 LAST_SUCCESS = per_instance(selector("imds_fetch_last_success_timestamp_seconds"))
 STARTED = per_instance(selector("process_start_time_seconds"))
 OUTAGE_END = per_instance(selector("imds_outage_last_end_timestamp_seconds"))
@@ -47,6 +49,7 @@ _ALERTS = {
     "ImdsClientsStuck": f"(time() - {OUTAGE_END} or NaN * {UP}) and {CLIENTS} == {CLIENTS_STUCK}",
     "ImdsExporterDown": f"time() - {per_instance(f'last_over_time({_LAST_SEEN}[1d])')} and {SCRAPED} == 0",
     "ImdsPollStalled": per_instance(stalled()),
+    "ImdsRequestsProxied": _seen_for(f"({per_instance(selector('imds_requests_proxied'))} == 1)"),
     "ImdsRotationOverdue": f"{_LIFETIME} / 2 - {REMAINING} > 0 and {REMAINING} > 0 and {UP} == 1",
     "ImdsUnexpectedRole": _seen_for(f"({ROLE_EXPECTED} == 0)"),
     "ImdsClockSkew": _seen_for(f"({_SKEW} >= 60)"),
@@ -76,9 +79,9 @@ _ROWS = [
 _HELD = _any([_KIND, *_ALERTS.values(), _REASON, _FALLBACK])
 _NOTHING = labelled(f"NaN * ({UP} == 1)", problem="nothing", action="nothing")
 # Where no SDK asks IMDS, nothing of this matters to it.
-_UNUSED = labelled(f"NaN * {SHADOWED}", problem="unused", action="unused")
+_UNUSED = labelled(f"NaN * {UNUSED}", problem="unused", action="unused")
 QUERY = f"""
-    {_UNUSED} or (({_any(_ROWS)} or ({_NOTHING} unless on (instance) ({_HELD}))) unless on (instance) {SHADOWED})
+    {_UNUSED} or (({_any(_ROWS)} or ({_NOTHING} unless on (instance) ({_HELD}))) unless on (instance) {UNUSED})
 """
 
 _CRITICAL = {"ImdsClientsFailing", "ImdsCredentialsExpired", "ImdsClientsStuck", "ImdsExporterDown", *runbook.KINDS}
@@ -87,7 +90,7 @@ _NAMES = {"nothing": ("nothing", GOOD), "unused": "unused"} | {
     for anchor in runbook.ACTIONS}
 _ACTIONS = {
     "nothing": "IMDS returns credentials, and nothing that the exporter can see is wrong.",
-    "unused": "The SDKs here find credentials in their environment before they would ask IMDS, so IMDS does not matter.",
+    "unused": "The SDKs here do not ask IMDS: they find other credentials before, or AWS_EC2_METADATA_DISABLED is true.",
 } | runbook.ACTIONS
 
 PROBLEMS = table(

@@ -164,8 +164,34 @@ def revision():
     return next(re.search(r'revision="(\w+)"', one)[1] for one, _, _ in samples() if "build_info" in one)
 
 
-def openmetrics():
+# Two more, in another setup: boto3 would ask a proxy, or AWS_EC2_METADATA_DISABLED is true.
+PROXIED, DISABLED = "10.0.1.1:10169", "10.0.1.2:10169"
+
+
+def _proxied(series):
+    """What an exporter that is fine exposes, with proxy variables in its environment: a history cannot have them."""
+    kept = {name: value for name, value in series.items() if not name.startswith("imds_client_usable")}
+    return kept | {'imds_state{state="fine"}': 0, 'imds_state{state="proxied"}': 1, "imds_requests_proxied": 1}
+
+
+def samples_elsewhere():
+    """The samples of these two."""
+    fault = {"kind": "disabled_by_environment", "step": "token"}
+    histories = [
+        {"workload": "starts-with-exporter", "events": [{"at": BEFORE_START, "exporter": "start"}, *_rotations("web")]},
+        {"events": [{"at": BEFORE_START, "exporter": "start", "fault": fault}]},
+    ]
+    played = replay(history | {"scrapes": list(range(START, END + 1, SCRAPE))} for history in histories)
+    for instance, scrapes in zip((PROXIED, DISABLED), played):
+        target = _labels({"job": JOB, "instance": instance})
+        for at, series in scrapes:
+            for name, value in {"up": 1, **(_proxied(series) if instance == PROXIED else series)}.items():
+                name, _, own = name.removesuffix("}").partition("{")
+                yield f"{name}{{{own + ',' if own else ''}{target}}}", value, at
+
+
+def openmetrics(of=samples):
     """The data as `promtool tsdb create-blocks-from openmetrics` reads it."""
-    for name, value, at in samples():
+    for name, value, at in of():
         yield f"{name} {value} {at}\n"
     yield "# EOF\n"

@@ -12,8 +12,8 @@ import pytest
 import sample_fleet
 from pytest import approx
 from sample_fleet import (
-    BEFORE_START, END, EXPIRED, EXPIRY, FIRST_FAILURE, HEALTHY, HOUR, LIFETIME, OUTAGE, REFUSED, REFUSED_SINCE, RESTART,
-    SHADOWED, STUCK,
+    BEFORE_START, DISABLED, END, EXPIRED, EXPIRY, FIRST_FAILURE, HEALTHY, HOUR, LIFETIME, OUTAGE, PROXIED, REFUSED,
+    REFUSED_SINCE, RESTART, SHADOWED, STUCK,
 )
 
 from helpers import reference
@@ -131,7 +131,7 @@ def everywhere(check):
 RUN = grafana.RANGE
 # The numbers that the dashboard gives to what has none.
 NONE, GOES_ON = 1e15, 2e15
-NOT_USED, NOT_DECLARED, NOT_CHECKED = 3, 4, 6
+NOT_USED, NOT_DECLARED, NOT_CHECKED, SENT_TO_PROXY = 3, 4, 6, 8
 # Its clock is behind.
 FAILED_AT = FIRST_FAILURE - 15 - sample_fleet.SKEW
 NAN = lambda values: all(map(math.isnan, values))  # noqa: E731
@@ -423,6 +423,19 @@ def test_an_outage_is_told_as_such_while_it_lasts(prometheus, at, stuck, ended):
     panels = grafana.panels(INSTANCE)
     assert view.series(panels["stat", "Clients stuck"]) == {"": [stuck]}
     assert (view.series(panels["stat", "Current or last outage: end"]) != {"": [GOES_ON]}) == ended
+
+
+@pytest.mark.parametrize("instance, state, problem, seconds", [
+    (PROXIED, SENT_TO_PROXY, "ImdsRequestsProxied", END - sample_fleet.START), (DISABLED, NOT_USED, "unused", math.nan)])
+def test_the_instance_dashboard_agrees_with_a_verdict_that_is_not_of_the_polls(elsewhere, instance, state, problem, seconds):
+    view = grafana.View(INSTANCE, elsewhere, END, instance=instance)
+    panels = grafana.panels(INSTANCE)
+    for title in ("IMDS", "Clients stuck"):
+        assert view.series(panels["stat", title]) == {"": [state]}, title
+    assert_same_rows(view.rows(panels["table", "What is wrong, and what to do now"]), problems((problem, problem, seconds)))
+    named({"IMDS": always(state)})(view.series(panels["state-timeline", "State over time"]))
+    assert view.rows(panels["table", "Would a client have credentials now?"]) == []
+    assert view.events(annotations(INSTANCE)["Outage"], old=False) == []
 
 
 def test_an_exporter_that_is_not_scraped_is_no_unknown_instance(prometheus):
