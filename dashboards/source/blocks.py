@@ -144,17 +144,17 @@ def _of_this_exporter(series, offset=""):
 
 
 def firing(by, offset="", name="Imds.+"):
-    """1 for each alert of this exporter that fires."""
-    series = f'ALERTS{{alertname=~"{name}", alertstate="firing", {ALERT_TARGET}}}'
+    """1 for each alert of this exporter that fires. The chart may put a prefix before the names of all alerts."""
+    series = f'ALERTS{{alertname=~".*{name}", alertstate="firing", {ALERT_TARGET}}}'
     return f"max by ({by}) ({_of_this_exporter(series, offset)})"
 
 
 def firing_alerts(by):
     """For how long each firing alert has been active; NaN where Prometheus does not say."""
-    series = f'ALERTS_FOR_STATE{{alertname=~"Imds.+", {ALERT_TARGET}}}'
+    series = f'ALERTS_FOR_STATE{{alertname=~".*Imds.+", {ALERT_TARGET}}}'
     since = f"max by ({by}) ({_of_this_exporter(series)})"
     active = f"((time() - {since}) and on ({by}) {firing(by)}) or NaN * {firing(by)}"
-    return f'label_join({active}, "summary", "", "alertname")'
+    return f'label_replace({active}, "summary", "$1", "alertname", ".*(Imds.+)")'
 
 
 def query(expr, legend="", *, instant=False, format="time_series"):

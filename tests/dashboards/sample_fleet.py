@@ -166,6 +166,7 @@ def revision():
 
 # Two more, in another setup: boto3 would ask a proxy, or AWS_EC2_METADATA_DISABLED is true.
 PROXIED, DISABLED = "10.0.1.1:10169", "10.0.1.2:10169"
+PREFIXED = {"ImdsRequestsProxied": {"severity": "warning", "machine": "10.0.1.1"}, "ImdsFleetOutage": {"severity": "critical"}}
 
 
 def _proxied(series):
@@ -175,7 +176,7 @@ def _proxied(series):
 
 
 def samples_elsewhere():
-    """The samples of these two."""
+    """The samples of these two, and their alerts, whose names have a prefix."""
     fault = {"kind": "disabled_by_environment", "step": "token"}
     histories = [
         {"workload": "starts-with-exporter", "events": [{"at": BEFORE_START, "exporter": "start"}, *_rotations("web")]},
@@ -188,6 +189,12 @@ def samples_elsewhere():
             for name, value in {"up": 1, **(_proxied(series) if instance == PROXIED else series)}.items():
                 name, _, own = name.removesuffix("}").partition("{")
                 yield f"{name}{{{own + ',' if own else ''}{target}}}", value, at
+            if instance == PROXIED:
+                yield f'imds:exporter:up{{{target},machine="10.0.1.1"}}', 1, at
+    for at in range(START, END + 1, SCRAPE):
+        for name, labels in PREFIXED.items():
+            yield f"ALERTS{{{_labels({'alertname': f'Platform{name}', 'alertstate': 'firing', **labels})}}}", 1, at
+            yield f"ALERTS_FOR_STATE{{{_labels({'alertname': f'Platform{name}', **labels})}}}", START, at
 
 
 def openmetrics(of=samples):

@@ -438,6 +438,16 @@ def test_the_instance_dashboard_agrees_with_a_verdict_that_is_not_of_the_polls(e
     assert view.events(annotations(INSTANCE)["Outage"], old=False) == []
 
 
+def test_alerts_are_shown_by_names_with_a_prefix_too(elsewhere):
+    rows = [firing(f"Platform{name}", END - sample_fleet.START) | {"Summary": name, "Severity": labels["severity"]}
+            for name, labels in sample_fleet.PREFIXED.items()]
+    views = grafana.View(INSTANCE, elsewhere, END, instance=PROXIED), grafana.View(FLEET, elsewhere, END)
+    for view, dashboard in zip(views, (INSTANCE, FLEET)):
+        assert_same_rows(view.rows(grafana.panels(dashboard)["table", "Firing alerts"]), rows)
+    for view, dashboard, name, shown in zip(views, (INSTANCE, FLEET), ("Alerts", "Fleet outage"), (2, 1)):
+        assert len(view.events(annotations(dashboard)[name], old=False)) == shown
+
+
 def test_an_exporter_that_is_not_scraped_is_no_unknown_instance(prometheus):
     view = grafana.View(INSTANCE, prometheus, GAP, instance=HEALTHY)
     panels = grafana.panels(INSTANCE)
