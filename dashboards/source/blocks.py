@@ -75,6 +75,11 @@ def with_machine(expr):
     return f'label_replace({named}, "machine", "$1", "node", "(.+)")'
 
 
+def roles():
+    """The current roles. Prometheus renames the exporter's own label where the target has one of that name."""
+    return f'label_replace({selector("imds_role_info")}, "role", "$1", "exported_role", "(.+)")'
+
+
 def labelled(expr, **labels):
     """The same values with constant labels."""
     for name, value in labels.items():

@@ -8,7 +8,7 @@ from source import runbook
 from source.blocks import (
     BAD, EXPIRY_LEVELS, FILLED, FLEET_UID, GOOD, HOUR, IDENTITY, INSTANCE_UID, LONG_TEXT, NEUTRAL, NO_TIME, REFUSED,
     SDK_REFUSES_BELOW, SERIES, SKEW_LEVELS, STEPS, VERDICTS, WARN, alerts_table, counts, dashboard, dashboard_link, firing, graph,
-    instance_link, layout, override, per_minute, quantile, query, rate, region, runbook_link, selector, slower_than_1_s,
+    instance_link, layout, override, per_minute, quantile, query, rate, region, roles, runbook_link, selector, slower_than_1_s,
     stalled, stat, stat_thresholds, suspects, table, table_query, threshold_steps, time_to_expiry, value_mappings, variables,
     verdict, width_of, with_machine,
 )
@@ -213,7 +213,7 @@ EXPORTERS = [
           [query(f"sum(changes({selector('process_start_time_seconds')}[$__rate_interval]))", "starts")], unit="none",
           decimals=0, min=0, soft_max=1, bars=True),
     table("Roles", "Exporters by current role; the 20 most frequent roles.",
-          [table_query(f"topk(20, sum by (role) ({selector('imds_role_info')}))")],
+          [table_query(f"topk(20, sum by (role) ({roles()}))")],
           columns={"role": "Role", "Value": "Exporters"}, width=6, sort=("Exporters", True),
           overrides=[override("Exporters", unit="none", decimals=0, **width_of(100))]),
     table("Versions", "Exporters by version and revision.",

@@ -8,7 +8,7 @@ from source.blocks import (
     BAD, CLIENTS_FINE, CLIENTS_STUCK, CLIENTS_UNKNOWN, EXPIRY_LEVELS, FILLED, FLEET_UID, GOOD, HOUR, INSTANCE_UID,
     LOWEST, NEUTRAL, REFUSED, SDK_REFUSES_BELOW, SERIES, SKEW_LEVELS, STEPS, WARN, alerts_table, counts,
     dashboard, dashboard_link, firing, for_one_instance, graph, heatmap, labelled, layout, mark, name_stat, override,
-    page_link, per_instance, per_minute, quantile, query, rate, region, runbook_link, selector, slower_than_1_s, stat,
+    page_link, per_instance, per_minute, quantile, query, rate, region, roles, runbook_link, selector, slower_than_1_s, stat,
     stat_thresholds, status_link, suspects, table, table_query, threshold_steps, timeline, value_mappings, variables, verdict,
     verdict_overrides, width_of, with_machine,
 )
@@ -130,7 +130,7 @@ EXPIRY = [
           line_at=SDK_REFUSES_BELOW / HOUR, soft_min=0,
           thresholds=threshold_steps((None, BAD), (SDK_REFUSES_BELOW / HOUR, "transparent"))),
     name_stat("Role", "The current role. *None known*: IMDS reports that no role is attached, or has not answered yet.",
-              f"max by (role) ({selector('imds_role_info')})", "role", absent="none known", filled=False),
+              f"max by (role) ({roles()})", "role", absent="none known", filled=False),
     stat("Expected role", "Whether the current role is the configured one.",
          otherwise(f"{ROLE_EXPECTED} or 0 * {per_instance(selector('imds_role_expected'))} + {NOT_YET}", NOT_CHECKED),
          mappings=value_mappings({0: ("ANOTHER ROLE", BAD), 1: ("yes", GOOD), NOT_CHECKED: ("unchecked", NEUTRAL),

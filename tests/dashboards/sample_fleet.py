@@ -176,7 +176,7 @@ def _proxied(series):
 
 
 def samples_elsewhere():
-    """The samples of these two, and their alerts, whose names have a prefix."""
+    """The samples of these two, whose targets have a label `role`, and their alerts, whose names have a prefix."""
     fault = {"kind": "disabled_by_environment", "step": "token"}
     histories = [
         {"workload": "starts-with-exporter", "events": [{"at": BEFORE_START, "exporter": "start"}, *_rotations("web")]},
@@ -184,10 +184,12 @@ def samples_elsewhere():
     ]
     played = replay(history | {"scrapes": list(range(START, END + 1, SCRAPE))} for history in histories)
     for instance, scrapes in zip((PROXIED, DISABLED), played):
-        target = _labels({"job": JOB, "instance": instance})
+        target = _labels({"job": JOB, "instance": instance, "role": "frontend"})
         for at, series in scrapes:
             for name, value in {"up": 1, **(_proxied(series) if instance == PROXIED else series)}.items():
                 name, _, own = name.removesuffix("}").partition("{")
+                # As Prometheus does with a label that the target has too.
+                own = own.replace("role=", "exported_role=")
                 yield f"{name}{{{own + ',' if own else ''}{target}}}", value, at
             if instance == PROXIED:
                 yield f'imds:exporter:up{{{target},machine="10.0.1.1"}}', 1, at

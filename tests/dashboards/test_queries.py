@@ -448,6 +448,13 @@ def test_alerts_are_shown_by_names_with_a_prefix_too(elsewhere):
         assert len(view.events(annotations(dashboard)[name], old=False)) == shown
 
 
+def test_the_role_is_the_exporters_where_targets_have_a_label_of_that_name(elsewhere):
+    view = grafana.View(INSTANCE, elsewhere, END, instance=PROXIED)
+    assert view.series(grafana.panels(INSTANCE)["stat", "Role"]) == {"web": [1]}
+    view = grafana.View(FLEET, elsewhere, END)
+    assert view.rows(grafana.panels(FLEET)["table", "Roles"]) == [{"Role": "web", "Exporters": 1}]
+
+
 def test_an_exporter_that_is_not_scraped_is_no_unknown_instance(prometheus):
     view = grafana.View(INSTANCE, prometheus, GAP, instance=HEALTHY)
     panels = grafana.panels(INSTANCE)
