@@ -152,3 +152,27 @@ def test_the_command_finds_what_the_components_do_not_know(tmp_path):
     assert found(tmp_path, [*built, *KNOWN, *unknown]) == [
         f"{document['kind']} shop/{document['metadata']['name']}" for document in unknown]
     assert found(tmp_path, [*built, *KNOWN]) == []
+
+
+def for_a_policy(document):
+    """A workload with label and annotation where the policies want them, and the ReplicaSet that it makes."""
+    document = copy.deepcopy(document)
+    metadata = template(document).setdefault("metadata", {})
+    metadata["labels"] = {**metadata.get("labels", {}), "imds-exporter": "sidecar"}
+    metadata["annotations"] = {RESTART: "shop"}
+    return document, {**document, "kind": "ReplicaSet", "metadata": {**document["metadata"], "labels": metadata["labels"]}}
+
+
+def test_the_command_finds_the_pods_that_a_policy_missed_and_nothing_that_it_changed(tmp_path):
+    owners = [document for document in KNOWN + OTHERS if document["kind"] != "Pod"]
+    templates = [one for document in owners for one in for_a_policy(document)]
+    missed = [pod(document, namespace="shop", labels={"imds-exporter": "sidecar"}) for document in KNOWN + OTHERS]
+    # For a rule, and for a component that adds no container.
+    others = [pod(OTHERS[1], labels={"imds-exporter/sdk": "boto3"}),
+              annotated(KNOWN[0], key="imds-exporter/fail-loudly", value="true")]
+    assert found(tmp_path, [*templates, *admitted(missed), *others]) == []
+    misplaced = [{**one, "metadata": {**one["metadata"], "labels": {"imds-exporter": "sidecar"}}} for one in owners]
+    # Without what it needs beside it.
+    alone = [annotated(document, key=RESTART, value="shop") for document in [*owners, pod(OTHERS[1], namespace="shop")]]
+    assert found(tmp_path, [*templates, *missed, *misplaced, *alone]) == [
+        f"{document['kind']} shop/{document['metadata']['name']}" for document in [*missed, *misplaced, *alone]]
