@@ -729,7 +729,8 @@ mod tests {
         let refresh = 1_000 + 6 * HOUR - 15 * 60;
         for (success, failure, usable) in [
             (refresh - 1_800, refresh - 1, Some(false)),
-            (refresh - 1_800, refresh, None),
+            (refresh - 1_800, refresh, Some(false)),
+            (refresh - 1_800, refresh + 1, None),
             (refresh - 1_800, refresh + 600, None),
             (refresh - 1, refresh + 14, None),
         ] {
