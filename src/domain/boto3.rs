@@ -63,7 +63,7 @@ pub(crate) fn new_client_can_sign(creation: Creation, at: Timestamp) -> Option<b
     match creation {
         // An expired document is used since 1.22, and an error before.
         Creation::Credentials { expiration } => (at < expiration).then_some(true),
-        Creation::Nothing | Creation::Raises => Some(false),
+        Creation::Nothing | Creation::Unusable | Creation::Raises => Some(false),
         Creation::Unknown => None,
     }
 }
@@ -110,7 +110,7 @@ impl CachedDocument {
     fn fails_from(&self, creation: Creation) -> Option<(Timestamp, Option<Timestamp>)> {
         let surely = match creation {
             Creation::Credentials { .. } => return None,
-            Creation::Nothing => Some(REFRESH),
+            Creation::Nothing | Creation::Unusable => Some(REFRESH),
             Creation::Raises => Some(MANDATORY_REFRESH),
             Creation::Unknown => None,
         };
@@ -139,7 +139,7 @@ impl BoundCredentials {
         match creation {
             Creation::Credentials { expiration } => Self::OneOf(vec![CachedDocument { fetched_at: at, expiration }]),
             Creation::Nothing => Self::Nothing,
-            Creation::Raises | Creation::Unknown => Self::Unknown,
+            Creation::Unusable | Creation::Raises | Creation::Unknown => Self::Unknown,
         }
     }
 
@@ -155,10 +155,8 @@ impl BoundCredentials {
                 documents.push(CachedDocument { fetched_at: at, expiration });
                 if documents.len() > MOST_DOCUMENTS { Self::Unknown } else { Self::OneOf(documents) }
             }
-            Creation::Unknown if asks => Self::Unknown,
-            Creation::Credentials { .. } | Creation::Nothing | Creation::Raises | Creation::Unknown => {
-                Self::OneOf(documents)
-            }
+            Creation::Unusable | Creation::Unknown if asks => Self::Unknown,
+            _ => Self::OneOf(documents),
         }
     }
 
@@ -226,7 +224,7 @@ impl Prognosis {
         match creation {
             Creation::Credentials { expiration } if expiration <= at => Self::Expired,
             Creation::Credentials { .. } => Self::Signs,
-            Creation::Nothing => Self::BoundToNothing,
+            Creation::Nothing | Creation::Unusable => Self::BoundToNothing,
             Creation::Raises => Self::CreationRaises,
             Creation::Unknown => Self::Unknown,
         }

@@ -112,6 +112,9 @@ pub enum Creation {
     },
     /// It is bound to nothing that it could sign with, and never asks again. No error is raised.
     Nothing,
+    /// It gets a document with which every call raises an error. A client that refreshes takes it as well, and may go on to fail
+    /// when IMDS has another one.
+    Unusable,
     /// Its creation raises an error: there is no such client. At most, versions of boto3 that do not know
     /// `AWS_EC2_METADATA_V1_DISABLED` are bound to nothing instead.
     Raises,

@@ -69,8 +69,10 @@ pub fn creation(text: &str) -> Creation {
     match (&fields["AccessKeyId"], &fields["SecretAccessKey"], &fields["Token"], &fields["Expiration"]) {
         (_, _, _, Value::String(expiration)) => match Expiration::parse(expiration).creation {
             // Each call raises a TypeError or AttributeError until the credentials are refreshed.
-            _ if !fields["AccessKeyId"].is_string() => Creation::Raises,
-            _ if !fields["Token"].is_string() && !is_nothing(&fields["Token"]) => Creation::Raises,
+            Creation::Credentials { .. } if !fields["AccessKeyId"].is_string() => Creation::Unusable,
+            Creation::Credentials { .. } if !fields["Token"].is_string() && !is_nothing(&fields["Token"]) => {
+                Creation::Unusable
+            }
             // Newer versions sign with the text of any value.
             _ if !fields["SecretAccessKey"].is_string() => Creation::Unknown,
             creation => creation,
@@ -216,11 +218,11 @@ mod tests {
             ("Token", "null", good()),
             ("Token", "[]", good()),
             ("Token", "0", good()),
-            ("Token", "5", Creation::Raises),
-            ("Token", "{\"a\":1}", Creation::Raises),
+            ("Token", "5", Creation::Unusable),
+            ("Token", "{\"a\":1}", Creation::Unusable),
             ("AccessKeyId", "\"\"", good()),
-            ("AccessKeyId", "null", Creation::Raises),
-            ("AccessKeyId", "[\"x\"]", Creation::Raises),
+            ("AccessKeyId", "null", Creation::Unusable),
+            ("AccessKeyId", "[\"x\"]", Creation::Unusable),
             ("SecretAccessKey", "\"\"", good()),
             ("SecretAccessKey", "null", Creation::Unknown),
             ("Expiration", "null", Creation::Raises),

@@ -31,7 +31,7 @@ impl Expiration {
             Reading::Instant(expiration) if shape == IMDS_FORMAT && expiration < PYTHON_BEGINS => Creation::Raises,
             Reading::Instant(expiration) => Creation::Credentials { expiration },
             // The creation works, and each call raises a TypeError or ValueError, also of the session's next client.
-            Reading::NoZone => Creation::Nothing,
+            Reading::NoZone => Creation::Unusable,
             Reading::NoTime => Creation::Raises,
             Reading::Unknown => Creation::Unknown,
         };
@@ -194,10 +194,10 @@ mod tests {
             ("20990101T063000Z", credentials),
             ("Thu, 01 Jan 2099 06:30:00 GMT", credentials),
             ("Thu, 01 Jan 2099 06:30:00 +0000", credentials),
-            ("2099-01-01T06:30:00", Creation::Nothing),
-            ("20990101T063000", Creation::Nothing),
-            ("2099-01-01", Creation::Nothing),
-            ("2099-01-01T06:30:00+24:00", Creation::Nothing),
+            ("2099-01-01T06:30:00", Creation::Unusable),
+            ("20990101T063000", Creation::Unusable),
+            ("2099-01-01", Creation::Unusable),
+            ("2099-01-01T06:30:00+24:00", Creation::Unusable),
             ("", Creation::Raises),
             (" ", Creation::Raises),
             ("soon", Creation::Raises),

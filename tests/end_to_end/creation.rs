@@ -68,6 +68,7 @@ fn holds(said: Creation, v1_disabled: bool, version: &str, does: Does) -> bool {
     match said {
         Creation::Credentials { .. } => does == Signs,
         Creation::Nothing => matches!(does, Binds | Fails),
+        Creation::Unusable => does == Fails,
         // Before 1.29.4, boto3 does not know the variable.
         Creation::Raises => does == Raises || (v1_disabled && version != VERSIONS[0] && does == Binds),
         Creation::Unknown => true,

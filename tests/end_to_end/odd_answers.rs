@@ -435,6 +435,7 @@ fn allowed(creation: Creation) -> &'static [&'static str] {
     match creation {
         Creation::Credentials { expiration } if expiration > SystemClock.now() => &["signs"],
         Creation::Nothing => &["nothing", "fails"],
+        Creation::Unusable => &["fails"],
         // Before 1.29.4, a client is bound where IMDSv1 is disabled.
         Creation::Raises => &["raises", "fails"],
         // An expired document is extended since 1.22 only.

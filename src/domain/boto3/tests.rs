@@ -39,7 +39,7 @@ fn a_client_that_is_created_without_credentials_is_bound_to_nothing_permanently(
 
 #[test]
 fn what_a_creation_that_raises_leaves_is_unknown() {
-    for creation in [Creation::Raises, Creation::Unknown] {
+    for creation in [Creation::Unusable, Creation::Raises, Creation::Unknown] {
         let polls = [(0, creation), (5, up(6 * HOUR))];
         for polls in [&polls[..1], &polls] {
             assert_eq!(replay(polls), BoundCredentials::Unknown, "{creation:?}");
@@ -56,6 +56,7 @@ fn a_new_client_signs_with_a_document_that_has_not_expired() {
         (up(0), None, Prognosis::Expired),
         (up(-HOUR), None, Prognosis::Expired),
         (NOTHING, Some(false), Prognosis::BoundToNothing),
+        (Creation::Unusable, Some(false), Prognosis::BoundToNothing),
         (Creation::Raises, Some(false), Prognosis::CreationRaises),
         (Creation::Unknown, None, Prognosis::Unknown),
     ] {
@@ -108,7 +109,9 @@ fn a_client_keeps_its_document_until_its_refresh() {
         assert_eq!(replay(&[(0, up(6 * HOUR)), (refresh, creation)]), document(0, 6 * HOUR), "{creation:?}");
     }
     assert_eq!(replay(&[(0, up(6 * HOUR)), (refresh - 1, Creation::Unknown)]), document(0, 6 * HOUR));
-    assert_eq!(replay(&[(0, up(6 * HOUR)), (refresh, Creation::Unknown)]), BoundCredentials::Unknown);
+    for taken in [Creation::Unknown, Creation::Unusable] {
+        assert_eq!(replay(&[(0, up(6 * HOUR)), (refresh, taken)]), BoundCredentials::Unknown, "{taken:?}");
+    }
 }
 
 /// A document is stretched since boto3 1.22, by 17 to 25 minutes (random): what follows is unknown in between.
