@@ -100,6 +100,12 @@ impl CachedDocument {
         later(self.expiration.max(later(self.fetched_at, LONGEST_EXTENSION)), -rest)
     }
 
+    /// Whether it makes no difference which of the two a client holds.
+    fn is_refreshed_as(&self, other: &Self) -> bool {
+        let end = |document: &Self| document.latest(SignedDuration::ZERO);
+        self.expiration == other.expiration && end(self) == end(other)
+    }
+
     /// Whether a client that holds it begins to ask for a newer one between these times.
     pub(crate) fn may_be_renewed(&self, from: Timestamp, to: Timestamp) -> bool {
         (from..to).contains(&self.earliest(REFRESH))
@@ -175,7 +181,14 @@ impl BoundCredentials {
     #[must_use]
     pub fn or(self, other: Self) -> Self {
         match (self, other) {
-            (Self::OneOf(documents), Self::OneOf(others)) => Self::OneOf([documents, others].concat()),
+            (Self::OneOf(mut documents), Self::OneOf(others)) => {
+                for other in others {
+                    if !documents.iter().any(|document| document.is_refreshed_as(&other)) {
+                        documents.push(other);
+                    }
+                }
+                if documents.len() > MOST_DOCUMENTS { Self::Unknown } else { Self::OneOf(documents) }
+            }
             (Self::Nothing, Self::Nothing) => Self::Nothing,
             _ => Self::Unknown,
         }

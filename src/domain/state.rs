@@ -117,6 +117,8 @@ pub struct RestoredInBoot {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[expect(clippy::struct_excessive_bools, reason = "each is an event of its own")]
 pub struct PollChange {
+    /// It is the first poll of this run.
+    pub first: bool,
     /// IMDS has rotated the credentials: another `Expiration`, or another key.
     pub rotated: bool,
     /// The former role, if it changed.
@@ -208,7 +210,7 @@ impl State {
     pub fn record(&mut self, resolution: &Resolution, duration: Duration, at: impl Into<Moment>) -> PollChange {
         let moment = at.into();
         let at = moment.wall;
-        let mut change = PollChange::default();
+        let mut change = PollChange { first: self.last_attempt_at.is_none(), ..PollChange::default() };
         self.last_attempt_at = Some(moment);
         if self.booted_at.duration_until(moment.booted_at()).abs() > CLOCK_WAS_SET {
             self.booted_at = moment.booted_at();
@@ -591,7 +593,7 @@ mod tests {
             Resolution { clock_skew: Some(SignedDuration::from_secs(3)), v1_fallback: Some(Kind::HopLimit), ..up() };
         let mut state = state(Workload::Independent);
         let change = state.record(&poll, Duration::from_millis(7), at(1_010));
-        assert_eq!(change, PollChange { v1_fallback_changed: true, ..PollChange::default() });
+        assert_eq!(change, PollChange { first: true, v1_fallback_changed: true, ..PollChange::default() });
         assert_eq!((state.poll_status(), state.last_outcome()), (PollStatus::Resolved, Some(Outcome::Success)));
         assert_eq!(state.failing(), None);
         assert_eq!((state.document(), state.credential()), (Some(&document("web", 1_000)), state.document()));

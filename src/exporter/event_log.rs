@@ -37,7 +37,6 @@ pub(super) fn poll(report: &PollReport, state: &State, expected_role: Option<&Ro
 
 fn success(report: &PollReport, credential: &Credential, state: &State, expected_role: Option<&RoleName>) {
     let change = &report.change;
-    let first = state.history().len() == 1;
     let (role, remaining_seconds) = (credential.role.as_str(), credential.remaining(report.at).as_secs());
     match change.outage_ended {
         Some(Outage { start, end }) => {
@@ -49,7 +48,7 @@ fn success(report: &PollReport, credential: &Credential, state: &State, expected
                 );
             }
         }
-        None if first => info!(role, remaining_seconds, "credentials resolve"),
+        None if change.first => info!(role, remaining_seconds, "credentials resolve"),
         None if change.rotated => info!(role, remaining_seconds, "credentials were rotated"),
         None => debug!(role, remaining_seconds, "credentials resolve"),
     }
@@ -64,7 +63,7 @@ fn success(report: &PollReport, credential: &Credential, state: &State, expected
     if let Some(former_role) = &change.former_role {
         warn!(role, former_role = former_role.as_str(), "the role changed");
     }
-    let changed = first || change.outage_ended.is_some() || change.rotated || change.former_role.is_some();
+    let changed = change.first || change.outage_ended.is_some() || change.rotated || change.former_role.is_some();
     if let Some(expected_role) = expected_role.filter(|expected| changed && **expected != credential.role) {
         warn!(role, expected_role = expected_role.as_str(), "the role is not the expected one");
     }

@@ -181,6 +181,14 @@ fn one_of_too_many_documents_is_unknown() {
     let BoundCredentials::OneOf(documents) = replay(&each_another[..8]) else { panic!("they are eight") };
     assert_eq!(documents.len(), MOST_DOCUMENTS);
     assert_eq!(replay(&each_another), BoundCredentials::Unknown);
+    let one = |second, expiration| replay(&[(second, up(expiration))]);
+    let all = (0..8).map(|n| one(0, HOUR + n)).reduce(BoundCredentials::or).expect("there are some");
+    assert!(matches!(&all, BoundCredentials::OneOf(documents) if documents.len() == MOST_DOCUMENTS));
+    assert_eq!(all.clone().or(one(MINUTE, HOUR)), all, "fetched again");
+    assert_eq!(all.or(one(0, 2 * HOUR)), BoundCredentials::Unknown);
+    // One that is extended depends on when it was fetched.
+    let extended = one(0, MINUTE).or(one(5, MINUTE));
+    assert!(matches!(&extended, BoundCredentials::OneOf(documents) if documents.len() == 2));
 }
 
 #[test]
