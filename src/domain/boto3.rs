@@ -162,7 +162,11 @@ impl BoundCredentials {
                 if documents.len() > MOST_DOCUMENTS { Self::Unknown } else { Self::OneOf(documents) }
             }
             Creation::Unusable | Creation::Unknown if asks => Self::Unknown,
-            _ => Self::OneOf(documents),
+            Creation::Credentials { .. }
+            | Creation::Nothing
+            | Creation::Unusable
+            | Creation::Raises
+            | Creation::Unknown => Self::OneOf(documents),
         }
     }
 

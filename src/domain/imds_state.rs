@@ -4,7 +4,6 @@ use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 use strum::{IntoStaticStr, VariantArray};
 
-use super::kind::Kind;
 use super::state::{PollStatus, State};
 
 /// The verdict: the `state` label, in the order of precedence.
@@ -41,11 +40,10 @@ impl ImdsState {
     #[must_use]
     pub fn of(state: &State, at: Timestamp) -> Self {
         let environment = state.environment();
-        let disabled = state.failing().is_some_and(|streak| streak.failure.kind == Kind::DisabledByEnvironment);
         let expired = state.credential().is_some_and(|credential| credential.remaining(at) <= SignedDuration::ZERO);
         match state.poll_status() {
             PollStatus::Unpolled => Self::Starting,
-            _ if environment.earlier_in_chain.is_some() || disabled => Self::Unused,
+            _ if state.is_unused() => Self::Unused,
             _ if environment.proxied_by.is_some() => Self::Proxied,
             PollStatus::Failing(_) => Self::Failing,
             PollStatus::Resolved if expired => Self::Expired,
@@ -61,6 +59,7 @@ mod tests {
     use std::time::Duration;
 
     use super::super::credential::Credential;
+    use super::super::kind::Kind;
     use super::super::moment::test::at;
     use super::super::resolution::{Failure, Resolution, Step};
     use super::super::shadow::Shadow;

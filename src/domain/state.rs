@@ -380,6 +380,12 @@ impl State {
         self.environment
     }
 
+    /// Whether no SDK in this environment asks IMDS: it finds credentials before it would, or IMDS is disabled.
+    pub(crate) fn is_unused(&self) -> bool {
+        let disabled = |streak: FailureStreak| streak.failure.kind == Kind::DisabledByEnvironment;
+        self.environment.earlier_in_chain.is_some() || self.failing().is_some_and(disabled)
+    }
+
     /// Why the token request fails, while credentials resolve only because IMDSv1 answers.
     #[must_use]
     pub fn v1_fallback(&self) -> Option<Kind> {

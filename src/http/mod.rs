@@ -33,7 +33,6 @@ pub use client_address::ClientAddress;
 pub use routes::Route;
 pub use server::{Limits, SERVER_NAME, serve, serve_connection};
 
-use crate::domain::Kind;
 use crate::domain::state::Shared;
 use crate::metrics::{CONTENT_TYPE as CONTENT_TYPE_OF_METRICS, Metrics};
 use crate::platform::clock::{Clock, monotonic};
@@ -155,12 +154,11 @@ pub const STARTUP_OK: &str = "ok\n";
 
 async fn startup(Extract(context): Known) -> Response {
     let state = context.state.lock();
-    let failing = state.failing().map(|streak| streak.failure.kind);
-    if state.environment().earlier_in_chain.is_some() || failing == Some(Kind::DisabledByEnvironment) {
+    if state.is_unused() {
         // A workload that does not ask IMDS must not wait for it.
         return text(StatusCode::OK, STARTUP_OK);
     }
-    let failing = failing.map(Kind::label);
+    let failing = state.failing().map(|streak| streak.failure.kind.label());
     match (state.resolved_in_boot(), failing, state.last_outcome()) {
         (true, None, Some(_)) => text(StatusCode::OK, STARTUP_OK),
         (true, None, None) => text(StatusCode::OK, "ok, but no poll of this run has ended yet\n"),

@@ -498,3 +498,24 @@ impl Source for Imds {
         self.resolution(true).await
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::endpoint::IPV4_ENDPOINT;
+    use super::*;
+
+    #[test]
+    fn a_session_token_lives_as_long_as_the_longest_poll() {
+        for (timeout, attempts, ttl_seconds) in [(1, 1, 60), (1, 2, 69), (30, 20, 19_876)] {
+            let options = ImdsOptions {
+                endpoint: Endpoint::parse(IPV4_ENDPOINT).expect("an endpoint"),
+                timeout: Duration::from_secs(timeout),
+                attempts: NonZeroU32::new(attempts).expect("a number"),
+                disabled: false,
+                v1_disabled: false,
+                region: None,
+            };
+            assert_eq!(options.token_ttl_seconds(), ttl_seconds, "{timeout} {attempts}");
+        }
+    }
+}
